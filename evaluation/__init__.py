@@ -1,0 +1,1 @@
+"""Fairness, calibration and drift, learned only as sums. No Flower, no network."""

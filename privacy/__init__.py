@@ -1,0 +1,1 @@
+"""Secure sums, differential privacy and its accounting. No Flower, no network."""

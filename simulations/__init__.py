@@ -1,0 +1,1 @@
+"""Federations on one machine: tasks on real data, simulated sites, backends, baselines."""

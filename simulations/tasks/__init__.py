@@ -1,0 +1,1 @@
+"""Built-in tasks on real data; each is also an example to copy."""
