@@ -4,7 +4,6 @@ import hashlib
 import json
 
 
-
 def encode(value: object) -> bytes:
     """Canonical JSON: keys sorted, no spaces, UTF-8.
 

@@ -1,0 +1,252 @@
+"""`summary.json`, schema 1: all that a reader of a run may know; the report is made from it alone.
+
+Every number is a sum over at least the quorum of sites, a public fact of the agreement, or (marked
+`simulation_only`) known because one machine played every site.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SCHEMA: Literal["hedgerow/summary/1"] = "hedgerow/summary/1"
+
+
+class Part(BaseModel):
+    """A frozen piece of the summary; unknown fields are an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(Part):
+    """A value with an interval; `value` is None where the sums do not determine it.
+
+    Attributes:
+        value: the point estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        kind: `confidence_95` (sampling of rows) or `exact_bounds` (the truth on these rows lies
+            inside for certain, as for an AUC from a histogram).
+        reason: why there is no value.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    kind: Literal["confidence_95", "exact_bounds"] = "confidence_95"
+    reason: str = ""
+
+
+class Utility(Part):
+    """How well the model predicts `rows` held-out rows.
+
+    `log_loss` in nats; `auc` is one-vs-rest macro average with more than two classes.
+    """
+
+    rows: int
+    accuracy: Estimate
+    balanced_accuracy: float | None
+    log_loss: float | None
+    brier: float | None
+    auc: Estimate
+
+
+class UtilityPoint(Part):
+    """Utility of the model after `after_round` rounds (0 = as initialised)."""
+
+    after_round: int
+    sites: int
+    overall: Utility
+    cohorts: dict[str, Utility]
+
+
+class Round(Part):
+    """What happened in one round. `dropped` maps a site to the phase it was lost in and why."""
+
+    round: int
+    kind: Literal["train", "evaluate"]
+    status: Literal["completed", "failed"]
+    reason: str = ""
+    attempts: int = 1
+    survivors: tuple[str, ...] = ()
+    dropped: dict[str, str] = {}
+    seconds: float
+    update_norm: float | None = None
+
+
+class GroupRates(Part):
+    """One group's rates on held-out rows (fairlearn's definitions), or why there are none."""
+
+    attribute: str
+    group: str
+    rows: int
+    positives: int | None
+    suppressed: bool = False
+    selection_rate: Estimate | None = None
+    true_positive_rate: Estimate | None = None
+    false_positive_rate: Estimate | None = None
+    precision: Estimate | None = None
+    accuracy: Estimate | None = None
+    auc: Estimate | None = None
+
+
+class Disparity(Part):
+    """A gap between groups of one attribute.
+
+    Attributes:
+        attribute: whose groups are compared.
+        metric: fairlearn's name, for instance `demographic_parity_difference`.
+        estimate: value and interval.
+        null_expectation: what the gap would be on average if all groups were alike.
+        between: the groups with the lowest and the highest rate.
+    """
+
+    attribute: str
+    metric: str
+    estimate: Estimate
+    null_expectation: float | None = None
+    between: tuple[str, ...] = ()
+
+
+class Fairness(Part):
+    """Group rates and gaps of one scope: `overall` or a cohort's name."""
+
+    scope: str
+    groups: tuple[GroupRates, ...]
+    disparities: tuple[Disparity, ...]
+
+
+class Drift(Part):
+    """One feature: the current window against the reference window.
+
+    Attributes:
+        scope: `overall` or a cohort's name.
+        feature: schema name.
+        psi: population stability index on about ten bins of the reference.
+        psi_critical: what PSI exceeds by chance with probability 5 % (all features together).
+        ks: Kolmogorov-Smirnov distance seen through the bins, a lower bound.
+        verdict: `ok`, `watch`, `act`, or `window too small` to tell.
+        reference: shares per bin, as charted.
+        current: shares per bin, as charted.
+        bins: label of each bin.
+    """
+
+    scope: str
+    feature: str
+    rows_reference: int
+    rows_current: int
+    psi: float | None
+    psi_critical: float | None
+    ks: float | None
+    jensen_shannon: float | None
+    missing_reference: float
+    missing_current: float
+    outside_reference: float
+    outside_current: float
+    verdict: Literal["ok", "watch", "act", "window too small"]
+    bins: tuple[str, ...]
+    reference: tuple[float, ...]
+    current: tuple[float, ...]
+
+
+class SiteAccount(Part):
+    """What one site's ledger says at the end; `epsilon_spent` counts open reservations too."""
+
+    public_rows: int
+    expected_batch_size: float
+    epsilon_spent: float | None
+    epsilon_pld: float | None
+    epsilon_rdp: float | None
+    epsilon_budget: float | None
+    reserved: int
+    committed: int
+    voided: int
+    refused: int
+    ledger_head: str
+
+
+class Privacy(Part):
+    """The guarantee: numbers, and sentences that say what they mean and what they do not."""
+
+    mode: Literal["record", "off"]
+    delta: float | None
+    target_epsilon: float | None
+    noise_multiplier: float | None
+    max_grad_norm: float | None
+    sampling_rate: float
+    steps: int
+    unit: str
+    neighbouring_relation: str
+    noise_source: Literal["operating system", "seeded (simulation)", "none"]
+    sites: dict[str, SiteAccount]
+    covered: tuple[str, ...]
+    not_covered: tuple[str, ...]
+
+
+class SecureSum(Part):
+    """How the sums were protected."""
+
+    threshold: int
+    quorum: int
+    ring_bits: int
+    words: int
+    upload_bytes_per_site: int
+    exchanges_per_round: int
+    roster_digest: str
+
+
+class Baseline(Part):
+    """A yardstick beside the federated model, on the same held-out rows.
+
+    Attributes:
+        name: `majority class`, `alone: SITE`, `centralized`, `centralized with the same DP`,
+            `federated`.
+        on_own_rows: for a site alone, its utility on its own held-out rows.
+        federated_on_own_rows: the federated model on those same rows.
+    """
+
+    name: str
+    description: str
+    simulation_only: bool
+    utility: Utility
+    on_own_rows: Utility | None = None
+    federated_on_own_rows: Utility | None = None
+
+
+class RunFacts(Part):
+    """What ran, where, when and on which versions."""
+
+    id: str
+    name: str
+    status: Literal["completed", "stopped", "interrupted"]
+    stopped_because: str = ""
+    started: str
+    finished: str
+    seconds: float
+    resumed: int
+    backend: str
+    task: str
+    seed: int | None
+    rounds_planned: int
+    rounds_completed: int
+    sites: tuple[str, ...]
+    cohorts: dict[str, tuple[str, ...]]
+    positive_class: str
+    config_digest: str
+    model_sha256: str
+    model_parameters: int
+    versions: dict[str, str]
+
+
+class Summary(Part):
+    """The whole run."""
+
+    schema_id: Literal["hedgerow/summary/1"] = SCHEMA
+    run: RunFacts
+    privacy: Privacy
+    secure_sum: SecureSum
+    rounds: tuple[Round, ...]
+    utility: tuple[UtilityPoint, ...]
+    fairness: tuple[Fairness, ...]
+    drift: tuple[Drift, ...]
+    baselines: tuple[Baseline, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,108 @@
+"""What a user writes to bring a model and data: the `Task` protocol and the rows it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from federation.schema import TaskSchema
+
+Codes = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRequest:
+    """Which rows are wanted.
+
+    Attributes:
+        site: name of the site.
+        split_seed: makes the split into train, reference and current rows repeatable.
+    """
+
+    site: str
+    split_seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """N rows of one site.
+
+    Attributes:
+        inputs: model input, shape (N, ...), float32.
+        targets: class index, shape (N,), int64.
+        features: per schema feature, shape (N,), float64. Numeric: the value, NaN if missing.
+            Categorical: the level's index, `len(levels)` for a level not declared, NaN if missing.
+        groups: per sensitive attribute, index into `SensitiveAttribute.groups`, shape (N,), int64.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    features: Mapping[str, Floats]
+    groups: Mapping[str, Codes]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteData:
+    """A site's rows by what they may be used for; no row stands in two places.
+
+    Attributes:
+        train: what the model is fitted on. Nothing about these rows leaves the site except
+            through the training mechanism.
+        reference: held out, from the window that drift is measured against.
+        current: held out, from the latest window.
+    """
+
+    train: Rows
+    reference: Rows
+    current: Rows
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A model, its loss and its data. `docs/bring-your-own.md` has a whole example."""
+
+    @property
+    def schema(self) -> TaskSchema:
+        """Features, classes and sensitive attributes, declared in public."""
+        ...
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites a simulation has data for."""
+        ...
+
+    def build_model(self) -> nn.Module:
+        """A fresh model; its initial parameters may depend on torch's seed alone."""
+        ...
+
+    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Loss per example, shape (B,); never a mean, so that each example can be clipped."""
+        ...
+
+    def probabilities(self, output: torch.Tensor) -> torch.Tensor:
+        """Class probabilities, shape (N, classes), rows summing to 1."""
+        ...
+
+    def load(self, request: SiteRequest) -> SiteData:
+        """One site's rows.
+
+        Raises:
+            DataError: the data is not what the schema promises; the text names column and
+                expectation, never a value of a row.
+        """
+        ...
+
+
+TaskFactory = Callable[..., Task]
