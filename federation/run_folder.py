@@ -1,0 +1,146 @@
+"""The run folder: what a run leaves behind, and what a resumed run starts from.
+
+runs/<utc>-<name>-<short id>/
+config.toml  environment.json  rounds.jsonl  model.safetensors  summary.json  report.html
+ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
+"""
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from federation.durable_file import append_durably, write_atomically
+from federation.errors import IntegrityError, UsageError
+from federation.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run; every write through it is atomic or a durable append."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, parent: Path, name: str, now: datetime) -> "RunFolder":
+        """A new empty run folder under `parent`.
+
+        Raises:
+            UsageError: the folder cannot be made there.
+        """
+        path = parent / f"{now:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(3)}"
+        try:
+            for folder in ("ledgers", "sites", "checkpoints"):
+                (path / folder).mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write a run folder under {parent}: {error.strerror}; choose --out"
+            ) from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run folder.
+
+        Raises:
+            UsageError: `path` is no run folder.
+        """
+        if not (path / "config.toml").is_file():
+            raise UsageError(f"{path} is no run folder: it holds no config.toml")
+        return cls(path)
+
+    @property
+    def id(self) -> str:
+        """Name of the folder; names the run in every message and ledger entry."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """The configuration as it ran."""
+        return self.path / "config.toml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, commit, seeds and digests."""
+        return self.path / "environment.json"
+
+    @property
+    def rounds(self) -> Path:
+        """One JSON object a line, in the order of recording."""
+        return self.path / "rounds.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The final model's parameters."""
+        return self.path / "model.safetensors"
+
+    @property
+    def summary(self) -> Path:
+        """The summary, schema `hedgerow/summary/1`."""
+        return self.path / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        """The report, made from the summary alone."""
+        return self.path / "report.html"
+
+    def ledger(self, site: str) -> Path:
+        """A simulated site's ledger."""
+        return self.path / "ledgers" / f"{site}.sqlite"
+
+    def site_home(self, site: str) -> Path:
+        """A simulated site's own folder: identity key, roster, policy, journal."""
+        return self.path / "sites" / site
+
+    def checkpoint(self, after_round: int) -> Path:
+        """Model and optimizer state after a round."""
+        return self.path / "checkpoints" / f"round-{after_round:04d}.safetensors"
+
+    def append_round(self, record: object) -> None:
+        """Add one line to `rounds.jsonl`, durably."""
+        append_durably(self.rounds, json.dumps(record, sort_keys=True, allow_nan=False).encode())
+
+    def read_rounds(self) -> list[dict[str, object]]:
+        """All whole lines of `rounds.jsonl`; a torn last line (a crash while writing) is dropped.
+
+        Raises:
+            IntegrityError: a line before the last is not JSON.
+        """
+        if not self.rounds.exists():
+            return []
+        lines = self.rounds.read_bytes().split(b"\n")
+        records = []
+        for number, line in enumerate(lines[:-1], start=1):
+            try:
+                records.append(json.loads(line))
+            except ValueError as error:
+                raise IntegrityError(f"{self.rounds}, line {number}: not JSON") from error
+        return records
+
+    def rewrite_rounds(self, records: list[dict[str, object]]) -> None:
+        """Replace `rounds.jsonl`, for instance without the torn line of a crash."""
+        lines = [json.dumps(record, sort_keys=True, allow_nan=False) + "\n" for record in records]
+        write_atomically(self.rounds, "".join(lines).encode())
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write `summary.json`."""
+        write_atomically(self.summary, summary.model_dump_json(indent=1).encode() + b"\n")
+
+    def read_summary(self) -> Summary:
+        """Read `summary.json`.
+
+        Raises:
+            UsageError: there is none.
+            IntegrityError: it does not follow its schema.
+        """
+        if not self.summary.is_file():
+            raise UsageError(f"{self.path} holds no summary.json: the run has not ended yet")
+        try:
+            return Summary.model_validate_json(self.summary.read_bytes())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise IntegrityError(f"{self.summary}: {where}: {first['msg']}") from error
