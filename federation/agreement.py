@@ -1,0 +1,116 @@
+"""The agreement: what coordinator and sites bind themselves to for one run, and its digest.
+
+It is the configuration's shared half with everything resolved (sites named, noise solved, public
+row counts declared); each site checks it once against its own policy, and its digest is part of
+every message and every signature afterwards.
+"""
+
+import json
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError
+
+from federation import canonical
+from federation.config import (
+    EvaluationRules,
+    FederationRules,
+    Name,
+    Section,
+    ServerOptimizer,
+    TaskChoice,
+    Training,
+)
+from federation.errors import UsageError
+
+LARGEST_PUBLIC_ROWS = 2**31 - 1
+
+
+class RecordPrivacy(Section):
+    """Record-level DP-SGD with the noise solved; the sampling rate stands in `Training`."""
+
+    noise_multiplier: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    target_epsilon: float | None
+
+
+class Agreement(Section):
+    """One run, as every party signs it.
+
+    Attributes:
+        run: the run's id.
+        rounds: rounds planned.
+        seed: initial model parameters come from it on every side.
+        public_rows: per site, the row count it declares in public; the weight of its update and
+            the divisor of its noise come from here, never from a count of rows.
+        privacy: None means `privacy.mode = "off"`.
+    """
+
+    run: str
+    rounds: Annotated[int, Field(ge=1)]
+    seed: int
+    task: TaskChoice
+    federation: FederationRules
+    cohorts: dict[Name, tuple[Name, ...]]
+    public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
+    training: Training
+    server: ServerOptimizer
+    privacy: RecordPrivacy | None
+    evaluation: EvaluationRules
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return canonical.encode(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse and check.
+
+        Raises:
+            UsageError: not an agreement; names the first field that is wrong.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"agreement.{where}: {first['msg']}") from error
+
+    def digest(self) -> bytes:
+        """SHA-256 of `to_bytes`, 32 bytes."""
+        return bytes.fromhex(canonical.digest(json.loads(self.to_bytes())))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The invited sites, sorted."""
+        return tuple(sorted(self.federation.sites))
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Disjoint sets of sites whose sums are read apart: the cohorts and what is outside them.
+
+        Empty if there are no cohorts.
+        """
+        if not self.cohorts:
+            return ()
+        inside = {site for sites in self.cohorts.values() for site in sites}
+        rest = tuple(site for site in self.sites if site not in inside)
+        named = tuple(tuple(sorted(sites)) for _, sites in sorted(self.cohorts.items()))
+        return (*named, rest) if rest else named
+
+    @property
+    def steps(self) -> int:
+        """Local steps of the whole run."""
+        return self.rounds * self.training.local_steps
+
+    def scopes(self, site: str) -> tuple[str, ...]:
+        """What a site's counts go into: `overall` and its cohort, if it is in one."""
+        return (
+            "overall",
+            *(name for name, members in sorted(self.cohorts.items()) if site in members),
+        )
+
+    @property
+    def all_scopes(self) -> tuple[str, ...]:
+        """Every scope of the run."""
+        return ("overall", *sorted(self.cohorts))

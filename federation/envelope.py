@@ -1,0 +1,193 @@
+"""Request and reply between coordinator and agent: versioned, length-checked, replies signed.
+
+Wire format, version 1: four bytes of header length (big endian), the header as canonical JSON,
+then the body to the end. The signature of a reply covers federation, run, round, attempt, phase,
+site, the request's nonce and the whole payload, so an answer fits one question of one run only.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from federation import canonical
+from federation.errors import ProtocolViolation
+
+VERSION = 1
+LARGEST_MESSAGE = 1 << 30
+"""Bytes; a gibibyte holds a model of 2**28 parameters."""
+LARGEST_HEADER = 1 << 16
+_SIGNING = b"hedgerow/reply/v1\x00"
+
+
+class Phase(StrEnum):
+    """The questions a coordinator may ask, in the order of a run."""
+
+    ENLIST = "enlist"
+    AGREE = "agree"
+    ADVERTISE = "advertise"
+    SHARE = "share"
+    TRAIN = "train"
+    SIGN = "sign"
+    OPEN = "open"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question to one site.
+
+    Attributes:
+        run: the run's id.
+        round: 0 outside rounds.
+        attempt: 1 for the first try of a round, 0 outside rounds.
+        nonce: 32 hexadecimal digits, fresh per request and site.
+        expires: seconds since the epoch after which the site no longer answers.
+        body: what the phase defines.
+    """
+
+    run: str
+    round: int
+    attempt: int
+    phase: Phase
+    nonce: str
+    expires: float
+    body: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        """The wire form."""
+        header = {key: value for key, value in asdict(self).items() if key != "body"}
+        return _frame({"v": VERSION, **header}, self.body)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Request":
+        """Parse and check every length and type.
+
+        Raises:
+            ProtocolViolation: names the field that is wrong.
+        """
+        header, body = _unframe(data)
+        _expect(header, {"v": int, "run": str, "round": int, "attempt": int, "phase": str,
+                         "nonce": str, "expires": (int, float)})  # fmt: skip
+        if header["v"] != VERSION:
+            raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
+        if header["phase"] not in set(Phase):
+            raise ProtocolViolation("message phase: not one of the protocol's")
+        if len(header["nonce"]) != 32 or not 0 < len(header["run"]) <= 200:
+            raise ProtocolViolation("message nonce or run: wrong length")
+        if header["round"] < 0 or header["attempt"] < 0:
+            raise ProtocolViolation("message round or attempt: negative")
+        return cls(
+            header["run"], header["round"], header["attempt"], Phase(header["phase"]),
+            header["nonce"], float(header["expires"]), body,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A site's answer.
+
+    Attributes:
+        site: who answers.
+        status: `ok`; `refused` (the site will not, by its own rules); `failed` (it could not).
+        code: for a refusal or failure a short machine-readable word, else empty.
+        reason: for a refusal or failure one sentence that reveals nothing about rows.
+        body: what the phase defines.
+    """
+
+    site: str
+    status: Literal["ok", "refused", "failed"]
+    code: str = ""
+    reason: str = ""
+    body: bytes = b""
+
+    def sign(self, federation: str, request: Request, identity: Ed25519PrivateKey) -> bytes:
+        """The wire form, signed for this one request."""
+        signature = identity.sign(_signed_bytes(federation, request, self))
+        header = {
+            "v": VERSION,
+            "site": self.site,
+            "status": self.status,
+            "code": self.code,
+            "reason": self.reason,
+            "signature": signature.hex(),
+        }
+        return _frame(header, self.body)
+
+    @classmethod
+    def verify(
+        cls, data: bytes, federation: str, request: Request, key: Ed25519PublicKey, site: str
+    ) -> "Reply":
+        """Parse a reply and check that `site` gave it to exactly this request.
+
+        Raises:
+            ProtocolViolation: malformed, or not signed by the site for this request.
+        """
+        reply, signature = parse_reply(data)
+        if reply.site != site:
+            raise ProtocolViolation(f"a reply in the name of {reply.site!r} came from {site!r}")
+        try:
+            key.verify(signature, _signed_bytes(federation, request, reply))
+        except InvalidSignature as error:
+            raise ProtocolViolation(f"reply of {site!r}: the signature is not valid") from error
+        return reply
+
+
+def parse_reply(data: bytes) -> tuple[Reply, bytes]:
+    """A reply and its signature, not verified: only for learning which site a node is.
+
+    Raises:
+        ProtocolViolation: malformed.
+    """
+    header, body = _unframe(data)
+    _expect(header, {"v": int, "site": str, "status": str, "code": str, "reason": str,
+                     "signature": str})  # fmt: skip
+    if header["v"] != VERSION:
+        raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
+    if header["status"] not in ("ok", "refused", "failed"):
+        raise ProtocolViolation("reply status: expected ok, refused or failed")
+    try:
+        signature = bytes.fromhex(header["signature"])
+    except ValueError as error:
+        raise ProtocolViolation("reply signature: not hexadecimal") from error
+    reply = Reply(header["site"], header["status"], header["code"], header["reason"], body)
+    return reply, signature
+
+
+def _signed_bytes(federation: str, request: Request, reply: Reply) -> bytes:
+    bound = canonical.encode([
+        federation, request.run, request.round, request.attempt, request.phase, request.nonce,
+        reply.site, reply.status, reply.code, reply.reason,
+    ])  # fmt: skip
+    return _SIGNING + len(bound).to_bytes(4, "big") + bound + reply.body
+
+
+def _frame(header: dict[str, object], body: bytes) -> bytes:
+    encoded = canonical.encode(header)
+    return len(encoded).to_bytes(4, "big") + encoded + body
+
+
+def _unframe(data: bytes) -> tuple[dict[str, Any], bytes]:
+    if not 4 <= len(data) <= LARGEST_MESSAGE:
+        raise ProtocolViolation(f"message of {len(data)} bytes: expected 4 to {LARGEST_MESSAGE}")
+    length = int.from_bytes(data[:4], "big")
+    if length > min(LARGEST_HEADER, len(data) - 4):
+        raise ProtocolViolation("message header: longer than the message or than allowed")
+    try:
+        header = json.loads(data[4 : 4 + length])
+    except (ValueError, RecursionError) as error:
+        raise ProtocolViolation("message header: not JSON") from error
+    if not isinstance(header, dict):
+        raise ProtocolViolation("message header: not an object")
+    return header, data[4 + length :]
+
+
+def _expect(header: dict[str, Any], fields: dict[str, type | tuple[type, ...]]) -> None:
+    if set(header) != set(fields):
+        raise ProtocolViolation(f"message header: expected exactly the fields {sorted(fields)}")
+    for name, kind in fields.items():
+        if not isinstance(header[name], kind) or isinstance(header[name], bool):
+            raise ProtocolViolation(f"message header: {name} has a wrong type")

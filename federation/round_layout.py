@@ -1,0 +1,81 @@
+"""Which segments a site's vector has in a training and in an evaluation round.
+
+Both sides build the layout from the agreement, and its digest is bound into every mask key: a
+coordinator that reads the vector otherwise than the sites wrote it gets noise.
+"""
+
+from dataclasses import replace
+from enum import StrEnum
+
+from federation.agreement import Agreement
+from federation.layout import Segment, VectorLayout, count_segment, finest_segment
+
+UPDATE = "update"
+WEIGHT = "weight"
+UPDATE_NORM = "training/update_norm"
+CLIPPED_UPDATES = "training/clipped_updates"
+TRAINING_LOSS = "training/loss"
+
+LARGEST_TRAINING_LOSS = 1e3
+"""Nats; a mean training loss beyond it is sent as this much."""
+
+
+class RoundKind(StrEnum):
+    """A training round carries an update; an evaluation round carries counts only."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+def scoped(scope: str, name: str) -> str:
+    """Name of a counted segment within `overall` or a cohort."""
+    return f"{scope}/{name}"
+
+
+def training_layout(
+    agreement: Agreement, parameters: int, outcomes: tuple[Segment, ...]
+) -> VectorLayout:
+    """Update, weight, training metrics, and the outcome tallies of the incoming model.
+
+    Args:
+        agreement: of the run.
+        parameters: number of trainable parameters.
+        outcomes: segments of one scope's outcome tallies.
+
+    Raises:
+        ConfigError: a sum could overflow the ring.
+    """
+    summands = len(agreement.sites)
+    clip = agreement.training.update_clip
+    own = [
+        finest_segment(UPDATE, parameters, clip, summands),
+        count_segment(WEIGHT, 1, max(agreement.public_rows.values())),
+        finest_segment(UPDATE_NORM, 1, clip, summands),
+        count_segment(CLIPPED_UPDATES, 1, 1),
+    ]
+    if agreement.privacy is None:
+        # With DP on, the training loss would be a second, unaccounted release of the same rows.
+        own.append(finest_segment(TRAINING_LOSS, 1, LARGEST_TRAINING_LOSS, summands))
+    return VectorLayout((*own, *_in_scopes(agreement, outcomes)), summands)
+
+
+def evaluation_layout(
+    agreement: Agreement, outcomes: tuple[Segment, ...], windows: tuple[Segment, ...]
+) -> VectorLayout:
+    """Outcome tallies of the incoming model and the feature histograms of both windows.
+
+    The histograms travel once per run, here: a constant sent in every round could be had for one
+    site by subtracting two rounds with different survivors.
+
+    Raises:
+        ConfigError: a sum could overflow the ring.
+    """
+    return VectorLayout(_in_scopes(agreement, outcomes + windows), len(agreement.sites))
+
+
+def _in_scopes(agreement: Agreement, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    return tuple(
+        replace(segment, name=scoped(scope, segment.name))
+        for scope in agreement.all_scopes
+        for segment in segments
+    )
