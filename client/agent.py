@@ -1,0 +1,330 @@
+"""The agent: the site's own process, which alone holds rows, keys, ledger, journal and policy.
+
+Bytes in, bytes out: `answer` takes a request and returns a signed reply, whatever happens. The
+reply carries a protocol message, a refusal by the site's own rules, or a failure; none of them
+tells anything about rows. What a site says irrevocably is in the journal, and what it spends is in
+the ledger, before the reply exists.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from privacy.ledger import Ledger
+from privacy.plan import DpSgdPlan
+from privacy.secure_sum.terms import SessionTerms
+
+from client.consent import Refusal, check_agreement
+from client.contribution import Workbench, evaluation_contribution, training_contribution
+from client.journal import Contribution, Journal
+from federation.agreement import Agreement
+from federation.entropy import Entropy, SystemEntropy
+from federation.envelope import Phase, Reply, Request
+from federation.errors import (
+    BudgetExhausted,
+    HedgerowError,
+    PrivacyRefusal,
+    ProtocolViolation,
+)
+from federation.layout import Words
+from federation.roster import Roster
+from federation.round_layout import RoundKind
+from federation.round_messages import Enlistment, Invitation, Statement, Work
+from federation.site_policy import SitePolicy
+from federation.task import Floats, SiteRequest, Task
+from privacy.secure_sum import site as secure_sum
+
+TaskLoader = Callable[[Agreement], Task]
+
+
+@dataclass(frozen=True)
+class SiteAssets:
+    """What the site installed for its agent.
+
+    Attributes:
+        policy: the site's own rules.
+        identity: the key that speaks for the site.
+        roster: the sites' public keys, pinned here.
+        ledger: the budget of the dataset.
+        journal: what was irrevocably said.
+        load_task: finds and constructs the task of an agreement.
+        training_entropy: of batches and DP noise: `SystemEntropy` in a deployment.
+        clock: seconds since the epoch.
+    """
+
+    policy: SitePolicy
+    identity: Ed25519PrivateKey
+    roster: Roster
+    ledger: Ledger
+    journal: Journal
+    load_task: TaskLoader
+    training_entropy: Entropy
+    clock: Callable[[], float]
+
+
+@dataclass
+class _Session:
+    """The one secure-sum session that is open; a failed check drops it for good."""
+
+    terms: SessionTerms
+    kind: RoundKind
+    state: object
+
+
+class SiteAgent:
+    """Answers a coordinator's requests for one site."""
+
+    def __init__(self, assets: SiteAssets) -> None:
+        self._assets = assets
+        self._benches: dict[str, Workbench] = {}
+        self._session: _Session | None = None
+        # Keys and self-masks come from the operating system even in a seeded simulation: they
+        # cancel in the sum, so nothing is gained by repeating them.
+        self._key_entropy = SystemEntropy()
+        self._answers: dict[Phase, Callable[[Request], bytes]] = {
+            Phase.ENLIST: self._enlist,
+            Phase.AGREE: self._agree,
+            Phase.ADVERTISE: self._advertise,
+            Phase.SHARE: self._share,
+            Phase.TRAIN: self._train,
+            Phase.SIGN: self._sign,
+            Phase.OPEN: self._open,
+            Phase.CLOSE: self._close,
+        }
+
+    def answer(self, data: bytes) -> bytes:
+        """The signed reply to a request.
+
+        Raises:
+            ProtocolViolation: `data` is no request at all, so there is nothing to sign for.
+        """
+        request = Request.from_bytes(data)
+        try:
+            if self._assets.clock() > request.expires:
+                raise ProtocolViolation("request: it has expired")
+            reply = self._reply("ok", body=self._answers[request.phase](request))
+        except Refusal as error:
+            reply = self._reply("refused", error.code, str(error))
+        except BudgetExhausted as error:
+            reply = self._reply("refused", "budget_exhausted", str(error))
+        except PrivacyRefusal as error:
+            reply = self._reply("refused", "privacy", str(error))
+        except ProtocolViolation as error:
+            self._session = None
+            reply = self._reply("refused", "protocol", str(error))
+        except HedgerowError as error:
+            self._session = None
+            reply = self._reply("failed", type(error).__name__, str(error))
+        except Exception as error:  # noqa: BLE001 - its text may hold row values: only its type leaves
+            self._session = None
+            reply = self._reply(
+                "failed", "internal", f"the site failed with {type(error).__name__}"
+            )
+        return reply.sign(self._assets.roster.federation, request, self._assets.identity)
+
+    def _reply(self, status: str, code: str = "", reason: str = "", body: bytes = b"") -> Reply:
+        assert status in ("ok", "refused", "failed")
+        return Reply(self._assets.policy.site, status, code, reason, body)  # type: ignore[arg-type]  # checked above
+
+    # -- once per run ----------------------------------------------------------------------
+
+    def _enlist(self, request: Request) -> bytes:
+        if request.body.decode(errors="replace") != self._assets.roster.federation:
+            raise Refusal("unknown_federation", "this site belongs to another federation")
+        policy, ledger = self._assets.policy, self._assets.ledger
+        return Enlistment(
+            public_rows=policy.public_rows,
+            roster_digest=self._assets.roster.digest(),
+            delta=policy.delta,
+            epsilon_budget=policy.epsilon_budget,
+            epsilon_spent=_finite(ledger.spent().epsilon),
+        ).to_bytes()
+
+    def _agree(self, request: Request) -> bytes:
+        agreement = Agreement.from_bytes(request.body)
+        if agreement.run != request.run:
+            raise ProtocolViolation("agreement: it is for another run")
+        check_agreement(self._assets.policy, frozenset(self._assets.roster.keys), agreement)
+        self._assets.journal.remember_agreement(request.run, request.body)
+        self._bench(request.run)
+        return agreement.digest()
+
+    def _close(self, request: Request) -> bytes:
+        self._session = None
+        self._assets.journal.forget(request.run)
+        ledger, cost = self._assets.ledger, self._assets.ledger.spent()
+        kinds = [entry.kind for entry in ledger.entries()]
+        head_seq, head_hash = ledger.head()
+        seeded = not isinstance(self._assets.training_entropy, SystemEntropy)
+        return Statement(
+            epsilon_spent=_finite(cost.epsilon),
+            epsilon_pld=_finite(cost.epsilon_pld),
+            epsilon_rdp=_finite(cost.epsilon_rdp),
+            epsilon_budget=self._assets.policy.epsilon_budget,
+            reserved=kinds.count("reserve"),
+            committed=kinds.count("commit"),
+            voided=kinds.count("void"),
+            refused=kinds.count("refuse"),
+            ledger_head=f"{head_seq}:{head_hash}",
+            noise_source="seeded (simulation)" if seeded else "operating system",
+        ).to_bytes()
+
+    def _bench(self, run: str) -> Workbench:
+        """The run's task and rows, loaded once; found again in the journal after a restart."""
+        if run not in self._benches:
+            body = self._assets.journal.agreement(run)
+            if body is None:
+                raise Refusal("not_agreed", "this site has not agreed to this run")
+            agreement, policy = Agreement.from_bytes(body), self._assets.policy
+            task = self._assets.load_task(agreement)
+            data = task.load(SiteRequest(policy.site, agreement.seed))
+            self._benches[run] = Workbench(
+                policy.site, agreement, task, data, self._assets.training_entropy
+            )
+        return self._benches[run]
+
+    # -- the five phases of a round --------------------------------------------------------
+
+    def _advertise(self, request: Request) -> bytes:
+        bench, invitation = self._bench(request.run), Invitation.from_bytes(request.body)
+        if invitation.agreement_digest != bench.agreement.digest().hex():
+            raise ProtocolViolation("invitation: not under the agreement this site knows")
+        if invitation.layout_digest != bench.layout(invitation.kind).digest().hex():
+            raise ProtocolViolation("invitation: the layout is not the agreement's")
+        if not 1 <= request.round <= bench.agreement.rounds + 1:
+            raise ProtocolViolation("invitation: a round beyond the agreement")
+        if invitation.kind is RoundKind.TRAIN:
+            self._check_budget(bench, request)
+        self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
+        terms = self._terms(bench, request, invitation)
+        floor = secure_sum.SitePolicyFloor(
+            self._assets.policy.minimum_quorum, self._assets.policy.minimum_threshold
+        )
+        state, message = secure_sum.advertise(
+            terms, bench.site, self._assets.identity, self._key_entropy, floor
+        )
+        self._session = _Session(terms, invitation.kind, state)
+        return message
+
+    def _share(self, request: Request) -> bytes:
+        session = self._open_session(request, secure_sum.Advertised)
+        keys = self._assets.roster.public_keys()
+        state, message = secure_sum.share(session.state, request.body, keys, self._key_entropy)
+        self._session = replace(session, state=state)
+        return message
+
+    def _train(self, request: Request) -> bytes:
+        session = self._open_session(request, secure_sum.Shared)
+        work = Work.from_bytes(request.body)
+        if hashlib.sha256(work.model).digest() != session.terms.model_digest:
+            raise ProtocolViolation("model: not the one this round was advertised for")
+        bench = self._bench(request.run)
+        parameters = np.frombuffer(work.model, "<f4").astype(np.float64)
+        charge, words = self._contribute(bench, request, session, parameters)
+        state, message = secure_sum.mask(session.state, work.envelopes, words)
+        self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
+        if charge:
+            self._assets.ledger.commit(charge, hashlib.sha256(words.tobytes()).hexdigest())
+        self._session = replace(session, state=state)
+        return message
+
+    def _sign(self, request: Request) -> bytes:
+        session = self._open_session(request, secure_sum.Masked)
+        state, message = secure_sum.sign(session.state, request.body)
+        self._assets.journal.bind_survivors(request.run, request.round, state.survivors)
+        self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
+        self._session = replace(session, state=state)
+        return message
+
+    def _open(self, request: Request) -> bytes:
+        session = self._open_session(request, secure_sum.Signed)
+        self._session = None
+        self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
+        _, message = secure_sum.open_shares(session.state, request.body)
+        return message
+
+    # -- what the phases are made of -------------------------------------------------------
+
+    def _terms(self, bench: Workbench, request: Request, invitation: Invitation) -> SessionTerms:
+        agreement = bench.agreement
+        return SessionTerms(
+            federation=self._assets.roster.federation,
+            run=request.run,
+            round=request.round,
+            attempt=request.attempt,
+            config_digest=agreement.digest(),
+            model_digest=bytes.fromhex(invitation.model_digest),
+            layout_digest=bytes.fromhex(invitation.layout_digest),
+            sites=agreement.sites,
+            threshold=agreement.federation.threshold,
+            quorum=agreement.federation.quorum,
+            length=bench.layout(invitation.kind).length,
+            groups=agreement.groups,
+            minimum_contributors=agreement.evaluation.minimum_contributors,
+        )
+
+    def _open_session(self, request: Request, expected: type) -> "_Session":
+        session = self._session
+        if session is None:
+            raise ProtocolViolation(f"{request.phase}: no session is open at this site")
+        asked = (request.run, request.round, request.attempt)
+        if asked != (session.terms.run, session.terms.round, session.terms.attempt):
+            raise ProtocolViolation(f"{request.phase}: for another session than the open one")
+        if not isinstance(session.state, expected):
+            raise ProtocolViolation(
+                f"{request.phase}: out of order, the session is {type(session.state).__name__}"
+            )
+        return session
+
+    def _contribute(
+        self, bench: Workbench, request: Request, session: _Session, parameters: Floats
+    ) -> tuple[int, Words]:
+        """The round's vector, and the ledger entry still to be committed (0: none)."""
+        if session.kind is RoundKind.EVALUATE:
+            return 0, evaluation_contribution(bench, parameters)
+        stored = self._stored_contribution(request, session.terms)
+        if stored is not None:
+            # The same noised vector again: nothing new is released, so nothing is charged.
+            return self._uncommitted(request, stored.charge), stored.words
+        if not isinstance(bench.plan(), DpSgdPlan):
+            charge, entry = 0, 0
+        else:
+            charge, entry = self._reserve(bench, request)
+        words = training_contribution(bench, parameters, request.round)
+        kept = Contribution(charge, session.terms.model_digest, session.terms.layout_digest, words)
+        self._assets.journal.keep_contribution(request.run, request.round, kept)
+        return entry, words
+
+    def _stored_contribution(self, request: Request, terms: SessionTerms) -> Contribution | None:
+        stored = self._assets.journal.contribution(request.run, request.round)
+        made_for_this = stored is not None and (
+            (stored.model_digest, stored.layout_digest) == (terms.model_digest, terms.layout_digest)
+        )
+        return stored if made_for_this else None
+
+    def _reserve(self, bench: Workbench, request: Request) -> tuple[int, int]:
+        """Which charge of the round pays, and its ledger entry; durable before training starts.
+
+        A reservation without a stored contribution released nothing (the contribution is stored
+        before it is masked), so a round that a crash cut short goes on under it.
+        """
+        plan = bench.plan()
+        assert isinstance(plan, DpSgdPlan)
+        ledger = self._assets.ledger
+        stored = self._assets.journal.contribution(request.run, request.round)
+        charge = 1 if stored is None else stored.charge + 1
+        open_one = ledger.reservation(request.run, request.round, charge)
+        if open_one is not None:
+            return charge, open_one.seq
+        return charge, ledger.reserve(request.run, request.round, charge, plan.event())
+
+    def _uncommitted(self, request: Request, charge: int) -> int:
+        reservation = self._assets.ledger.reservation(request.run, request.round, charge)
+        return 0 if reservation is None or reservation.committed else reservation.seq
+
+
+def _finite(epsilon: float) -> float | None:
+    return epsilon if math.isfinite(epsilon) else None

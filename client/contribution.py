@@ -1,0 +1,145 @@
+"""The one exit of a site: whatever leaves passes here, and leaves as words of a secure sum.
+
+    train  ->  clip  ->  weigh  \
+                                 encode  ->  (agent: journal, mask)
+    held-out rows  ->  tallies  /
+
+A model update and an evaluation count go through alike; there is no second way out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from evaluation.tally_spec import TallySpec
+from privacy.dp_sgd import LocalUpdate, train_privately, train_without_privacy
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.mechanisms.clipping import clip_l2
+from privacy.plan import DpSgdPlan, NonPrivatePlan
+from torch import nn
+
+from client.observation import outcome_tallies, window_tallies
+from evaluation.run_layout import run_layout, run_tally_spec
+from federation.agreement import Agreement
+from federation.entropy import Entropy
+from federation.errors import DataError
+from federation.layout import VectorLayout, Words
+from federation.round_layout import (
+    CLIPPED_UPDATES,
+    LARGEST_TRAINING_LOSS,
+    TRAINING_LOSS,
+    UPDATE,
+    UPDATE_NORM,
+    WEIGHT,
+    RoundKind,
+    scoped,
+)
+from federation.task import Floats, SiteData, Task
+from privacy.run_plan import run_plan
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What a site works with in one run.
+
+    Attributes:
+        site: the site's name.
+        agreement: of the run.
+        task: model, loss and schema.
+        data: the site's rows.
+        entropy: of batches and noise; the operating system's in a deployment.
+    """
+
+    site: str
+    agreement: Agreement
+    task: Task
+    data: SiteData
+    entropy: Entropy
+
+    def spec(self) -> TallySpec:
+        """What is counted."""
+        return run_tally_spec(self.task.schema, self.agreement)
+
+    def layout(self, kind: RoundKind) -> VectorLayout:
+        """The layout of a round, from the agreement and the task alone."""
+        parameters = len(flat_parameters(self.task.build_model()))
+        return run_layout(self.spec(), self.agreement, parameters, kind)
+
+    def plan(self) -> DpSgdPlan | NonPrivatePlan:
+        """The training plan of one round."""
+        return run_plan(self.agreement, self.site)
+
+
+def training_contribution(bench: Workbench, parameters: Floats, round_: int) -> Words:
+    """One round's vector: the clipped, weighted update and the incoming model's tallies.
+
+    Args:
+        bench: of the site.
+        parameters: of the global model, shape (d,).
+        round_: number of the round; batches and noise are drawn for it alone.
+
+    Returns:
+        shape (layout.length,), uint32, not yet masked.
+
+    Raises:
+        DataError: training diverged, or the model's output is not a probability.
+    """
+    model = bench.task.build_model()
+    load_flat_parameters(model, parameters)
+    values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
+    values |= _update_values(bench, _train(bench, model, round_))
+    return bench.layout(RoundKind.TRAIN).encode(values)
+
+
+def evaluation_contribution(bench: Workbench, parameters: Floats) -> Words:
+    """An evaluation round's vector: tallies of the model and of both windows, no update."""
+    model = bench.task.build_model()
+    load_flat_parameters(model, parameters)
+    spec = bench.spec()
+    tallies = outcome_tallies(bench.task, model, bench.data, spec)
+    values = _scoped(bench, tallies | window_tallies(bench.data, spec))
+    return bench.layout(RoundKind.EVALUATE).encode(values)
+
+
+def _train(bench: Workbench, model: nn.Module, round_: int) -> LocalUpdate:
+    training, rows = bench.agreement.training, bench.data.train
+    plan = bench.plan()
+    entropy = bench.entropy.child("training", bench.site, round_)
+    train = train_privately if isinstance(plan, DpSgdPlan) else train_without_privacy
+    return train(  # type: ignore[operator]  # mypy joins the two signatures to object
+        model,
+        rows.inputs,
+        rows.targets,
+        bench.task.loss,
+        plan,
+        learning_rate=training.learning_rate,
+        entropy=entropy,
+        momentum=training.momentum,
+        proximal_mu=training.proximal_mu,
+    )
+
+
+def _update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
+    if not np.all(np.isfinite(update.delta)):
+        raise DataError("training diverged: the update is not finite; lower the learning rate")
+    agreement = bench.agreement
+    clipped, norm = clip_l2(update.delta, agreement.training.update_clip)
+    rows, most = agreement.public_rows[bench.site], max(agreement.public_rows.values())
+    values = {
+        UPDATE: clipped * (rows / most),
+        WEIGHT: np.array([float(rows)]),
+        UPDATE_NORM: np.array([min(norm, agreement.training.update_clip)]),
+        CLIPPED_UPDATES: np.array([float(norm > agreement.training.update_clip)]),
+    }
+    if agreement.privacy is None:
+        values[TRAINING_LOSS] = np.array([min(update.mean_loss, LARGEST_TRAINING_LOSS)])
+    return values
+
+
+def _scoped(bench: Workbench, tallies: Mapping[str, Floats]) -> dict[str, Floats]:
+    mine = bench.agreement.scopes(bench.site)
+    return {
+        scoped(scope, name): value if scope in mine else np.zeros_like(value)
+        for scope in bench.agreement.all_scopes
+        for name, value in tallies.items()
+    }

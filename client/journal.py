@@ -1,0 +1,147 @@
+"""The journal of a site: what it has irrevocably said, durable before it says it.
+
+It holds the agreements of running runs, one mark per irreversible answer, the one contribution a
+site ever makes to a round, and the one survivor set it helps to open for that round. A retry of a
+round therefore resends the stored contribution (no second noise on one charge), and never to a
+second survivor set (two sums of the same vectors over different sets would differ by one site's
+vector).
+"""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from federation.errors import IntegrityError, ProtocolViolation
+from federation.layout import Words
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS agreements (run TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS marks (
+    run TEXT, round INTEGER, attempt INTEGER, phase TEXT, PRIMARY KEY (run, round, attempt, phase)
+) STRICT;
+CREATE TABLE IF NOT EXISTS contributions (
+    run TEXT, round INTEGER, charge INTEGER NOT NULL, model BLOB NOT NULL, layout BLOB NOT NULL,
+    words BLOB NOT NULL, PRIMARY KEY (run, round)
+) STRICT;
+CREATE TABLE IF NOT EXISTS survivors (
+    run TEXT, round INTEGER, sites TEXT NOT NULL, PRIMARY KEY (run, round)
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """The encoded vector of one round.
+
+    Attributes:
+        charge: which reservation in the ledger paid for it; 0 if nothing had to be paid.
+        model_digest: of the model it was made on, 32 bytes.
+        layout_digest: of the layout it is encoded in, 32 bytes.
+        words: shape (layout.length,), uint32, not masked: it never leaves the site like this.
+    """
+
+    charge: int
+    model_digest: bytes
+    layout_digest: bytes
+    words: Words
+
+
+class Journal:
+    """One SQLite file per site, WAL with `synchronous=FULL`: what returned is on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._db = sqlite3.connect(path)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            # Unmasked vectors are deleted as soon as a round is over; overwrite them, too.
+            self._db.execute("PRAGMA secure_delete=ON")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(f"the journal {path} cannot be opened: {error}") from error
+
+    def remember_agreement(self, run: str, body: bytes) -> None:
+        """Keep the agreement of a run.
+
+        Raises:
+            ProtocolViolation: another one is kept for the run already.
+        """
+        with self._db:
+            self._db.execute("INSERT OR IGNORE INTO agreements VALUES (?, ?)", (run, body))
+        if self.agreement(run) != body:
+            raise ProtocolViolation("agreement: this run was agreed on other terms before")
+
+    def agreement(self, run: str) -> bytes | None:
+        """The agreement kept for `run`."""
+        row = self._db.execute("SELECT body FROM agreements WHERE run = ?", (run,)).fetchone()
+        return row[0] if row else None
+
+    def mark(self, run: str, round_: int, attempt: int, phase: str) -> None:
+        """Record that an answer is about to be given.
+
+        Raises:
+            ProtocolViolation: it was given before.
+        """
+        try:
+            with self._db:
+                self._db.execute(
+                    "INSERT INTO marks VALUES (?, ?, ?, ?)", (run, round_, attempt, phase)
+                )
+        except sqlite3.IntegrityError as error:
+            raise ProtocolViolation(
+                f"{phase}: already answered in round {round_}, attempt {attempt}"
+            ) from error
+
+    def keep_contribution(self, run: str, round_: int, contribution: Contribution) -> None:
+        """Store the contribution of a round and forget those of earlier rounds."""
+        row = (
+            run, round_, contribution.charge, contribution.model_digest,
+            contribution.layout_digest, contribution.words.astype("<u4").tobytes(),
+        )  # fmt: skip
+        with self._db:
+            self._db.execute("DELETE FROM contributions WHERE run = ? AND round < ?", (run, round_))
+            self._db.execute("INSERT OR REPLACE INTO contributions VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def contribution(self, run: str, round_: int) -> Contribution | None:
+        """The stored contribution of a round."""
+        row = self._db.execute(
+            "SELECT charge, model, layout, words FROM contributions WHERE run = ? AND round = ?",
+            (run, round_),
+        ).fetchone()
+        if row is None:
+            return None
+        charge, model, layout, words = row
+        return Contribution(charge, model, layout, np.frombuffer(words, "<u4").astype(np.uint32))
+
+    def bind_survivors(self, run: str, round_: int, sites: tuple[str, ...]) -> None:
+        """Record the one survivor set that this round's contribution may be opened with.
+
+        Raises:
+            ProtocolViolation: another set was signed for the same contribution before.
+        """
+        text = json.dumps(sorted(sites))
+        with self._db:
+            self._db.execute(
+                "INSERT OR IGNORE INTO survivors VALUES (?, ?, ?)", (run, round_, text)
+            )
+        row = self._db.execute(
+            "SELECT sites FROM survivors WHERE run = ? AND round = ?", (run, round_)
+        ).fetchone()
+        if row[0] != text:
+            raise ProtocolViolation(
+                "survivors: another set was signed for this round's vector before; two sums over "
+                "different sets would differ by one site's vector"
+            )
+
+    def forget(self, run: str) -> None:
+        """Delete what a finished run no longer needs; marks and survivor sets stay."""
+        with self._db:
+            self._db.execute("DELETE FROM contributions WHERE run = ?", (run,))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

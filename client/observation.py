@@ -1,0 +1,49 @@
+"""Held-out rows and a model in, integer tallies out: all that evaluation ever sees of a site."""
+
+import numpy as np
+import torch
+from evaluation.tallies import count_features, count_outcomes
+from evaluation.tally_spec import TallySpec
+from torch import nn
+
+from federation.task import Floats, Rows, SiteData, Task
+
+LARGEST_BATCH = 4096
+"""Rows per forward pass; bounds memory, changes no result."""
+
+
+def outcome_tallies(
+    task: Task, model: nn.Module, data: SiteData, spec: TallySpec
+) -> dict[str, Floats]:
+    """Tallies of the model's outcomes on both held-out windows together.
+
+    Returns:
+        per segment name of `spec.segments`, shape (segment.length,).
+
+    Raises:
+        DataError: the model's probabilities are not probabilities.
+    """
+    counted = [
+        count_outcomes(
+            spec, probabilities(task, model, rows), rows.targets.numpy(), dict(rows.groups)
+        )
+        for rows in (data.reference, data.current)
+    ]
+    return {name: np.sum([part[name] for part in counted], axis=0) for name in counted[0]}
+
+
+def window_tallies(data: SiteData, spec: TallySpec) -> dict[str, Floats]:
+    """Feature histograms of the reference and of the current window."""
+    reference = count_features(spec, data.reference.features, "reference")
+    return reference | count_features(spec, data.current.features, "current")
+
+
+def probabilities(task: Task, model: nn.Module, rows: Rows) -> Floats:
+    """Class probabilities of all rows, shape (N, classes), float64."""
+    if not len(rows):
+        return np.zeros((0, len(task.schema.classes)))
+    model.eval()
+    with torch.no_grad():
+        batches = [task.probabilities(model(part)) for part in rows.inputs.split(LARGEST_BATCH)]
+    result: Floats = torch.cat(batches).double().numpy()
+    return result

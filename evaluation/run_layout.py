@@ -1,0 +1,38 @@
+"""What is counted in a run and where it stands in the vector, as both sides derive it alone."""
+
+from evaluation.tally_spec import TallySpec
+from federation.agreement import Agreement
+from federation.layout import VectorLayout
+from federation.round_layout import RoundKind, evaluation_layout, training_layout
+from federation.schema import TaskSchema
+
+
+def run_tally_spec(schema: TaskSchema, agreement: Agreement) -> TallySpec:
+    """What is counted at every site of a run."""
+    rules = agreement.evaluation
+    return TallySpec(schema, rules.intersections, rules.score_bins, rules.feature_bins)
+
+
+def run_layout(
+    spec: TallySpec, agreement: Agreement, parameters: int, kind: RoundKind
+) -> VectorLayout:
+    """The layout of a round.
+
+    Args:
+        spec: what is counted.
+        agreement: of the run.
+        parameters: number of trainable parameters.
+        kind: of the round.
+
+    Raises:
+        ConfigError: a sum could overflow the ring.
+    """
+    summands = len(agreement.sites)
+    outcomes = tuple(spec.segments(summands))
+    if kind is RoundKind.TRAIN:
+        return training_layout(agreement, parameters, outcomes)
+    windows = (
+        *spec.window_segments("reference", summands),
+        *spec.window_segments("current", summands),
+    )
+    return evaluation_layout(agreement, outcomes, windows)

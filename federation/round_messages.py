@@ -1,0 +1,93 @@
+"""Bodies of the phases that are not the secure sum's own messages, with every length checked."""
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError
+
+from federation import canonical
+from federation.config import Section
+from federation.errors import ProtocolViolation
+from federation.round_layout import RoundKind
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Body(Section):
+    """A small JSON body."""
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return canonical.encode(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse and check.
+
+        Raises:
+            ProtocolViolation: names the field that is wrong.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "body"
+            raise ProtocolViolation(f"{cls.__name__}.{where}: {first['msg']}") from error
+
+
+class Enlistment(Body):
+    """A site's public facts, in answer to `enlist`."""
+
+    public_rows: int
+    roster_digest: Digest
+    delta: float
+    epsilon_budget: float | None
+    epsilon_spent: float | None
+
+
+class Invitation(Body):
+    """What a round will sum: the body of `advertise`."""
+
+    kind: RoundKind
+    agreement_digest: Digest
+    model_digest: Digest
+    layout_digest: Digest
+
+
+class Statement(Body):
+    """What a site's ledger says, in answer to `close`; facts of its budget, not of its rows."""
+
+    epsilon_spent: float | None
+    epsilon_pld: float | None
+    epsilon_rdp: float | None
+    epsilon_budget: float | None
+    reserved: int
+    committed: int
+    voided: int
+    refused: int
+    ledger_head: str
+    noise_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The body of `train`: the global model and the shares that the other sites dealt."""
+
+    model: bytes
+    envelopes: bytes
+
+    def to_bytes(self) -> bytes:
+        """Eight bytes of model length (big endian), the model, the envelopes."""
+        return len(self.model).to_bytes(8, "big") + self.model + self.envelopes
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Work":
+        """Parse.
+
+        Raises:
+            ProtocolViolation: a length is wrong.
+        """
+        length = int.from_bytes(data[:8], "big")
+        if len(data) < 8 or len(data) - 8 < length:
+            raise ProtocolViolation("train body: shorter than its model")
+        return cls(data[8 : 8 + length], data[8 + length :])

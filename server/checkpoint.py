@@ -1,0 +1,59 @@
+"""Model and optimizer state after a round, written whole or not at all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from federation.durable_file import write_atomically
+from federation.errors import IntegrityError
+from federation.run_folder import RunFolder
+from federation.task import Floats
+
+_PARAMETERS = "parameters"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the next round starts from.
+
+    Attributes:
+        after_round: 0 before the first.
+        parameters: shape (d,), float64.
+        optimizer: the server optimizer's state.
+    """
+
+    after_round: int
+    parameters: Floats
+    optimizer: Mapping[str, Floats]
+
+    def model_bytes(self) -> bytes:
+        """The parameters as they travel: little-endian float32."""
+        return self.parameters.astype("<f4").tobytes()
+
+
+def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Write durably."""
+    arrays = {_PARAMETERS: checkpoint.parameters, **checkpoint.optimizer}
+    write_atomically(
+        folder.checkpoint(checkpoint.after_round),
+        save({name: np.ascontiguousarray(array) for name, array in arrays.items()}),
+    )
+
+
+def read_checkpoint(folder: RunFolder, after_round: int) -> Checkpoint:
+    """Read what `write_checkpoint` wrote.
+
+    Raises:
+        IntegrityError: it is missing or damaged.
+    """
+    path = folder.checkpoint(after_round)
+    try:
+        arrays = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise IntegrityError(f"the checkpoint {path} cannot be read: {error}") from error
+    if _PARAMETERS not in arrays:
+        raise IntegrityError(f"the checkpoint {path} holds no parameters")
+    return Checkpoint(after_round, arrays.pop(_PARAMETERS), arrays)

@@ -1,0 +1,69 @@
+"""From a configuration and what the sites declare to the agreement that all of them sign."""
+
+from collections.abc import Mapping
+
+from privacy.calibration import noise_multiplier
+
+from federation.agreement import Agreement, RecordPrivacy
+from federation.config import FederationConfig
+from federation.errors import ConfigError, PrivacyRefusal
+
+
+def propose(config: FederationConfig, run: str, public_rows: Mapping[str, int]) -> Agreement:
+    """The agreement of a run.
+
+    Args:
+        config: with `federation.sites` named.
+        run: the run's id.
+        public_rows: per site, as it declared.
+
+    Raises:
+        PrivacyRefusal: the promised epsilon cannot be met, or delta is above 1 / rows of a site.
+    """
+    if config.privacy.mode == "record":
+        _check_delta(config.privacy.delta, public_rows)
+    return Agreement(
+        run=run,
+        rounds=config.run.rounds,
+        seed=config.run.seed,
+        task=config.task,
+        federation=config.federation,
+        cohorts=config.cohorts,
+        public_rows={site: public_rows[site] for site in config.federation.sites},
+        training=config.training,
+        server=config.server,
+        privacy=record_privacy(config),
+        evaluation=config.evaluation,
+    )
+
+
+def record_privacy(config: FederationConfig) -> RecordPrivacy | None:
+    """The privacy terms with the noise solved for the target; None with privacy off.
+
+    Raises:
+        PrivacyRefusal: no noise multiplier meets the target.
+    """
+    choice, training = config.privacy, config.training
+    if choice.mode == "off":
+        return None
+    noise = choice.noise_multiplier
+    if choice.epsilon is not None:
+        steps = config.run.rounds * training.local_steps
+        noise = noise_multiplier(choice.epsilon, choice.delta, training.sampling_rate, steps)
+    if noise is None:
+        raise ConfigError("privacy.noise_multiplier", None, "a number > 0")
+    return RecordPrivacy(
+        noise_multiplier=noise,
+        delta=choice.delta,
+        max_grad_norm=choice.max_grad_norm,
+        target_epsilon=choice.epsilon,
+    )
+
+
+def _check_delta(delta: float, public_rows: Mapping[str, int]) -> None:
+    site, rows = max(public_rows.items(), key=lambda item: item[1])
+    if delta > 1 / rows:
+        raise PrivacyRefusal(
+            f"privacy.delta = {delta:g}: expected at most 1 / {rows} = {1 / rows:.2g}, the rows of "
+            f"{site}; a larger delta would permit giving a whole record away"
+        )

@@ -1,0 +1,87 @@
+"""Requests to nodes and replies from them, over any Flower Grid: embedded, Ray or a SuperLink."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from federation.envelope import Phase, Request
+
+RECORD = "hedgerow"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No reply came; `reason` says what is known."""
+
+    reason: str
+
+
+class Transport(Protocol):
+    """Carries one request per node and brings back what came in time."""
+
+    def nodes(self) -> list[int]:
+        """Nodes that are online."""
+        ...
+
+    def exchange(self, requests: Mapping[int, Request], timeout: float) -> dict[int, bytes | Lost]:
+        """Send all requests; return one reply or loss per node within `timeout` seconds."""
+        ...
+
+
+class GridTransport:
+    """A `Transport` over a Flower Grid, with pushes and pulls of its own.
+
+    `Grid.send_and_receive` polls every three seconds on a SuperLink; this polls every
+    `poll_seconds`, because a round is several exchanges.
+    """
+
+    def __init__(self, grid: Grid, poll_seconds: float = 0.1) -> None:
+        self._grid = grid
+        self._poll_seconds = poll_seconds
+
+    def nodes(self) -> list[int]:
+        """Node ids, sorted."""
+        return sorted(self._grid.get_node_ids())
+
+    def exchange(self, requests: Mapping[int, Request], timeout: float) -> dict[int, bytes | Lost]:
+        """See `Transport`. Replies that come later are dropped."""
+        deadline = time.monotonic() + timeout
+        pushed = self._grid.push_messages(
+            [self._message(node, request, timeout) for node, request in requests.items()]
+        )
+        waiting = dict(zip(pushed, requests, strict=True))
+        replies: dict[int, bytes | Lost] = {}
+        while waiting:
+            for message in self._grid.pull_messages(list(waiting)):
+                node = waiting.pop(message.metadata.reply_to_message_id, None)
+                if node is not None:
+                    replies[node] = _payload(message)
+            if time.monotonic() > deadline:
+                break
+            if waiting:
+                time.sleep(self._poll_seconds)
+        late = dict.fromkeys(waiting.values(), Lost(f"no reply within {timeout:g} s"))
+        return replies | late
+
+    def _message(self, node: int, request: Request, timeout: float) -> Message:
+        kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"
+        return Message(
+            RecordDict({RECORD: ConfigRecord({"request": request.to_bytes()})}),
+            node,
+            kind,
+            # Past the deadline nobody waits for the answer, so no site should work for it.
+            ttl=timeout,
+            group_id=str(request.round),
+        )
+
+
+def _payload(message: Message) -> bytes | Lost:
+    if message.has_error():
+        return Lost(message.error.reason or "the node reported an error without a reason")
+    records = message.content.config_records
+    reply = records[RECORD].get("reply") if RECORD in records else None
+    return reply if isinstance(reply, bytes) else Lost("the node's reply holds no answer")

@@ -1,0 +1,211 @@
+"""Simulated sites: a run folder with every site's home in it, and the agents that live there.
+
+A simulated site is a real one (its own keys, policy, journal and ledger) whose batches and noise
+come from the run's seed, which every output says.
+"""
+
+import platform
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from flwr.app import Context
+
+from client.agent import SiteAgent
+from client.site_home import SiteHome, create_ledger, open_agent
+from federation import canonical, config_file
+from federation.agreement import Agreement
+from federation.config import Dropout, FederationConfig
+from federation.durable_file import write_atomically
+from federation.entropy import SeededEntropy
+from federation.envelope import Request
+from federation.errors import ConfigError
+from federation.roster import Roster
+from federation.run_folder import RunFolder
+from federation.site_policy import SitePolicy
+from federation.task import SiteRequest, Task
+from federation.task_loading import add_search_folder, load_task
+
+VERSIONED = ("hedgerow", "flwr", "torch", "opacus", "cryptography", "numpy", "dp-accounting")
+
+
+def resolve(config: FederationConfig, task: Task) -> FederationConfig:
+    """The configuration with its sites named.
+
+    Raises:
+        ConfigError: the task has no data for a site, or the named sites are impossible together.
+    """
+    sites = config.federation.sites or task.sites
+    unknown = sorted(set(sites) - set(task.sites))
+    if unknown:
+        raise ConfigError(
+            "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
+        )
+    table = config.model_dump(mode="json", exclude_none=True)
+    table["federation"]["sites"] = list(sites)
+    resolved = config_file.parse(table)
+    _check_evaluation(resolved, task)
+    return resolved
+
+
+def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = None) -> RunFolder:
+    """A run folder ready to run: configuration, roster, and a home and ledger for every site.
+
+    Args:
+        config: as the user wrote it.
+        parent: where run folders are kept.
+        task_folder: where the user's task module lies, if it is not installed.
+
+    Raises:
+        HedgerowError: the task or its data is wrong; then no folder is made.
+    """
+    if task_folder is not None:
+        add_search_folder(task_folder)
+    task = load_task(config.task.name, config.task.options)
+    resolved = resolve(config, task)
+    rows = {site: _training_rows(task, resolved, site) for site in resolved.federation.sites}
+    folder = RunFolder.create(parent, config.run.name, datetime.now(UTC))
+    keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in rows}
+    roster = Roster(config.run.name, keys)
+    roster.write(folder.path / "roster.json")
+    for site, count in rows.items():
+        _furnish(folder, resolved, site, count, roster)
+    environment = _environment(resolved, roster, task_folder)
+    write_atomically(folder.environment, canonical.encode(environment) + b"\n")
+    write_atomically(folder.config, config_file.write_text(resolved).encode())
+    return folder
+
+
+def connect(context: Context) -> Callable[[bytes], bytes]:
+    """The agent connector of this machine: node k plays the k-th site of the run it is asked for.
+
+    Run folders are looked for under the node's `runs` setting, else under `./runs`.
+    """
+    partition = int(context.node_config["partition-id"])
+    runs = Path(str(context.run_config.get("runs", "runs")))
+
+    def answer(request: bytes) -> bytes:
+        return simulated_site(runs / Request.from_bytes(request).run, partition)(request)
+
+    return answer
+
+
+@cache
+def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
+    """The `index`-th site of a prepared run, as a function of requests; one per process."""
+    config = read_config(path)
+    site = config.federation.sites[index]
+    agent = _open_agent(path, config, site)
+    dropouts = tuple(drop for drop in config.simulation.dropouts if drop.site == site)
+    return _SilencedAgent(agent, dropouts) if dropouts else agent.answer
+
+
+@lru_cache(maxsize=8)
+def read_config(path: Path) -> FederationConfig:
+    """The configuration of a run folder."""
+    return config_file.read(RunFolder.open(path).config)
+
+
+class _SilencedAgent:
+    """An agent that falls silent where the configuration says so."""
+
+    def __init__(self, agent: SiteAgent, dropouts: tuple[Dropout, ...]) -> None:
+        self._agent, self._dropouts = agent, dropouts
+
+    def __call__(self, data: bytes) -> bytes:
+        request = Request.from_bytes(data)
+        for drop in self._dropouts:
+            if (request.round, str(request.phase)) == (
+                drop.round,
+                drop.phase,
+            ) and request.attempt <= drop.attempts:
+                raise ConnectionError("the simulated site is down, as simulation.dropouts says")
+        return self._agent.answer(data)
+
+
+def _open_agent(path: Path, config: FederationConfig, site: str) -> SiteAgent:
+    folder = RunFolder(path)
+
+    def load(agreement: Agreement) -> Task:
+        return load_task(agreement.task.name, agreement.task.options)
+
+    return open_agent(
+        SiteHome(folder.site_home(site)),
+        folder.ledger(site),
+        load,
+        SeededEntropy(config.run.seed),
+    )
+
+
+def _training_rows(task: Task, config: FederationConfig, site: str) -> int:
+    return len(task.load(SiteRequest(site, config.run.seed)).train)
+
+
+def _furnish(
+    folder: RunFolder, config: FederationConfig, site: str, rows: int, roster: Roster
+) -> None:
+    home, choice = SiteHome(folder.site_home(site)), config.site_policy
+    without_privacy = config.privacy.mode == "off"
+    budget = choice.epsilon_budget or config.privacy.epsilon
+    if budget is None and not without_privacy:
+        raise ConfigError(
+            "site_policy.epsilon_budget",
+            None,
+            "a number > 0 when privacy.noise_multiplier is given",
+            "the epsilon every simulated site allows to be spent",
+        )
+    SitePolicy(
+        site=site,
+        dataset=f"{config.task.name}/{site}",
+        public_rows=rows,
+        tasks=(config.task.name,),
+        epsilon_budget=None if without_privacy else budget,
+        delta=config.privacy.delta,
+        minimum_quorum=choice.minimum_quorum,
+        minimum_threshold=choice.minimum_threshold,
+        minimum_contributors=config.evaluation.minimum_contributors,
+        allow_without_privacy=without_privacy,
+    ).write(home.policy)
+    roster.write(home.roster)
+    create_ledger(home, folder.ledger(site))
+
+
+def _check_evaluation(config: FederationConfig, task: Task) -> None:
+    known = [attribute.name for attribute in task.schema.attributes]
+    for attributes in config.evaluation.intersections:
+        strangers = [name for name in attributes if name not in known]
+        if strangers or len(set(attributes)) < 2:
+            raise ConfigError(
+                "evaluation.intersections",
+                [list(attributes)],
+                "lists of two or more distinct sensitive attributes of the task",
+                f"it has: {', '.join(known) or 'none'}",
+            )
+
+
+def _environment(
+    config: FederationConfig, roster: Roster, task_folder: Path | None
+) -> dict[str, object]:
+    return {
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
+        "platform": platform.platform(),
+        "git_commit": _git_commit(),
+        "seed": config.run.seed,
+        "config_digest": canonical.digest(config.model_dump(mode="json")),
+        "roster_digest": roster.digest(),
+        "task_folder": None if task_folder is None else str(task_folder.resolve()),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree this runs from; None for an installed package."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 - fixed words
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
