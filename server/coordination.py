@@ -215,7 +215,9 @@ class _Run:
         following = self._step(number, checkpoint, sums)
         write_checkpoint(self.folder, following)
         record = RoundRecord(
-            round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds, sums),
+            round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
+                update={"update_norm": _mean(sums, UPDATE_NORM, outcome)}
+            ),
             utility=self._utility(checkpoint.after_round, sums, outcome),
             training_loss=_mean(sums, TRAINING_LOSS, outcome),
         )
@@ -235,7 +237,7 @@ class _Run:
         cell = self.agreement.evaluation.minimum_cell
         scopes = self._readable_scopes(outcome)
         record = RoundRecord(
-            round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds, sums),
+            round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
             utility=self._utility(checkpoint.after_round, sums, outcome),
             fairness=tuple(
                 findings.fairness(self.spec, _in_scope(sums, scope), scope, cell)
@@ -379,7 +381,6 @@ def _completed(
     outcome: SecureSum,
     attempts: int,
     seconds: float,
-    sums: Mapping[str, Floats],
 ) -> Round:
     return Round(
         round=number,
@@ -389,7 +390,6 @@ def _completed(
         survivors=outcome.survivors,
         dropped=dict(outcome.dropped),
         seconds=seconds,
-        update_norm=_mean(sums, UPDATE_NORM, outcome),
     )
 
 

@@ -4,6 +4,7 @@ A simulated site is a real one (its own keys, policy, journal and ledger) whose 
 come from the run's seed, which every output says.
 """
 
+import json
 import platform
 import subprocess
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flwr.app import Context
+from flwr.clientapp import ClientApp
 
 from client.agent import SiteAgent
+from client.courier import client_app
 from client.site_home import SiteHome, create_ledger, open_agent
 from federation import canonical, config_file
 from federation.agreement import Agreement
@@ -93,14 +96,27 @@ def connect(context: Context) -> Callable[[bytes], bytes]:
     return answer
 
 
+def simulated_client_app() -> ClientApp:
+    """The courier, tied to the simulated sites of this machine."""
+    return client_app(connect)
+
+
 @cache
 def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
     """The `index`-th site of a prepared run, as a function of requests; one per process."""
     config = read_config(path)
+    search_task_folder(RunFolder(path))
     site = config.federation.sites[index]
     agent = _open_agent(path, config, site)
     dropouts = tuple(drop for drop in config.simulation.dropouts if drop.site == site)
     return _SilencedAgent(agent, dropouts) if dropouts else agent.answer
+
+
+def search_task_folder(folder: RunFolder) -> None:
+    """Let this process import the task that lies where the run was first started."""
+    task_folder = json.loads(folder.environment.read_bytes())["task_folder"]
+    if task_folder is not None:
+        add_search_folder(Path(task_folder))
 
 
 @lru_cache(maxsize=8)

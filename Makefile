@@ -1,0 +1,43 @@
+# Two commands are all a fresh machine needs: `make simulate` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: venv simulate test test-slow lint bench lock screenshots
+.DEFAULT_GOAL := simulate
+
+venv: $(STAMP)
+
+# The CPU build of torch is pinned first and through the constraints file: unpinned, pip takes
+# gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+# The main job: the built-in federation of four hospitals. Pass options with ARGS='--rounds 3'.
+simulate: venv
+	$(BIN)/hedgerow simulate $(ARGS)
+
+test: venv
+	$(BIN)/pytest
+
+test-slow: venv
+	$(BIN)/pytest -m slow
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: venv
+	for bench in benchmarks/*.py; do $(BIN)/python $$bench || exit 1; done
+
+# Rewrites constraints.txt from pyproject.toml; uv comes with flwr.
+lock: venv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra ray --python-version 3.11 --no-header \
+	  --no-annotate --no-emit-index-url --constraint lock-pins.txt --output-file constraints.txt
+	sed -i 's|+cpu||' constraints.txt

@@ -1,0 +1,73 @@
+"""The command `hedgerow`: mounts what each package owns and turns errors into one line each."""
+
+import sys
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from evaluation.cli import app as evaluation_commands
+from federation.errors import HedgerowError
+from simulations.cli import app as simulation_commands
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="hedgerow",
+    help="Federated learning between sites whose rows never leave.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for commands in (simulation_commands, evaluation_commands):
+    app.registered_commands += commands.registered_commands
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback protocol
+    if asked:
+        typer.echo(f"hedgerow {version('hedgerow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Simulate federations, join one as a site, report what privacy was spent."""
+
+
+def main() -> None:
+    """Entry point of the console script; exits with the code that `federation.errors` lists."""
+    command = typer.main.get_command(app)
+    try:
+        sys.exit(command.main(standalone_mode=False) or 0)
+    except HedgerowError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        _fail("interrupted; go on with: hedgerow simulate --resume RUN", INTERRUPTED)
+    except KeyboardInterrupt:
+        _fail("interrupted; go on with: hedgerow simulate --resume RUN", INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception:  # noqa: BLE001 - a bug of ours: say so, keep the details for the report
+        log = Path("hedgerow-crash.log")
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        _fail(f"this is a bug in hedgerow; please report it with {log}", HedgerowError.exit_code)
+
+
+def _fail(text: str, code: int) -> None:
+    typer.echo(f"hedgerow: {text}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""From a run's outcome to `summary.json` and `report.html`; no number is made here."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+from evaluation.report.page import render
+from privacy.guarantee import covered, not_covered
+
+from federation.agreement import Agreement
+from federation.config import FederationConfig
+from federation.durable_file import write_atomically
+from federation.layout import RING_BITS
+from federation.round_messages import Statement
+from federation.run_folder import RunFolder
+from federation.summary import (
+    Baseline,
+    Privacy,
+    RunFacts,
+    SecureSum,
+    SiteAccount,
+    Summary,
+    UtilityPoint,
+)
+from federation.task import Task
+from server.coordination import Outcome
+
+EXCHANGES_PER_ROUND = 5
+
+
+def write_outputs(
+    folder: RunFolder, config: FederationConfig, task: Task, outcome: Outcome, backend: str
+) -> Summary:
+    """Write `summary.json` and `report.html`; returns the summary."""
+    summary = summarise(folder, config, task, outcome, backend)
+    write_summary(folder, summary)
+    return summary
+
+
+def write_summary(folder: RunFolder, summary: Summary) -> None:
+    """Write a summary and the report made from it."""
+    folder.write_summary(summary)
+    write_atomically(folder.report, render(summary).encode())
+
+
+def summarise(
+    folder: RunFolder, config: FederationConfig, task: Task, outcome: Outcome, backend: str
+) -> Summary:
+    """All that a reader of the run may know."""
+    record = outcome.record
+    final = record.final_evaluation
+    points = [r.utility for r in record.rounds if r.utility is not None]
+    return Summary(
+        run=_facts(folder, config, task, outcome, backend),
+        privacy=_privacy(outcome),
+        secure_sum=_secure_sum(folder, outcome),
+        rounds=tuple(r.round for r in record.rounds),
+        utility=_one_per_model(points),
+        fairness=final.fairness if final else (),
+        drift=final.drift if final else (),
+        baselines=_baselines(outcome),
+        notes=_notes(outcome),
+    )
+
+
+def _facts(
+    folder: RunFolder, config: FederationConfig, task: Task, outcome: Outcome, backend: str
+) -> RunFacts:
+    environment = json.loads(folder.environment.read_bytes())
+    finished = datetime.now(UTC)
+    started = datetime.fromisoformat(outcome.record.started)
+    agreement = outcome.agreement
+    return RunFacts(
+        id=folder.id,
+        name=config.run.name,
+        status="stopped" if outcome.stopped_because else "completed",
+        stopped_because=outcome.stopped_because,
+        started=started.isoformat(),
+        finished=finished.isoformat(timespec="seconds"),
+        seconds=sum(r.round.seconds for r in outcome.record.rounds),
+        resumed=outcome.record.starts - 1,
+        backend=backend,
+        task=config.task.name,
+        seed=config.run.seed,
+        rounds_planned=agreement.rounds,
+        rounds_completed=outcome.record.completed_rounds,
+        sites=agreement.sites,
+        cohorts={name: tuple(sorted(sites)) for name, sites in agreement.cohorts.items()},
+        positive_class=task.schema.classes[1] if task.schema.is_binary else "",
+        config_digest=agreement.digest().hex(),
+        model_sha256=hashlib.sha256(folder.model.read_bytes()).hexdigest(),
+        model_parameters=len(outcome.model) // 4,
+        versions=environment["versions"],
+    )
+
+
+def _privacy(outcome: Outcome) -> Privacy:
+    agreement, terms = outcome.agreement, outcome.agreement.privacy
+    sources = {statement.noise_source for statement in outcome.statements.values()}
+    seeded = "seeded (simulation)" in sources
+    return Privacy(
+        mode="off" if terms is None else "record",
+        delta=None if terms is None else terms.delta,
+        target_epsilon=None if terms is None else terms.target_epsilon,
+        noise_multiplier=None if terms is None else terms.noise_multiplier,
+        max_grad_norm=None if terms is None else terms.max_grad_norm,
+        sampling_rate=agreement.training.sampling_rate,
+        steps=agreement.steps,
+        unit="record",
+        neighbouring_relation="add or remove one record",
+        noise_source="none" if terms is None
+        else "seeded (simulation)" if seeded else "operating system",
+        sites={
+            site: _account(agreement, site, statement)
+            for site, statement in sorted(outcome.statements.items())
+        },
+        covered=covered(agreement),
+        not_covered=not_covered(agreement),
+    )  # fmt: skip
+
+
+def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccount:
+    rows = agreement.public_rows[site]
+    return SiteAccount(
+        public_rows=rows,
+        expected_batch_size=agreement.training.sampling_rate * rows,
+        epsilon_spent=statement.epsilon_spent,
+        epsilon_pld=statement.epsilon_pld,
+        epsilon_rdp=statement.epsilon_rdp,
+        epsilon_budget=statement.epsilon_budget,
+        reserved=statement.reserved,
+        committed=statement.committed,
+        voided=statement.voided,
+        refused=statement.refused,
+        ledger_head=statement.ledger_head,
+    )
+
+
+def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
+    environment = json.loads(folder.environment.read_bytes())
+    rules = outcome.agreement.federation
+    return SecureSum(
+        threshold=rules.threshold,
+        quorum=rules.quorum,
+        ring_bits=RING_BITS,
+        words=outcome.words,
+        upload_bytes_per_site=outcome.words * RING_BITS // 8,
+        exchanges_per_round=EXCHANGES_PER_ROUND,
+        roster_digest=environment["roster_digest"],
+    )
+
+
+def _one_per_model(points: list[UtilityPoint]) -> tuple[UtilityPoint, ...]:
+    """The last word on each model: a failed round makes the next one judge the same model again."""
+    return tuple({point.after_round: point for point in points}.values())
+
+
+def _baselines(outcome: Outcome) -> tuple[Baseline, ...]:
+    final = outcome.record.final_evaluation
+    if final is None or final.majority is None or final.utility is None:
+        return ()
+    return (
+        Baseline(
+            name="majority class",
+            description="always answers the most frequent class",
+            simulation_only=False,
+            utility=final.majority,
+        ),
+        Baseline(
+            name="federated",
+            description="this run's model",
+            simulation_only=False,
+            utility=final.utility.overall,
+        ),
+    )
+
+
+def _notes(outcome: Outcome) -> tuple[str, ...]:
+    silent = sorted(set(outcome.agreement.sites) - set(outcome.statements))
+    notes = []
+    if silent:
+        notes.append(f"no closing statement came from {', '.join(silent)}: ask for their ledgers")
+    survivors = {r.round.survivors for r in outcome.record.rounds if r.round.survivors}
+    if len(survivors) > 1:
+        notes.append(
+            "the set of survivors changed between rounds; counts that do not change between rounds "
+            "(such as a group's number of rows) can then be had for a lost site by subtraction"
+        )
+    return tuple(notes)

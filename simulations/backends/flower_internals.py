@@ -1,0 +1,29 @@
+"""The three names of Flower that a Grid of one's own needs and that are not public API.
+
+`Message` refuses to be built before the process has a task identity; a message's id has no public
+setter; a Grid must say which `Run` it serves. A test holds them against the installed Flower, so
+that a release that moves them is noticed before a user does.
+"""
+
+from flwr.app import Message
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+SERVER_NODE = 1
+
+
+def assume_identity(run_id: int, node_id: int) -> None:
+    """Let this process create messages as `node_id` of `run_id`."""
+    TaskIdentity.run_id = run_id
+    TaskIdentity.node_id = node_id
+    TaskIdentity.task_id = node_id
+
+
+def set_message_id(message: Message, message_id: str) -> None:
+    """Give a message the id that a SuperLink would give it."""
+    message.metadata.__dict__["_message_id"] = message_id
+
+
+def empty_run(run_id: int) -> Run:
+    """A run that no SuperLink knows."""
+    return Run.create_empty(run_id)

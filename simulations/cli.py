@@ -1,0 +1,133 @@
+"""`hedgerow simulate` and `hedgerow init`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from evaluation.report.terminal import summary_tables
+from federation import config_file
+from federation.config import FederationConfig
+from federation.durable_file import write_atomically
+from federation.errors import UsageError
+from federation.run_folder import RunFolder
+from federation.summary import Summary
+from simulations.example_config import example
+from simulations.round_line import round_line
+
+app = typer.Typer(add_completion=False)
+
+EXIT_CODE_STOPPED = 5
+EXIT_CODE_BUDGET = 4
+
+
+@app.command()
+def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A federation.toml; without one, the built-in default federation."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable."),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Training rounds (run.rounds).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the whole run (run.seed).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes (simulation.workers).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where run folders are kept.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run folder.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the path of the report only.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json instead of tables.")
+    ] = False,
+) -> None:
+    """Train one model over simulated sites and write a report.
+
+    Exit codes: 0 all rounds ran; 2 wrong option or configuration; 3 wrong data; 4 a privacy
+    guarantee or budget refused the work; 5 too few sites were left; 6 something durable is damaged;
+    130 interrupted, and the run can be resumed.
+    """
+    from simulations.run_control import go_on, start  # noqa: PLC0415 - imports torch: seconds
+
+    overrides = list(settings or [])
+    for key, value in {"run.rounds": rounds, "run.seed": seed, "simulation.workers": workers}.items():
+        if value is not None:
+            overrides.append(f"{key}={value}")
+    if resume is not None and config is not None:
+        raise UsageError("give a federation.toml or --resume RUN, not both")
+    console = Console(stderr=as_json, quiet=quiet)
+    if resume is not None:
+        run = go_on(resume, overrides)
+    else:
+        run = start(config, overrides, out)
+    console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}")
+    with _progress(console) as bar:
+        task_id = bar.add_task("rounds", total=run.config.run.rounds + 1, line="")
+        summary = run.play(
+            lambda progress: bar.update(
+                task_id,
+                completed=progress.record.round.round,
+                line=round_line(progress),
+            )
+        )
+    _print(summary, run.folder, quiet=quiet, as_json=as_json)
+    if summary.run.status == "stopped":
+        exhausted = any(site.refused for site in summary.privacy.sites.values())
+        raise typer.Exit(EXIT_CODE_BUDGET if exhausted else EXIT_CODE_STOPPED)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("federation.toml"),
+    task: Annotated[str, typer.Option(help="heart, acs-employment, digits, or module:attribute.")] = "heart",
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented federation.toml to start from."""
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
+    text = example(task)
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    typer.echo(f"wrote {path}; run it with: hedgerow simulate {path}")
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("round"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[line]}"),
+        console=console,
+        disable=console.quiet,
+    )
+
+
+def _print(summary: Summary, folder: RunFolder, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(json.loads(folder.summary.read_text())))
+        return
+    if not quiet:
+        console = Console()
+        for plain in summary_tables(summary):
+            table = Table(title=plain.title, title_justify="left", header_style="bold")
+            for index, column in enumerate(plain.columns):
+                table.add_column(column, justify="left" if index == 0 else "right")
+            for row in plain.rows:
+                table.add_row(*row)
+            console.print(table)
+        if summary.run.stopped_because:
+            console.print(f"[bold red]stopped:[/] {summary.run.stopped_because}")
+    typer.echo(f"report: {folder.report}")

@@ -1,0 +1,69 @@
+"""The commented federation.toml that `hedgerow init` writes; a test reads it back as a config."""
+
+from federation.errors import ConfigError
+from federation.task_loading import built_in_names
+
+_HEAD = """\
+# federation.toml: one federated run. Every line is optional; what stands here is the default
+# unless a comment says otherwise. Run it with: hedgerow simulate {file_name}
+version = 1
+
+[run]
+name = "{name}"
+rounds = {rounds}
+seed = 2026                    # the same config and seed give the same model, bit for bit
+attempts_per_round = 1         # a retry resends the same noised update and costs no privacy
+on_failed_round = "stop"       # or "continue": go on with the model as it was
+
+[task]
+name = "{task}"                # heart, acs-employment, digits, or "package.module:attribute"
+# options = {{ }}                # keyword arguments of the task
+
+[federation]
+# sites = ["a", "b", "c"]      # default: all the task has data for
+quorum = {quorum}                     # fewest sites whose sum may be opened (3 or more)
+threshold = {threshold}                  # fewest sites that together can open anything
+round_timeout_seconds = 120.0  # for each of a round's five exchanges
+"""
+
+_COHORTS = """
+[cohorts]                      # named sets of 3 or more sites whose sums are read apart
+{cohorts}"""
+
+_TAIL = """
+[training]                     # at each site, each round
+local_steps = {local_steps}
+sampling_rate = {sampling_rate}           # each row joins each step's batch with this probability
+learning_rate = {learning_rate}
+momentum = {momentum}
+proximal_mu = 0.0              # > 0: FedProx
+update_clip = 20.0             # largest L2 norm of a site's update
+
+[server]
+optimizer = "fedavg"           # or "fedavgm", "fedadam"
+learning_rate = 1.0
+
+[privacy]
+mode = "record"                # or "off": no privacy, and every output says so
+epsilon = {epsilon}                  # target for the whole run; or give noise_multiplier instead
+delta = {delta:g}                  # at most 1 / rows of the largest site
+max_grad_norm = {max_grad_norm}
+
+[evaluation]
+score_bins = 100
+feature_bins = 64
+intersections = {intersections}
+minimum_cell = 10              # groups with fewer rows are not shown
+minimum_contributors = 3       # fewest sites in a cohort that is read apart
+
+[site_policy]                  # what each simulated site demands for itself
+# epsilon_budget = {epsilon}         # default: privacy.epsilon
+minimum_quorum = 3
+minimum_threshold = 2
+
+[simulation]
+backend = "embedded"           # or "ray" (pip install '.[ray]')
+workers = 2
+baselines = true               # put each site alone and the centralized model beside the result
+# dropouts = [ {{ site = "...", round = 3, phase = "train" }} ]
+"""

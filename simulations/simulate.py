@@ -1,0 +1,96 @@
+"""A whole simulated run: prepare or resume, run on a backend, put the yardsticks beside it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+
+from federation import config_file
+from federation.config import FederationConfig
+from federation.errors import UsageError
+from federation.run_folder import RunFolder
+from federation.summary import Summary
+from federation.task_loading import load_task
+from server.app import server_app
+from server.coordination import Observer, Outcome
+from server.run_summary import write_summary
+from simulations.backends.embedded import EmbeddedGrid
+from simulations.backends.ray import run_on_ray
+from simulations.baselines import baselines
+from simulations.sites import read_config, search_task_folder, simulated_client_app
+
+
+def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summary:
+    """Run, or go on with, a prepared folder; returns the summary that stands in it at the end.
+
+    Args:
+        folder: from `prepare`, or of a run that was interrupted.
+        config: of the folder; only `simulation` may differ from what stands there.
+        observe: told after each round.
+
+    Raises:
+        HedgerowError: the run cannot go on; what is recorded stays and can be resumed.
+    """
+    outcomes: list[Outcome] = []
+    search_task_folder(folder)
+    with _sole_user(folder):
+        _play(folder, config, observe, outcomes)
+        summary = folder.read_summary()
+        if config.simulation.baselines and summary.utility and outcomes:
+            task = load_task(config.task.name, config.task.options)
+            beside = baselines(task, outcomes[0].agreement, config.run.seed)
+            summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
+            write_summary(folder, summary)
+    return summary
+
+
+def _play(
+    folder: RunFolder, config: FederationConfig, observe: Observer, outcomes: list[Outcome]
+) -> None:
+    choice, nodes = config.simulation, len(config.federation.sites)
+    runs = folder.path.parent
+    if choice.backend == "ray":
+        app = server_app(folder, "ray", observe, outcomes.append)
+        run_on_ray(app, runs, nodes, choice.workers)
+        if not outcomes:
+            raise UsageError("the run on Ray ended early; Flower's log above says why")
+        return
+    app = server_app(folder, "embedded", observe, outcomes.append, poll_seconds=0.0)
+    run_config = {"runs": str(runs.resolve())}
+    with EmbeddedGrid(simulated_client_app, nodes, run_config, choice.workers) as grid:
+        app(grid, Context(grid.run.run_id, 1, {}, RecordDict(), dict(run_config)))
+
+
+@contextmanager
+def _sole_user(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder's lock: two processes on one run would spend one budget twice."""
+    with (folder.path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"{folder.path} is in use by another process") from error
+        yield
+
+
+def config_to_resume(path: Path, overrides: list[str]) -> FederationConfig:
+    """The configuration of an interrupted run; only how it is simulated may be changed.
+
+    Raises:
+        UsageError: an override would change what the sites agreed to.
+    """
+    folder = RunFolder.open(path)
+    config = config_file.read(folder.config, overrides)
+    recorded = read_config(path)
+    changed = [
+        name
+        for name in FederationConfig.model_fields
+        if name != "simulation" and getattr(config, name) != getattr(recorded, name)
+    ]
+    if changed:
+        raise UsageError(
+            f"--resume goes on under the agreement the sites signed; {', '.join(changed)} cannot "
+            "be changed, only simulation.* can"
+        )
+    return config
