@@ -114,13 +114,9 @@ def _expectation(kind: str, message: str, detail: Any) -> str:
     if kind == "string_pattern_mismatch":
         return "a name of lower-case letters, digits, '-' and '_', 63 at most"
     plain = message.removeprefix("Input should be ").removeprefix("Value error, ")
-    return (
-        plain.replace("a valid integer", "a whole number")
-        .replace("greater than or equal to", ">=")
-        .replace("greater than", ">")
-        .replace("less than or equal to", "<=")
-        .replace("less than", "<")
-    )
+    for pydantic_says, we_say in _WORDING.items():
+        plain = plain.replace(pydantic_says, we_say)
+    return plain
 
 
 def _quoted(expected: str) -> list[str]:

@@ -6,6 +6,7 @@ site, the request's nonce and the whole payload, so an answer fits one question 
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -149,10 +150,10 @@ def parse_reply(data: bytes) -> tuple[Reply, bytes]:
         raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
     if header["status"] not in ("ok", "refused", "failed"):
         raise ProtocolViolation("reply status: expected ok, refused or failed")
-    try:
-        signature = bytes.fromhex(header["signature"])
-    except ValueError as error:
-        raise ProtocolViolation("reply signature: not hexadecimal") from error
+    # Exactly one spelling per signature: fromhex alone would accept capitals and spaces, too.
+    if not re.fullmatch(r"[0-9a-f]*", header["signature"]) or len(header["signature"]) % 2:
+        raise ProtocolViolation("reply signature: not lower-case hexadecimal")
+    signature = bytes.fromhex(header["signature"])
     reply = Reply(header["site"], header["status"], header["code"], header["reason"], body)
     return reply, signature
 

@@ -1,0 +1,156 @@
+"""federation.toml: what is right is read, and each thing that is wrong is one clear error."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation import config_file
+from federation.config import FederationConfig
+from federation.errors import ConfigError, UsageError
+
+FIVE = {"federation": {"sites": ["a", "b", "c", "d", "e"], "quorum": 4}}
+
+
+def test_an_empty_file_is_the_default_federation() -> None:
+    assert config_file.parse({}) == FederationConfig()
+
+
+def test_what_is_written_reads_back_the_same() -> None:
+    config = config_file.parse(
+        FIVE | {"cohorts": {"x": ["a", "b", "c", "d", "e"]}, "privacy": {"noise_multiplier": 1.1}}
+    )
+    assert config_file.parse(tomllib.loads(config_file.write_text(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "text"),
+    [
+        ({"trainning": {}}, "trainning", "did you mean training?"),
+        ({"training": {"learningrate": 1.0}}, "training.learningrate", "training.learning_rate?"),
+        ({"privacy": {"mode": "of"}}, "privacy.mode", "did you mean 'off'?"),
+        ({"privacy": {"epsilon": -1.0}}, "privacy.epsilon", "a number > 0"),
+        ({"privacy": {"epsilon": float("nan")}}, "privacy.epsilon", "finite"),
+        ({"privacy": {"epsilon": float("inf")}}, "privacy.epsilon", "finite"),
+        ({"privacy": {"delta": 1}}, "privacy.delta", "< 1"),
+        ({"run": {"rounds": "3"}}, "run.rounds", "a whole number"),
+        ({"run": {"rounds": True}}, "run.rounds", "a whole number"),
+        ({"run": {"rounds": 0}}, "run.rounds", "a number >= 1"),
+        ({"run": 3}, "run", "a table"),
+        ({"run": {"name": "Ä b"}}, "run.name", "a name of lower-case letters"),
+        ({"version": 2}, "version", "1"),
+        ({"training": {"sampling_rate": 1.5}}, "training.sampling_rate", "<= 1"),
+        ({"federation": {"quorum": 2}}, "federation.quorum", ">= 3"),
+        ({"federation": {"threshold": 4}}, "federation.threshold", "federation.quorum = 3"),
+        ({"federation": {"sites": ["a", "b"]}}, "federation.sites", "at least 3 sites"),
+        ({"federation": {"sites": ["a", "b", "b"]}}, "federation.sites", "distinct"),
+        (
+            {"federation": {"sites": ["a", "b", "c"], "quorum": 4, "threshold": 3}},
+            "federation.quorum",
+            "at most the number of sites, 3",
+        ),
+        (
+            {"federation": {"sites": ["a", "b", "c", "d", "e", "f"]}},
+            "federation.quorum",
+            "at least 5 for 6 sites at threshold 3",
+        ),
+        (
+            {"simulation": {"dropouts": [{"sit": "x"}]}},
+            "simulation.dropouts.0.sit",
+            "dropouts.0.site?",
+        ),
+        (
+            FIVE | {"simulation": {"dropouts": [{"site": "x", "round": 1}]}},
+            "simulation.dropouts.site",
+            "one of a, b, c, d, e",
+        ),
+        ({"cohorts": {"x": ["a", "b"]}}, "cohorts.x", "at least evaluation.minimum_contributors"),
+        ({"cohorts": {"x": ["a", "b", "b"]}}, "cohorts.x", "distinct sites"),
+        (
+            {"cohorts": {"x": ["a", "b", "c"], "y": ["c", "d", "e"]}},
+            "cohorts",
+            "one cohort at most",
+        ),
+        (FIVE | {"cohorts": {"x": ["a", "b", "z"]}}, "cohorts", "sites out of a, b, c, d, e"),
+        (FIVE | {"cohorts": {"x": ["a", "b", "c"]}}, "cohorts", "no site, or at least 3, outside"),
+        ({"privacy": {"epsilon": 1.0, "noise_multiplier": 1.0}}, "privacy.epsilon", "exactly one"),
+        ({"privacy": {}}, "privacy.epsilon", "exactly one"),
+        ({"privacy": {"mode": "off", "epsilon": 1.0}}, "privacy.epsilon", "remove one of the two"),
+        (
+            {"privacy": {"mode": "off", "noise_multiplier": 1.0}},
+            "privacy.noise_multiplier",
+            "remove one of the two",
+        ),
+        ({"site_policy": {"minimum_quorum": 4}}, "federation.quorum", "refuse every round"),
+        ({"site_policy": {"minimum_threshold": 4}}, "federation.threshold", "refuse every round"),
+        ({"evaluation": {"minimum_contributors": 2}}, "evaluation.minimum_contributors", ">= 3"),
+    ],
+)
+def test_one_wrong_thing_is_one_error_that_names_it(table: dict, key: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_file.parse(table)
+    assert str(caught.value).startswith(key)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_key_is_named_before_what_it_may_have_caused() -> None:
+    with pytest.raises(ConfigError, match=r"^run\.round ="):
+        config_file.parse({"run": {"round": 3, "seed": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("run.rounds=7", lambda c: c.run.rounds == 7),
+        ("run.name=night", lambda c: c.run.name == "night"),
+        (" training.learning_rate = 0.5", lambda c: c.training.learning_rate == 0.5),
+        ('federation.sites=["a","b","c"]', lambda c: c.federation.sites == ("a", "b", "c")),
+        ("task.options.sites_by=year", lambda c: c.task.options == {"sites_by": "year"}),
+    ],
+)
+def test_overrides_are_typed_as_toml(override: str, value) -> None:
+    assert value(config_file.parse({}, [override]))
+
+
+@pytest.mark.parametrize("override", ["run.rounds", "=3", "run..rounds=3", "version.x=3"])
+def test_a_malformed_override_says_what_is_expected(override: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        config_file.parse({"version": 1}, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"run = [", "not valid TOML"), (b"\xff\xfe", "not UTF-8"), (None, "cannot read")],
+)
+def test_an_unreadable_file_is_a_usage_error(tmp_path: Path, content: bytes, text: str) -> None:
+    path = tmp_path / "federation.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=text):
+        config_file.read(path)
+
+
+@given(st.integers(3, 40), st.data())
+def test_an_accepted_quorum_never_permits_two_survivor_sets(
+    sites: int, data: st.DataObject
+) -> None:
+    quorum = data.draw(st.integers(3, sites))
+    threshold = data.draw(st.integers(2, quorum))
+    table = {
+        "federation": {
+            "sites": [f"s{i}" for i in range(sites)],
+            "quorum": quorum,
+            "threshold": threshold,
+        },
+    }
+    # Two sets of `quorum` signatures, each honest site signing once and threshold - 1 signing both.
+    possible = 2 * quorum <= sites + threshold - 1
+    if possible:
+        with pytest.raises(ConfigError, match=r"federation\.quorum"):
+            config_file.parse(table)
+    else:
+        config_file.parse(table)
