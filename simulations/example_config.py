@@ -1,11 +1,15 @@
 """The commented federation.toml that `hedgerow init` writes; a test reads it back as a config."""
 
-from federation.errors import ConfigError
-from federation.task_loading import built_in_names
+import json
+from collections.abc import Mapping
+
+from federation.config import FederationConfig
+from federation.task_loading import load_task
+from simulations.defaults import BUILT_IN
 
 _HEAD = """\
-# federation.toml: one federated run. Every line is optional; what stands here is the default
-# unless a comment says otherwise. Run it with: hedgerow simulate {file_name}
+# One federated run. Run it with: hedgerow simulate THIS_FILE
+# Every line may be left out; docs/configuration.md says what then holds.
 version = 1
 
 [run]
@@ -67,3 +71,35 @@ workers = 2
 baselines = true               # put each site alone and the centralized model beside the result
 # dropouts = [ {{ site = "...", round = 3, phase = "train" }} ]
 """
+
+
+def example(task: str) -> str:
+    """A commented configuration for a built-in task or `package.module:attribute`.
+
+    Raises:
+        ConfigError: no such task.
+    """
+    config = BUILT_IN.get(task, FederationConfig())
+    if task not in BUILT_IN:
+        load_task(task, {})
+    values = {
+        "name": task.partition(":")[0].replace(".", "-").replace("_", "-").lower(),
+        "task": task,
+        "rounds": config.run.rounds,
+        "quorum": config.federation.quorum,
+        "threshold": config.federation.threshold,
+        "local_steps": config.training.local_steps,
+        "sampling_rate": config.training.sampling_rate,
+        "learning_rate": config.training.learning_rate,
+        "momentum": config.training.momentum,
+        "epsilon": config.privacy.epsilon,
+        "delta": config.privacy.delta,
+        "max_grad_norm": config.privacy.max_grad_norm,
+        "intersections": json.dumps(config.evaluation.intersections),
+    }
+    cohorts = _COHORTS.format(cohorts=_cohort_lines(config.cohorts)) if config.cohorts else ""
+    return (_HEAD + cohorts + _TAIL).format(**values)
+
+
+def _cohort_lines(cohorts: Mapping[str, tuple[str, ...]]) -> str:
+    return "".join(f"{name} = {json.dumps(sites)}\n" for name, sites in cohorts.items())

@@ -40,7 +40,7 @@ def start(path: Path | None, overrides: list[str], out: Path) -> ReadyRun:
     Raises:
         HedgerowError: configuration, task or data is wrong; then no run folder is made.
     """
-    config = config_file.parse({}, overrides) if path is None else config_file.read(path, overrides)
+    config = from_file_or_default(path, overrides)
     task_folder = Path.cwd() if path is None else path.resolve().parent
     folder = prepare(config, out, task_folder if ":" in config.task.name else None)
     return ReadyRun(folder, read_config(folder.path))
