@@ -8,8 +8,8 @@ from typing import Annotated
 
 import click
 import typer
-
 from evaluation.cli import app as evaluation_commands
+
 from federation.errors import HedgerowError
 from simulations.cli import app as simulation_commands
 
@@ -36,7 +36,9 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback prot
 def _root(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Simulate federations, join one as a site, report what privacy was spent."""

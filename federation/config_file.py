@@ -64,6 +64,20 @@ def write_text(config: FederationConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True), multiline_strings=True)
 
 
+def require_known(key: str, value: str, known: Iterable[str]) -> None:
+    """Return if `value` is one of `known`.
+
+    Raises:
+        ConfigError: it is not; names the nearest that is.
+    """
+    names = list(known)
+    if value in names:
+        return
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
+    remedy = f"did you mean {near[0]}?" if near else ""
+    raise ConfigError(key, value, f"one of {', '.join(names)}", remedy)
+
+
 def _apply(table: Table, override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")

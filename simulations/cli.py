@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from evaluation.report.terminal import summary_tables
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from evaluation.report.terminal import summary_tables
-from federation import config_file
-from federation.config import FederationConfig
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
 from federation.run_folder import RunFolder
 from federation.summary import Summary
+from simulations.defaults import DEFAULT_TASK
 from simulations.example_config import example
 from simulations.round_line import round_line
 
@@ -31,9 +30,13 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
         Path | None,
         typer.Argument(help="A federation.toml; without one, the built-in default federation."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Built-in federation: heart, acs-employment or digits."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; repeatable."),
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a setting; repeatable"),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Training rounds (run.rounds).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the whole run (run.seed).")] = None,
@@ -60,16 +63,24 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     from simulations.run_control import go_on, start  # noqa: PLC0415 - imports torch: seconds
 
     overrides = list(settings or [])
-    for key, value in {"run.rounds": rounds, "run.seed": seed, "simulation.workers": workers}.items():
+    for key, value in {
+        "run.rounds": rounds,
+        "run.seed": seed,
+        "simulation.workers": workers,
+    }.items():
         if value is not None:
             overrides.append(f"{key}={value}")
     if resume is not None and config is not None:
         raise UsageError("give a federation.toml or --resume RUN, not both")
+    if task is not None and (resume is not None or config is not None):
+        raise UsageError(
+            "--task chooses a built-in federation: leave it out with a file or --resume"
+        )
     console = Console(stderr=as_json, quiet=quiet)
     if resume is not None:
         run = go_on(resume, overrides)
     else:
-        run = start(config, overrides, out)
+        run = start(config, task or DEFAULT_TASK, overrides, out)
     console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}")
     with _progress(console) as bar:
         task_id = bar.add_task("rounds", total=run.config.run.rounds + 1, line="")
@@ -89,7 +100,9 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("federation.toml"),
-    task: Annotated[str, typer.Option(help="heart, acs-employment, digits, or module:attribute.")] = "heart",
+    task: Annotated[
+        str, typer.Option(help="heart, acs-employment, digits, or module:attribute.")
+    ] = "heart",
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented federation.toml to start from."""

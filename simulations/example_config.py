@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 
 from federation.config import FederationConfig
-from federation.task_loading import load_task
-from simulations.defaults import BUILT_IN
+from simulations.defaults import default_config
 
 _HEAD = """\
 # One federated run. Run it with: hedgerow simulate THIS_FILE
@@ -79,9 +78,7 @@ def example(task: str) -> str:
     Raises:
         ConfigError: no such task.
     """
-    config = BUILT_IN.get(task, FederationConfig())
-    if task not in BUILT_IN:
-        load_task(task, {})
+    config = FederationConfig() if ":" in task else default_config(task)
     values = {
         "name": task.partition(":")[0].replace(".", "-").replace("_", "-").lower(),
         "task": task,

@@ -9,6 +9,7 @@ from federation.config import FederationConfig
 from federation.run_folder import RunFolder
 from federation.summary import Summary
 from server.coordination import Observer
+from simulations.defaults import default_config
 from simulations.simulate import config_to_resume, run
 from simulations.sites import prepare, read_config
 
@@ -34,13 +35,13 @@ class ReadyRun:
         return run(self.folder, self.config, observe)
 
 
-def start(path: Path | None, overrides: list[str], out: Path) -> ReadyRun:
-    """A new run of the configuration at `path`, or of the built-in default federation.
+def start(path: Path | None, task: str, overrides: list[str], out: Path) -> ReadyRun:
+    """A new run of the configuration at `path`, or of a task's built-in federation.
 
     Raises:
         HedgerowError: configuration, task or data is wrong; then no run folder is made.
     """
-    config = from_file_or_default(path, overrides)
+    config = default_config(task, overrides) if path is None else config_file.read(path, overrides)
     task_folder = Path.cwd() if path is None else path.resolve().parent
     folder = prepare(config, out, task_folder if ":" in config.task.name else None)
     return ReadyRun(folder, read_config(folder.path))

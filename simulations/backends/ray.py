@@ -9,8 +9,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
 from client.courier import Answer, client_app
-from federation.errors import UsageError
 from federation.envelope import Request
+from federation.errors import UsageError
 
 
 def run_on_ray(server_app: ServerApp, runs: Path, nodes: int, workers: int) -> None:
