@@ -206,13 +206,12 @@ def _check_sites(config: FederationConfig) -> None:
         raise ConfigError(
             "federation.quorum", rules.quorum, f"at most the number of sites, {len(rules.sites)}"
         )
-    if 2 * rules.quorum <= len(rules.sites) + rules.threshold - 1:
-        least = (len(rules.sites) + rules.threshold - 1) // 2 + 1
+    if 2 * rules.quorum <= len(rules.sites) + 1:
         raise ConfigError(
             "federation.quorum",
             rules.quorum,
-            f"at least {least} for {len(rules.sites)} sites at threshold {rules.threshold}",
-            "else a lying coordinator could have two survivor sets signed",
+            f"at least {(len(rules.sites) + 1) // 2 + 1} for {len(rules.sites)} sites",
+            "else one colluding site suffices to have two survivor sets signed",
         )
     for dropout in config.simulation.dropouts:
         if dropout.site not in rules.sites:
