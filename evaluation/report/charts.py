@@ -1,0 +1,192 @@
+"""Charts with axes of their own: lines over rounds, bars by round. Pure functions to SVG text."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evaluation.report.svg import (
+    Axis,
+    axis_over,
+    element,
+    label,
+    line,
+    picture,
+    pixel,
+    polyline,
+    whole_axis,
+)
+
+WIDTH, HEIGHT = 330.0, 210.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 320.0, 12.0, 168.0
+STYLES = 6
+"""How many line styles the style sheet tells apart by colour, dash and marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A value after round `x`; its interval is [low, high] where both are known."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points in the order of x, drawn in line style `style` (0 is the leading one)."""
+
+    name: str
+    points: tuple[Point, ...]
+    style: int
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A horizontal line to compare with, and what it is called."""
+
+    name: str
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar over round `x`; `lowered` marks it by colour and hatching."""
+
+    x: int
+    y: float
+    lowered: bool = False
+
+
+def line_chart(
+    title: str,
+    description: str,
+    x_label: str,
+    series: tuple[Series, ...],
+    thresholds: tuple[Threshold, ...] = (),
+) -> Markup:
+    """Lines over whole-numbered x with interval bands and thresholds.
+
+    A series of one point is drawn as a marker with its whisker.
+
+    Raises:
+        ValueError: no series has a point, or a coordinate is not finite.
+    """
+    points = [point for one in series for point in one.points]
+    across = whole_axis((point.x for point in points), LEFT, RIGHT, 6)
+    heights = [*_heights(points), *(threshold.y for threshold in thresholds)]
+    upright = axis_over(heights, BOTTOM, TOP, 5)
+    return picture(
+        WIDTH,
+        HEIGHT,
+        title,
+        description,
+        *_frame(across, upright, x_label),
+        *(_threshold(threshold, upright) for threshold in thresholds),
+        *(_band(one, across, upright) for one in series if len(one.points) > 1),
+        *(part for one in reversed(series) for part in _curve(one, across, upright)),
+    )
+
+
+def bar_chart(
+    title: str, description: str, x_label: str, bars: tuple[Bar, ...], threshold: Threshold
+) -> Markup:
+    """Bars from zero over whole-numbered x, with one threshold across; spans a whole text column.
+
+    Raises:
+        ValueError: there is no bar.
+    """
+    width, height, right, bottom = 680.0, 150.0, 606.0, 108.0
+    across = whole_axis((bar.x for bar in bars), LEFT + 18, right - 18, 11)
+    upright = axis_over([0.0, threshold.y, *(bar.y for bar in bars)], bottom, TOP, 5, 1.0)
+    room = (across.end - across.start) / max(1.0, across.high - across.low)
+    wide = min(26.0, 0.7 * room)
+    return picture(
+        width,
+        height,
+        title,
+        description,
+        *_frame(across, upright, x_label, right, bottom),
+        *(
+            element(
+                "rect",
+                x=across.at(bar.x) - wide / 2,
+                y=upright.at(bar.y),
+                width=wide,
+                height=bottom - upright.at(bar.y),
+                class_="bar lowered" if bar.lowered else "bar",
+            )
+            for bar in bars
+        ),
+        _threshold(threshold, upright, right),
+        label(right + 6, upright.at(threshold.y) + 4, threshold.name, "tick start"),
+    )
+
+
+def swatch(style: int) -> Markup:
+    """The key of a line style, for a legend; `style` below 0 is a threshold's."""
+    middle = 6.0
+    stroke = line(0, middle, 26, middle, "threshold" if style < 0 else f"curve s{style}")
+    marker = () if style < 0 else (_marker(13, middle, style),)
+    return element(
+        "svg", stroke, *marker, viewBox="0 0 26 12", width=26, height=12, aria_hidden="true"
+    )
+
+
+def _heights(points: Iterable[Point]) -> Iterator[float]:
+    for point in points:
+        yield from (y for y in (point.y, point.low, point.high) if y is not None)
+
+
+def _frame(
+    across: Axis, upright: Axis, x_label: str, right: float = RIGHT, bottom: float = BOTTOM
+) -> Iterator[Markup]:
+    for tick in upright.ticks:
+        y = upright.at(tick)
+        yield line(LEFT, y, right, y, "grid")
+        yield label(LEFT - 6, y + 4, upright.label(tick), "tick end")
+    for tick in across.ticks:
+        yield label(across.at(tick), bottom + 16, across.label(tick), "tick middle")
+    yield label((LEFT + right) / 2, bottom + 34, x_label, "tick middle")
+
+
+def _threshold(threshold: Threshold, upright: Axis, right: float = RIGHT) -> Markup:
+    y = upright.at(threshold.y)
+    return line(LEFT, y, right, y, "threshold")
+
+
+def _band(one: Series, across: Axis, upright: Axis) -> Markup:
+    upper = [(across.at(p.x), upright.at(p.high)) for p in one.points if p.high is not None]
+    lower = [(across.at(p.x), upright.at(p.low)) for p in one.points if p.low is not None]
+    if not upper or not lower:
+        return Markup()
+    return element(
+        "path", d=polyline([*upper, *reversed(lower)]) + "Z", class_=f"band s{one.style}"
+    )
+
+
+def _curve(one: Series, across: Axis, upright: Axis) -> Iterator[Markup]:
+    places = [(across.at(point.x), upright.at(point.y)) for point in one.points]
+    if len(places) > 1:
+        yield element("path", d=polyline(places), class_=f"curve s{one.style}")
+    for point, (x, y) in zip(one.points, places, strict=True):
+        if len(places) == 1 and point.low is not None and point.high is not None:
+            ends = upright.at(point.low), upright.at(point.high)
+            yield line(x, ends[0], x, ends[1], f"curve s{one.style}")
+        yield _marker(x, y, one.style)
+
+
+def _marker(x: float, y: float, style: int) -> Markup:
+    """A marker whose shape, like the colour and the dashes, belongs to the style."""
+    shapes = (
+        "M{x},{y}m-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0Z",
+        "M{x},{y}m-3,-3h6v6h-6Z",
+        "M{x},{y}m0,-4l4,7h-8Z",
+        "M{x},{y}m0,-4l4,4l-4,4l-4,-4Z",
+        "M{x},{y}m0,4l4,-7h-8Z",
+        "M{x},{y}m-4,-1h3v-3h2v3h3v2h-3v3h-2v-3h-3Z",
+    )
+    return element(
+        "path", d=shapes[style].format(x=pixel(x), y=pixel(y)), class_=f"marker s{style}"
+    )

@@ -1,0 +1,200 @@
+"""What federation bought and what privacy cost, as sentences computed from the yardsticks.
+
+Two models are called level when their scores differ by less than `LEVEL`; the sentences say so
+instead of reading meaning into a third decimal.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from evaluation.report.number_text import difference, listing, rate
+from federation.summary import Baseline, Estimate, Summary, Utility
+
+LEVEL = 0.01
+"""Scores closer than this are level. With 1,000 held-out rows, chance alone moves an AUC more."""
+
+Metric = Literal["AUC", "accuracy"]
+
+ALONE = "alone: "
+MAJORITY = "majority class"
+CENTRALIZED = "centralized"
+CENTRALIZED_WITH_DP = "centralized with the same DP"
+FEDERATED = "federated"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteGain:
+    """One site's choice: train alone or join, both judged on the site's own held-out rows.
+
+    Attributes:
+        site: name of the site.
+        rows: its held-out rows.
+        alone: score of the model it trained alone.
+        federated: score of the federated model.
+        gain: federated - alone; None when either has no value.
+    """
+
+    site: str
+    rows: int
+    alone: Estimate
+    federated: Estimate
+    gain: float | None
+
+    @property
+    def is_level_or_worse(self) -> bool:
+        """Whether the site would do as well, or better, alone."""
+        return self.gain is not None and self.gain < LEVEL
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the site would do better alone."""
+        return self.gain is not None and self.gain <= -LEVEL
+
+
+def final_utility(summary: Summary) -> Utility | None:
+    """Utility of the whole federation's model after the last evaluated round, if any."""
+    if not summary.utility:
+        return None
+    return max(summary.utility, key=lambda point: point.after_round).overall
+
+
+def yardsticks(summary: Summary) -> tuple[Baseline, ...]:
+    """The baselines and, last, the federated model on the same rows."""
+    final = final_utility(summary)
+    others = tuple(one for one in summary.baselines if one.name != FEDERATED)
+    recorded = tuple(one for one in summary.baselines if one.name == FEDERATED)
+    if recorded or final is None:
+        return others + recorded
+    description = "the model of this run, after its last evaluated round"
+    federated = Baseline(
+        name=FEDERATED, description=description, simulation_only=False, utility=final
+    )
+    return (*others, federated)
+
+
+def named(summary: Summary, name: str) -> Utility | None:
+    """Utility of one yardstick; None if it was not measured."""
+    found = [one.utility for one in yardsticks(summary) if one.name == name]
+    return found[0] if found else None
+
+
+def score(utility: Utility, metric: Metric) -> Estimate:
+    """AUC or accuracy of a utility."""
+    return utility.auc if metric == "AUC" else utility.accuracy
+
+
+def metric_for(utilities: tuple[Utility, ...]) -> Metric:
+    """AUC if every utility has one, else accuracy: unlike accuracy, AUC ignores the base rate."""
+    return "AUC" if all(one.auc.value is not None for one in utilities) else "accuracy"
+
+
+def overall_metric(summary: Summary) -> Metric:
+    """The metric in which all trained yardsticks can be compared."""
+    trained = tuple(one.utility for one in yardsticks(summary) if one.name != MAJORITY)
+    return metric_for(trained)
+
+
+def own_rows_metric(summary: Summary) -> Metric:
+    """The metric in which every site can compare training alone with joining."""
+    pairs = (
+        pair
+        for one in summary.baselines
+        for pair in (one.on_own_rows, one.federated_on_own_rows)
+        if pair is not None
+    )
+    return metric_for(tuple(pairs))
+
+
+def site_gains(summary: Summary) -> tuple[SiteGain, ...]:
+    """Per site that trained alone as a yardstick: what joining gained on its own rows."""
+    metric = own_rows_metric(summary)
+    return tuple(
+        _gain(one.name.removeprefix(ALONE), one.on_own_rows, one.federated_on_own_rows, metric)
+        for one in summary.baselines
+        if one.on_own_rows is not None and one.federated_on_own_rows is not None
+    )
+
+
+def sentences(summary: Summary) -> tuple[str, ...]:
+    """What the yardsticks say, in at most four sentences; none without yardsticks."""
+    found = (
+        _against_alone(site_gains(summary), own_rows_metric(summary)),
+        _against_centralized(summary),
+        _price_of_privacy(summary),
+        _resolution(summary),
+    )
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _gain(site: str, alone: Utility, federated: Utility, metric: Metric) -> SiteGain:
+    own, joint = score(alone, metric), score(federated, metric)
+    gain = None if own.value is None or joint.value is None else joint.value - own.value
+    return SiteGain(site, alone.rows, own, joint, gain)
+
+
+def _against_alone(gains: tuple[SiteGain, ...], metric: Metric) -> str:
+    changes = [one.gain for one in gains if one.gain is not None]
+    if not changes:
+        return ""
+    better = [change for change in changes if change >= LEVEL]
+    level = tuple(one.site for one in gains if one.gain is not None and abs(one.gain) < LEVEL)
+    worse = tuple(one.site for one in gains if one.is_worse)
+    text = (
+        f"Judged on each site's own held-out rows, the federated model beats the model that the "
+        f"site trained alone at {len(better)} of {len(changes)} sites "
+        f"({metric} {difference(min(changes))} to {difference(max(changes))})."
+    )
+    if level:
+        text += f" At {listing(level)} training alone is as good."
+    if worse:
+        text += f" At {listing(worse)} training alone is better: joining did not pay there."
+    return text
+
+
+def _against_centralized(summary: Summary) -> str:
+    metric = overall_metric(summary)
+    pooled, federated = _value(summary, CENTRALIZED, metric), _value(summary, FEDERATED, metric)
+    if pooled is None or federated is None:
+        return ""
+    gap = pooled - federated
+    opening = f"Pooling all rows in one place and training without privacy gives {metric} "
+    if abs(gap) < LEVEL:
+        return f"{opening}{rate(pooled)}; the federated model is level with it ({rate(federated)})."
+    direction = "less" if gap > 0 else "more"
+    return f"{opening}{rate(pooled)}; the federated model reaches {rate(abs(gap))} {direction}."
+
+
+def _price_of_privacy(summary: Summary) -> str:
+    if summary.privacy.mode == "off":
+        return ""
+    metric = overall_metric(summary)
+    pooled = _value(summary, CENTRALIZED, metric)
+    private = _value(summary, CENTRALIZED_WITH_DP, metric)
+    federated = _value(summary, FEDERATED, metric)
+    if pooled is None or private is None or federated is None:
+        return ""
+    return (
+        f"The same differential privacy on pooled rows changes {metric} by "
+        f"{difference(private - pooled)}: the price of privacy; keeping the rows apart changes it "
+        f"by a further {difference(federated - private)}."
+    )
+
+
+def _resolution(summary: Summary) -> str:
+    """How small a difference the held-out rows can show at all."""
+    final = named(summary, FEDERATED)
+    if final is None or not summary.baselines:
+        return ""
+    accuracy = final.accuracy
+    if accuracy.low is None or accuracy.high is None:
+        return ""
+    half = (accuracy.high - accuracy.low) / 2
+    return (
+        f"With {final.rows:,} held-out rows an accuracy is known to about ±{rate(half, 2)}; "
+        f"read smaller differences as ties."
+    )
+
+
+def _value(summary: Summary, name: str, metric: Metric) -> float | None:
+    utility = named(summary, name)
+    return None if utility is None else score(utility, metric).value

@@ -1,0 +1,133 @@
+"""Which numbers of the summary go into which chart, with the words that stand for the picture."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from evaluation.report import comparison
+from evaluation.report.charts import (
+    STYLES,
+    Bar,
+    Point,
+    Series,
+    Threshold,
+    bar_chart,
+    line_chart,
+    swatch,
+)
+from evaluation.report.number_text import estimate, rate
+from evaluation.report.number_text import interval as interval_text
+from federation.summary import Estimate, Summary, Utility
+
+OVERALL = "overall"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart and its caption."""
+
+    caption: str
+    chart: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a legend."""
+
+    swatch: Markup
+    name: str
+
+
+def utility_figures(summary: Summary) -> tuple[Figure, ...]:
+    """Accuracy, AUC and log loss after k rounds, those of them that were measured."""
+    majority = comparison.named(summary, comparison.MAJORITY)
+    wanted: tuple[tuple[str, str, Callable[[Utility], Estimate]], ...] = (
+        ("Accuracy", "share of rows predicted right", lambda utility: utility.accuracy),
+        ("AUC", "0.5 is chance, 1 is perfect ranking", lambda utility: utility.auc),
+        ("Log loss", "nats per row, lower is better", lambda utility: _exact(utility.log_loss)),
+    )
+    figures = []
+    for name, meaning, read in wanted:
+        series = _series(summary, read)
+        if not series:
+            continue
+        guess = None if majority is None else read(majority).value
+        thresholds = () if guess is None else (Threshold("majority class", guess),)
+        description = _in_words(name, series, thresholds)
+        title = f"{name} by round"
+        chart = line_chart(title, description, "after round", series, thresholds)
+        figures.append(Figure(f"{name}: {meaning}.", chart))
+    return tuple(figures)
+
+
+def utility_legend(summary: Summary) -> tuple[Key, ...]:
+    """What the lines of the utility figures are."""
+    names = [OVERALL, *_cohorts(summary)]
+    keys = [Key(swatch(min(i, STYLES - 1)), name) for i, name in enumerate(names)]
+    if comparison.named(summary, comparison.MAJORITY) is not None:
+        keys.append(Key(swatch(-1), "guessing: always the majority class"))
+    return tuple(keys)
+
+
+def participation_figure(summary: Summary) -> Figure | None:
+    """How many sites' sums each round holds, against the quorum; None without rounds."""
+    if not summary.rounds:
+        return None
+    survivors: dict[int, int] = defaultdict(int)
+    for one in summary.rounds:
+        if one.kind == "train" or one.round not in survivors:
+            survivors[one.round] = len(one.survivors)
+    everyone = len(summary.run.sites)
+    bars = tuple(Bar(x, float(y), lowered=y < everyone) for x, y in sorted(survivors.items()))
+    quorum = summary.secure_sum.quorum
+    full = sum(not bar.lowered for bar in bars)
+    description = f"All {everyone} sites took part in {full} of {len(bars)} rounds; quorum {quorum}"
+    chart = bar_chart(
+        "Sites in each round's sum",
+        f"{description}.",
+        "round",
+        bars,
+        Threshold(f"quorum {quorum}", float(quorum)),
+    )
+    return Figure("Sites whose update is in the sum, by round; hatched: fewer than all.", chart)
+
+
+def _series(summary: Summary, read: Callable[[Utility], Estimate]) -> tuple[Series, ...]:
+    lines: dict[str, list[Point]] = {OVERALL: []}
+    lines.update({name: [] for name in _cohorts(summary)})
+    for at in sorted(summary.utility, key=lambda point: point.after_round):
+        for name, utility in ((OVERALL, at.overall), *at.cohorts.items()):
+            seen = read(utility)
+            if seen.value is not None:
+                # Only the leading line carries a band: overlapping bands cannot be told apart.
+                ends = (seen.low, seen.high) if name == OVERALL else (None, None)
+                lines[name].append(Point(at.after_round, seen.value, *ends))
+    return tuple(
+        Series(name, tuple(points), min(index, STYLES - 1))
+        for index, (name, points) in enumerate(lines.items())
+        if points
+    )
+
+
+def _cohorts(summary: Summary) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for point in summary.utility for name in point.cohorts))
+
+
+def _in_words(name: str, series: tuple[Series, ...], thresholds: tuple[Threshold, ...]) -> str:
+    parts = []
+    for one in series:
+        first, last = one.points[0], one.points[-1]
+        said = Estimate(value=last.y, low=last.low, high=last.high)
+        within = f" ({interval_text(said)})" if interval_text(said) else ""
+        parts.append(
+            f"{one.name}: {rate(first.y)} after round {first.x:g}, "
+            f"{estimate(said)}{within} after round {last.x:g}"
+        )
+    parts.extend(f"{one.name}: {rate(one.y)}" for one in thresholds)
+    return f"{name}. {'; '.join(parts)}."
+
+
+def _exact(value: float | None) -> Estimate:
+    return Estimate(value=value)

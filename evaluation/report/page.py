@@ -1,0 +1,108 @@
+"""The run report: one HTML file without network or script, from the summary alone.
+
+The same summary gives the same bytes; nothing else goes in, no clock and no file of the run.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from evaluation.report import (
+    cell_charts,
+    comparison,
+    figures,
+    group_tables,
+    number_text,
+    plain_words,
+)
+from evaluation.report.drift_tables import drift_tables
+from evaluation.report.glossary import TERMS
+from evaluation.report.verdict_rules import RULES
+from evaluation.report.verdicts import verdicts
+from federation.summary import Round, Summary
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+BASELINE_CELL = 260.0
+"""Width of a whisker in the table of yardsticks, in pixels."""
+
+_FILTERS = (
+    number_text.count,
+    number_text.difference,
+    number_text.duration,
+    number_text.epsilon,
+    number_text.estimate,
+    number_text.interval,
+    number_text.listing,
+    number_text.moment,
+    number_text.percent,
+    number_text.rate,
+    number_text.setting,
+    number_text.significant,
+    number_text.size,
+    group_tables.metric_name,
+)
+
+
+def render(summary: Summary) -> str:
+    """The report as one HTML document.
+
+    Every text of the summary is escaped. Pages of usual runs stay under 300 kB.
+    """
+    metric = comparison.overall_metric(summary)
+    yardsticks = comparison.yardsticks(summary)
+    scores = [comparison.score(one.utility, metric) for one in yardsticks]
+    return (
+        _environment()
+        .get_template("run.html")
+        .render(
+            summary=summary,
+            run=summary.run,
+            stamps=[
+                (stamp, plain_words.stamp_meaning(stamp)) for stamp in plain_words.stamps(summary)
+            ],
+            meaning=plain_words.meaning(summary),
+            verdicts=verdicts(summary),
+            rules=RULES,
+            terms=TERMS,
+            final=comparison.final_utility(summary),
+            figures=figures.utility_figures(summary),
+            legend=figures.utility_legend(summary),
+            eventful=[one for one in summary.rounds if _is_eventful(one)],
+            participation=figures.participation_figure(summary),
+            metric=metric,
+            yardsticks=list(zip(yardsticks, scores, strict=True)),
+            yardstick_axis=cell_charts.shared_axis(scores, BASELINE_CELL),
+            own_rows_metric=comparison.own_rows_metric(summary),
+            site_gains=comparison.site_gains(summary),
+            sentences=comparison.sentences(summary),
+            fairness=[
+                (scope.scope, group_tables.group_tables(scope)) for scope in summary.fairness
+            ],
+            drift=drift_tables(summary),
+        )
+    )
+
+
+def _is_eventful(one: Round) -> bool:
+    return one.status == "failed" or bool(one.dropped) or one.attempts > 1
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({function.__name__: function for function in _FILTERS})
+    environment.globals.update(
+        whisker=cell_charts.whisker,
+        whisker_scale=cell_charts.whisker_scale,
+        budget_bar=cell_charts.budget_bar,
+        paired_histogram=cell_charts.paired_histogram,
+    )
+    return environment
