@@ -11,15 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from evaluation.tally_spec import TallySpec
-from privacy.dp_sgd import LocalUpdate, train_privately, train_without_privacy
-from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.mechanisms.clipping import clip_l2
-from privacy.plan import DpSgdPlan, NonPrivatePlan
 from torch import nn
 
 from client.observation import outcome_tallies, window_tallies
 from evaluation.run_layout import run_layout, run_tally_spec
+from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.entropy import Entropy
 from federation.errors import DataError
@@ -35,6 +31,10 @@ from federation.round_layout import (
     scoped,
 )
 from federation.task import Floats, SiteData, Task
+from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.mechanisms.clipping import clip_l2
+from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import run_plan
 
 
@@ -102,21 +102,12 @@ def evaluation_contribution(bench: Workbench, parameters: Floats) -> Words:
 
 
 def _train(bench: Workbench, model: nn.Module, round_: int) -> LocalUpdate:
-    training, rows = bench.agreement.training, bench.data.train
-    plan = bench.plan()
-    entropy = bench.entropy.child("training", bench.site, round_)
-    train = train_privately if isinstance(plan, DpSgdPlan) else train_without_privacy
-    return train(  # type: ignore[operator]  # mypy joins the two signatures to object
-        model,
-        rows.inputs,
-        rows.targets,
-        bench.task.loss,
-        plan,
-        learning_rate=training.learning_rate,
-        entropy=entropy,
-        momentum=training.momentum,
-        proximal_mu=training.proximal_mu,
-    )
+    training, rows = bench.agreement.training, (bench.data.train.inputs, bench.data.train.targets)
+    descent = Descent(training.learning_rate, training.momentum, training.proximal_mu)
+    entropy, plan = bench.entropy.child("training", bench.site, round_), bench.plan()
+    if isinstance(plan, DpSgdPlan):
+        return train_privately(model, rows, bench.task.loss, plan, descent, entropy)
+    return train_without_privacy(model, rows, bench.task.loss, plan, descent, entropy)
 
 
 def _update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
@@ -131,7 +122,7 @@ def _update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
         UPDATE_NORM: np.array([min(norm, agreement.training.update_clip)]),
         CLIPPED_UPDATES: np.array([float(norm > agreement.training.update_clip)]),
     }
-    if agreement.privacy is None:
+    if update.mean_loss is not None:
         values[TRAINING_LOSS] = np.array([min(update.mean_loss, LARGEST_TRAINING_LOSS)])
     return values
 

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from privacy.ledger import Budget, Ledger
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.journal import Journal
@@ -25,6 +24,7 @@ from federation.entropy import Entropy
 from federation.errors import IntegrityError, UsageError
 from federation.roster import Roster
 from federation.site_policy import SitePolicy
+from privacy.ledger import Budget, Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     key = home.read_identity()
     epsilon = float("inf") if policy.epsilon_budget is None else policy.epsilon_budget
     budget = Budget(epsilon, policy.delta)
-    Ledger.create(path, key, policy.site, policy.dataset, budget, utc_now).close()
+    Ledger.create(path, key, (policy.site, policy.dataset), budget, utc_now).close()
 
 
 def open_agent(

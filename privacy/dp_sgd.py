@@ -1,0 +1,240 @@
+"""One round of local training: DP-SGD with Opacus' per-sample gradients, or plain SGD.
+
+Abadi et al. 2016, arXiv:1607.00133, Algorithm 1, with Poisson batches, and with the fixed public
+divisor of the plan. Opacus supplies the per-sample gradients and says which layers cannot have
+them; sampler, clip, noise and divisor are built here from the one plan, because Opacus takes the
+sampling rate and the divisor from the private number of rows (Opacus issues 571 and 819).
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from opacus import GradSampleModule
+from opacus.validators import ModuleValidator
+from torch import Tensor, nn
+
+from federation.entropy import Entropy
+from federation.errors import PrivacyRefusal
+from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
+from privacy.mechanisms.gaussian_noise import gaussian_noise
+from privacy.plan import DpSgdPlan, NonPrivatePlan
+from privacy.poisson_sampling import poisson_sample
+
+Floats = npt.NDArray[np.float64]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+LARGEST_PHYSICAL_BATCH = 512
+"""Rows whose per-sample gradients are held at once; bounds memory, changes no guarantee."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """How a gradient becomes a step; nothing in it touches privacy.
+
+    Attributes:
+        learning_rate: > 0.
+        momentum: in [0, 1); the buffer starts at zero each round and stays at the site.
+        proximal_mu: >= 0; pulls towards the global model (Li et al. 2020, arXiv:1812.06127).
+    """
+
+    learning_rate: float
+    momentum: float = 0.0
+    proximal_mu: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalUpdate:
+    """What one round of training changed.
+
+    Attributes:
+        delta: local minus global parameters, shape (d,), float64, in `flat_parameters` order.
+        mean_loss: mean training loss per sampled row in nats; None under DP, where it would be a
+            second release of the same rows that no event accounts for.
+    """
+
+    delta: Floats
+    mean_loss: float | None
+
+
+def train_privately(
+    model: nn.Module,
+    rows: tuple[Tensor, Tensor],
+    loss: Loss,
+    plan: DpSgdPlan,
+    descent: Descent,
+    entropy: Entropy,
+) -> LocalUpdate:
+    """Run `plan.steps` steps of DP-SGD from the model's parameters; the model is left as it was.
+
+    Args:
+        model: global model.
+        rows: inputs, shape (N, ...), and targets, shape (N,).
+        loss: per example, shape (B,).
+        plan: sampling rate, steps, clip, noise and divisor.
+        descent: learning rate and the like.
+        entropy: of batches, noise and dropout layers.
+
+    Raises:
+        PrivacyRefusal: the model has a layer that mixes records, such as BatchNorm.
+        ValueError: `loss` is not per example.
+    """
+    require_private_layers(model)
+
+    def noised_gradient(local: nn.Module, batch: Tensor, step: Entropy) -> Floats:
+        clipped, _ = clipped_gradient_sum(
+            local, (rows[0][batch], rows[1][batch]), loss, plan.max_grad_norm
+        )
+        deviation = plan.noise_multiplier * plan.max_grad_norm
+        noise = gaussian_noise(len(clipped), deviation, step.child("noise"))
+        noised: Floats = (clipped + noise) / plan.expected_batch_size
+        return noised
+
+    delta = _descend(model, len(rows[1]), plan, descent, entropy, noised_gradient)
+    return LocalUpdate(delta, None)
+
+
+def train_without_privacy(
+    model: nn.Module,
+    rows: tuple[Tensor, Tensor],
+    loss: Loss,
+    plan: NonPrivatePlan,
+    descent: Descent,
+    entropy: Entropy,
+) -> LocalUpdate:
+    """The same steps on the same Poisson batches, without clip and noise: no guarantee at all.
+
+    Raises:
+        ValueError: `loss` is not per example.
+    """
+    total, seen = 0.0, 0
+
+    def gradient(local: nn.Module, batch: Tensor, _: Entropy) -> Floats:
+        nonlocal total, seen
+        parameters = trainable(local)
+        if not len(batch):
+            return np.zeros(sum(p.numel() for p in parameters))
+        losses = _per_example(loss, local(rows[0][batch]), rows[1][batch])
+        total, seen = total + float(losses.detach().sum()), seen + len(batch)
+        parts = torch.autograd.grad(losses.sum(), parameters)
+        flat: Floats = torch.cat([part.reshape(-1) for part in parts]).double().numpy()
+        return flat / plan.expected_batch_size
+
+    delta = _descend(model, len(rows[1]), plan, descent, entropy, gradient)
+    return LocalUpdate(delta, total / max(seen, 1))
+
+
+def clipped_gradient_sum(
+    model: nn.Module,
+    rows: tuple[Tensor, Tensor],
+    loss: Loss,
+    max_grad_norm: float,
+    largest_batch: int = LARGEST_PHYSICAL_BATCH,
+) -> tuple[Floats, int]:
+    """Sum of per-sample gradients, each clipped to L2 norm `max_grad_norm` over all parameters.
+
+    Adding or removing one row changes it by at most `max_grad_norm`: also a row whose gradient is
+    not finite, which contributes zero.
+
+    Returns:
+        the sum, shape (d,), float64; and how many rows contributed zero for not being finite.
+    """
+    total = np.zeros(sum(p.numel() for p in trainable(model)))
+    not_finite = 0
+    for inputs, targets in zip(
+        rows[0].split(largest_batch), rows[1].split(largest_batch), strict=True
+    ):
+        if not len(targets):
+            continue
+        gradients = per_sample_gradients(model, (inputs, targets), loss)
+        finite = torch.isfinite(gradients).all(dim=1)
+        not_finite += int((~finite).sum())
+        gradients = torch.where(finite[:, None], gradients, 0.0).double()
+        norms = gradients.norm(dim=1)
+        factors = (max_grad_norm / norms.clamp(min=max_grad_norm)) * (1 - 2**-50)
+        total += (gradients * factors[:, None]).sum(dim=0).numpy()
+    return total, not_finite
+
+
+def per_sample_gradients(model: nn.Module, rows: tuple[Tensor, Tensor], loss: Loss) -> Tensor:
+    """Gradient of each row's loss, shape (B, d), by Opacus' hooks; the model keeps none of them."""
+    with _known_warnings_ignored():
+        wrapped = GradSampleModule(model, loss_reduction="sum", strict=True)
+        try:
+            _per_example(loss, wrapped(rows[0]), rows[1]).sum().backward()
+            parts = [p.grad_sample.reshape(len(rows[1]), -1) for p in trainable(model)]  # type: ignore[union-attr]  # Opacus sets it
+        finally:
+            wrapped.to_standard_module()
+            model.zero_grad(set_to_none=True)
+            for parameter in trainable(model):
+                parameter.grad_sample = None  # type: ignore[attr-defined]  # as above
+    return torch.cat(parts, dim=1).detach()
+
+
+def require_private_layers(model: nn.Module) -> None:
+    """Return if every layer treats records one by one.
+
+    Raises:
+        PrivacyRefusal: one does not; names it and the remedy.
+    """
+    problems = ModuleValidator.validate(model, strict=False)
+    if problems:
+        raise PrivacyRefusal(
+            f"the model cannot be trained with record-level privacy: {problems[0]} "
+            "(for instance, replace BatchNorm by GroupNorm)"
+        )
+
+
+def _descend(
+    model: nn.Module,
+    rows: int,
+    plan: DpSgdPlan | NonPrivatePlan,
+    descent: Descent,
+    entropy: Entropy,
+    gradient_of: Callable[[nn.Module, Tensor, Entropy], Floats],
+) -> Floats:
+    """Gradient steps on a copy of the model; returns local minus global parameters."""
+    local = copy.deepcopy(model).train()
+    start = flat_parameters(local).astype(np.float64)
+    here, velocity = start.copy(), np.zeros_like(start)
+    with _torch_seeded(entropy.child("torch")):
+        for number in range(plan.steps):
+            step = entropy.child("step", number)
+            batch = poisson_sample(rows, plan.sampling_rate, step.child("batch"))
+            load_flat_parameters(local, here)
+            gradient = gradient_of(local, torch.from_numpy(batch), step)
+            gradient = gradient + descent.proximal_mu * (here - start)
+            velocity = descent.momentum * velocity + gradient
+            here = here - descent.learning_rate * velocity
+    return here - start
+
+
+def _per_example(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
+    losses = loss(output, targets)
+    if losses.shape != (len(targets),):
+        raise ValueError(
+            f"task.loss returned shape {tuple(losses.shape)}: expected one loss per example, "
+            f"({len(targets)},); use reduction='none'"
+        )
+    return losses
+
+
+@contextmanager
+def _torch_seeded(entropy: Entropy) -> Iterator[None]:
+    """Dropout layers draw from torch's global generator: seed it for this round, then restore."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(entropy.bytes(8), "little"))
+        yield
+
+
+@contextmanager
+def _known_warnings_ignored() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # The input needs no gradient, so torch tells each time that its hook sees outputs only.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        yield
