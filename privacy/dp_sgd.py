@@ -29,6 +29,9 @@ from privacy.poisson_sampling import poisson_sample
 Floats = npt.NDArray[np.float64]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+GRAD_SAMPLE = "grad_sample"
+"""The attribute Opacus' hooks set on each parameter."""
+
 LARGEST_PHYSICAL_BATCH = 512
 """Rows whose per-sample gradients are held at once; bounds memory, changes no guarantee."""
 
@@ -147,7 +150,7 @@ def clipped_gradient_sum(
     total = np.zeros(sum(p.numel() for p in trainable(model)))
     not_finite = 0
     for inputs, targets in zip(
-        rows[0].split(largest_batch), rows[1].split(largest_batch), strict=True
+        torch.split(rows[0], largest_batch), torch.split(rows[1], largest_batch), strict=True
     ):
         if not len(targets):
             continue
@@ -166,14 +169,23 @@ def per_sample_gradients(model: nn.Module, rows: tuple[Tensor, Tensor], loss: Lo
     with _known_warnings_ignored():
         wrapped = GradSampleModule(model, loss_reduction="sum", strict=True)
         try:
-            _per_example(loss, wrapped(rows[0]), rows[1]).sum().backward()
-            parts = [p.grad_sample.reshape(len(rows[1]), -1) for p in trainable(model)]  # type: ignore[union-attr]  # Opacus sets it
+            torch.autograd.backward(_per_example(loss, wrapped(rows[0]), rows[1]).sum())
+            parts = [_grad_sample(p, len(rows[1])) for p in trainable(model)]
         finally:
             wrapped.to_standard_module()
             model.zero_grad(set_to_none=True)
             for parameter in trainable(model):
-                parameter.grad_sample = None  # type: ignore[attr-defined]  # as above
+                setattr(parameter, GRAD_SAMPLE, None)
     return torch.cat(parts, dim=1).detach()
+
+
+def _grad_sample(parameter: nn.Parameter, rows: int) -> Tensor:
+    """What the hooks left on a parameter, flat per row; zero if the forward pass did not use it."""
+    gradients = getattr(parameter, GRAD_SAMPLE, None)
+    if gradients is None:
+        return torch.zeros(rows, parameter.numel())
+    assert isinstance(gradients, Tensor)
+    return gradients.reshape(rows, -1)
 
 
 def require_private_layers(model: nn.Module) -> None:

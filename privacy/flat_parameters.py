@@ -30,7 +30,7 @@ def load_flat_parameters(model: nn.Module, vector: npt.NDArray[np.floating]) -> 
     source = torch.from_numpy(np.array(vector, dtype=np.float32))
     with torch.no_grad():
         for parameter, part in zip(
-            parameters, source.split([p.numel() for p in parameters]), strict=True
+            parameters, torch.split(source, [p.numel() for p in parameters]), strict=True
         ):
             parameter.copy_(part.reshape(parameter.shape))
 

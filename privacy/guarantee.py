@@ -12,9 +12,10 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     rules, terms = agreement.federation, agreement.privacy
     colluders = min(rules.threshold - 1, 2 * rules.quorum - len(agreement.sites) - 1)
     sums = (
-        f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} sites, "
-        "never one site's update, weight, metric or count. This holds against a coordinator that "
-        f"lies, together with up to {colluders} colluding site{'' if colluders == 1 else 's'}.",
+        f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} "
+        "sites, never one site's update, weight, metric or count. This holds against a coordinator "
+        f"that lies, together with up to {colluders} colluding "
+        f"site{'' if colluders == 1 else 's'}.",
         "No row leaves a site, in any form.",
     )
     if terms is None:

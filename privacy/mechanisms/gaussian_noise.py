@@ -28,9 +28,7 @@ def gaussian_noise(size: int, standard_deviation: float, entropy: Entropy) -> Fl
         ValueError: a bound above is broken.
     """
     if size < 0 or not (standard_deviation > 0 and np.isfinite(standard_deviation)):
-        raise ValueError(
-            f"need size >= 0 and a finite deviation > 0: {size=}, {standard_deviation=}"
-        )
+        raise ValueError(f"need size >= 0, a finite deviation > 0: {size=}, {standard_deviation=}")
     count = size * DRAWS
     pairs = -(-count // 2)
     uniform = _uniforms(2 * pairs, entropy.bytes(32))
@@ -38,7 +36,8 @@ def gaussian_noise(size: int, standard_deviation: float, entropy: Entropy) -> Fl
     angle = 2 * np.pi * uniform[pairs:]
     draws = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
     total: Floats = draws.reshape(DRAWS, size).sum(axis=0)
-    return total * (standard_deviation / np.sqrt(DRAWS))
+    total *= standard_deviation / np.sqrt(DRAWS)
+    return total
 
 
 def _uniforms(count: int, key: bytes) -> Floats:

@@ -1,0 +1,247 @@
+"""DP-SGD: gradients against independent implementations, sensitivity, and what it may depend on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from federation.entropy import SeededEntropy
+from federation.errors import ConfigError, PrivacyRefusal
+from privacy import dp_sgd
+from privacy.dp_sgd import Descent, train_privately, train_without_privacy
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.plan import DpSgdPlan, NonPrivatePlan
+
+PLAN = DpSgdPlan(0.5, 3, 1.0, 1.0, 8.0, 1e-3)
+DESCENT = Descent(0.1)
+
+
+def loss(output, target):
+    return cross_entropy(output, target, reduction="none")
+
+
+def mlp() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def cnn() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+    )
+
+
+def rows_for(model: nn.Module, n: int, seed: int = 1):
+    torch.manual_seed(seed)
+    shape = (n, 1, 6, 6) if isinstance(model[0], nn.Conv2d) else (n, 4)
+    return torch.randn(shape), torch.randint(0, 3, (n,))
+
+
+@pytest.mark.parametrize("make", [mlp, cnn])
+def test_opacus_hooks_vmap_and_a_plain_loop_agree(make) -> None:
+    model = make()
+    inputs, targets = rows_for(model, 7)
+    hooks = dp_sgd.per_sample_gradients(model, (inputs, targets), loss)
+
+    loop = []
+    for x, y in zip(inputs, targets, strict=True):
+        parts = torch.autograd.grad(loss(model(x[None]), y[None])[0], list(model.parameters()))
+        loop.append(torch.cat([p.reshape(-1) for p in parts]))
+    torch.testing.assert_close(hooks, torch.stack(loop), rtol=1e-5, atol=1e-6)
+
+    parameters = dict(model.named_parameters())
+
+    def one(parameters, x, y):
+        return loss(torch.func.functional_call(model, parameters, (x[None],)), y[None])[0]
+
+    vmapped = torch.func.vmap(torch.func.grad(one), (None, 0, 0))(parameters, inputs, targets)
+    flat = torch.cat([vmapped[name].reshape(7, -1) for name in parameters], dim=1)
+    torch.testing.assert_close(hooks, flat, rtol=1e-5, atol=1e-6)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = mlp()
+    before, names = flat_parameters(model), list(model.state_dict())
+    train_privately(model, rows_for(model, 20), loss, PLAN, DESCENT, SeededEntropy(1))
+    np.testing.assert_array_equal(flat_parameters(model), before)
+    assert list(model.state_dict()) == names
+    assert all(
+        p.grad is None and getattr(p, "grad_sample", None) is None for p in model.parameters()
+    )
+    assert not model[0]._forward_hooks
+    assert not model[0]._backward_hooks
+
+
+bad_rows = st.sampled_from(["fine", "zero", "huge", "nan", "inf"])
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 12), bad_rows, st.floats(0.01, 10))
+def test_one_row_more_changes_the_clipped_sum_by_at_most_the_clip(n, kind, clip) -> None:
+    model = mlp()
+    inputs, targets = rows_for(model, n + 1)
+    factor = {"fine": 1.0, "zero": 0.0, "huge": 1e30, "nan": float("nan"), "inf": float("inf")}
+    inputs[-1] = inputs[-1] * factor[kind]
+    with_it, _ = dp_sgd.clipped_gradient_sum(model, (inputs, targets), loss, clip)
+    without, _ = dp_sgd.clipped_gradient_sum(model, (inputs[:-1], targets[:-1]), loss, clip)
+    # The slack is the rounding of float64 sums over n terms of norm `clip`.
+    assert np.linalg.norm(with_it - without) <= clip * (1 + 1e-12 * (n + 1))
+
+
+def test_a_row_that_is_not_finite_contributes_zero_and_is_counted() -> None:
+    model = mlp()
+    inputs, targets = rows_for(model, 5)
+    clean, none = dp_sgd.clipped_gradient_sum(model, (inputs[:4], targets[:4]), loss, 1.0)
+    inputs[4] = float("nan")
+    total, one = dp_sgd.clipped_gradient_sum(model, (inputs, targets), loss, 1.0)
+    np.testing.assert_array_equal(total, clean)
+    assert (none, one) == (0, 1)
+
+
+def test_micro_batches_change_nothing_but_rounding() -> None:
+    model = cnn()
+    rows = rows_for(model, 23)
+    whole, _ = dp_sgd.clipped_gradient_sum(model, rows, loss, 0.5, largest_batch=23)
+    parts, _ = dp_sgd.clipped_gradient_sum(model, rows, loss, 0.5, largest_batch=4)
+    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
+
+
+def test_an_empty_batch_is_a_step_of_noise_only() -> None:
+    model = mlp()
+    inputs, targets = rows_for(model, 0)
+    update = train_privately(model, (inputs, targets), loss, PLAN, DESCENT, SeededEntropy(1))
+    assert np.all(update.delta != 0)
+    expected = DESCENT.learning_rate * np.sqrt(PLAN.steps) / PLAN.expected_batch_size
+    assert update.delta.std() == pytest.approx(expected, rel=0.3)
+
+
+def test_the_noise_has_the_plans_deviation() -> None:
+    model = nn.Sequential(nn.Linear(400, 50))
+    plan = replace(PLAN, steps=1, noise_multiplier=2.0, max_grad_norm=3.0, expected_batch_size=10.0)
+    rows = (torch.zeros(0, 400), torch.zeros(0, dtype=torch.int64))
+    delta = train_privately(model, rows, loss, plan, Descent(1.0), SeededEntropy(3)).delta
+    assert delta.std() == pytest.approx(2.0 * 3.0 / 10.0, rel=0.02)  # 20,050 values: 4 sd of std
+    assert abs(delta.mean()) < 4 * 0.6 / np.sqrt(len(delta))
+
+
+def test_without_clip_or_noise_it_is_plain_sgd() -> None:
+    model = mlp()
+    rows = rows_for(model, 30)
+    private = replace(PLAN, noise_multiplier=1e-9, max_grad_norm=1e6, sampling_rate=1.0)
+    plain = NonPrivatePlan(1.0, PLAN.steps, PLAN.expected_batch_size)
+    ours = train_privately(model, rows, loss, private, DESCENT, SeededEntropy(1))
+    free = train_without_privacy(model, rows, loss, plain, DESCENT, SeededEntropy(1))
+
+    local = mlp()
+    optimizer = torch.optim.SGD(local.parameters(), lr=0.1)
+    for _ in range(PLAN.steps):
+        optimizer.zero_grad()
+        (loss(local(rows[0]), rows[1]).sum() / PLAN.expected_batch_size).backward()
+        optimizer.step()
+    theirs = flat_parameters(local) - flat_parameters(mlp())
+    np.testing.assert_allclose(free.delta, theirs, atol=1e-5)
+    np.testing.assert_allclose(ours.delta, theirs, atol=2e-3)
+    assert ours.mean_loss is None
+    with torch.no_grad():
+        assert free.mean_loss == pytest.approx(loss(model(rows[0]), rows[1]).mean().item(), rel=0.3)
+
+
+def test_momentum_and_the_proximal_term_follow_their_formulas() -> None:
+    model, rows = mlp(), rows_for(mlp(), 12)
+    plan = NonPrivatePlan(1.0, 4, 12.0)
+    descent = Descent(0.1, momentum=0.5, proximal_mu=0.3)
+    ours = train_without_privacy(model, rows, loss, plan, descent, SeededEntropy(1)).delta
+    local = mlp()
+    start = [p.detach().clone() for p in local.parameters()]
+    optimizer = torch.optim.SGD(local.parameters(), lr=0.1, momentum=0.5)
+    for _ in range(4):
+        optimizer.zero_grad()
+        distance = sum(((p - s) ** 2).sum() for p, s in zip(local.parameters(), start, strict=True))
+        (loss(local(rows[0]), rows[1]).sum() / 12 + 0.15 * distance).backward()
+        optimizer.step()
+    np.testing.assert_allclose(ours, flat_parameters(local) - flat_parameters(mlp()), atol=1e-5)
+
+
+def test_the_same_entropy_gives_the_same_update_whatever_torchs_seed() -> None:
+    rows = rows_for(mlp(), 20)
+    updates = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = mlp()
+        torch.manual_seed(seed)
+        updates.append(train_privately(model, rows, loss, PLAN, DESCENT, SeededEntropy(5)).delta)
+    np.testing.assert_array_equal(*updates)
+
+
+def test_equal_torch_seeds_do_not_give_equal_noise() -> None:
+    rows = rows_for(mlp(), 20)
+    one, two = (
+        train_privately(mlp(), rows, loss, PLAN, DESCENT, SeededEntropy(seed)).delta
+        for seed in (1, 2)
+    )
+    assert not np.any(one == two)
+
+
+def test_training_leaves_torchs_generator_alone() -> None:
+    torch.manual_seed(9)
+    expected = torch.rand(1)
+    rows = rows_for(mlp(), 20)
+    torch.manual_seed(9)
+    train_privately(mlp_seedless(), rows, loss, PLAN, DESCENT, SeededEntropy(5))
+    assert torch.rand(1) == expected
+
+
+def mlp_seedless() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        return mlp()
+
+
+def test_a_layer_that_mixes_records_is_refused_with_the_remedy() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(PrivacyRefusal, match="GroupNorm"):
+        train_privately(model, rows_for(mlp(), 4), loss, PLAN, DESCENT, SeededEntropy(1))
+
+
+def test_a_mean_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="reduction='none'"):
+        train_privately(mlp(), rows_for(mlp(), 9), cross_entropy, PLAN, DESCENT, SeededEntropy(1))
+
+
+def test_frozen_parameters_stay_out() -> None:
+    model = mlp()
+    for parameter in model[0].parameters():
+        parameter.requires_grad_(False)
+    update = train_privately(model, rows_for(mlp(), 9), loss, PLAN, DESCENT, SeededEntropy(1))
+    assert len(update.delta) == len(flat_parameters(model)) == 8 * 3 + 3
+    with pytest.raises(ValueError, match=r"expected \(27,\)"):
+        load_flat_parameters(model, np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampling_rate": 0.0},
+        {"sampling_rate": 1.01},
+        {"steps": 0},
+        {"noise_multiplier": 0.0},
+        {"noise_multiplier": float("inf")},
+        {"max_grad_norm": 0.0},
+        {"expected_batch_size": 0.0},
+        {"delta": 0.0},
+        {"delta": 1.0},
+    ],
+)
+def test_an_impossible_plan_is_refused(change: dict) -> None:
+    with pytest.raises(ConfigError, match=rf"plan\.{next(iter(change))}"):
+        replace(PLAN, **change)
+
+
+def test_the_event_is_the_plan() -> None:
+    event = PLAN.event()
+    assert (event.sampling_rate, event.noise_multiplier, event.count) == (0.5, 1.0, 3)
