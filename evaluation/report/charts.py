@@ -1,5 +1,6 @@
 """Charts with axes of their own: lines over rounds, bars by round. Pure functions to SVG text."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ WIDTH, HEIGHT = 330.0, 210.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 320.0, 12.0, 168.0
 STYLES = 6
 """How many line styles the style sheet tells apart by colour, dash and marker."""
+
+MOST_MARKERS = 30
+"""Along a line; more would hide it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar over round `x`; `lowered` marks it by colour and hatching."""
+    """A bar over round `x`; `lowered` marks it by colour and hatching, no height by a cross."""
 
     x: int
     y: float
@@ -119,6 +123,7 @@ def bar_chart(
             )
             for bar in bars
         ),
+        *(label(across.at(bar.x), bottom - 4, "✕", "tick middle") for bar in bars if not bar.y),
         _threshold(threshold, upright, right),
         label(right + 6, upright.at(threshold.y) + 4, threshold.name, "tick start"),
     )
@@ -170,11 +175,12 @@ def _curve(one: Series, across: Axis, upright: Axis) -> Iterator[Markup]:
     places = [(across.at(point.x), upright.at(point.y)) for point in one.points]
     if len(places) > 1:
         yield element("path", d=polyline(places), class_=f"curve s{one.style}")
-    for point, (x, y) in zip(one.points, places, strict=True):
-        if len(places) == 1 and point.low is not None and point.high is not None:
-            ends = upright.at(point.low), upright.at(point.high)
-            yield line(x, ends[0], x, ends[1], f"curve s{one.style}")
-        yield _marker(x, y, one.style)
+    only = one.points[0] if len(places) == 1 else None
+    if only is not None and only.low is not None and only.high is not None:
+        x = places[0][0]
+        yield line(x, upright.at(only.low), x, upright.at(only.high), f"curve s{one.style}")
+    sparse = places[:: math.ceil(len(places) / MOST_MARKERS)]
+    yield from (_marker(x, y, one.style) for x, y in sparse)
 
 
 def _marker(x: float, y: float, style: int) -> Markup:

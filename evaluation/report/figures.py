@@ -91,7 +91,9 @@ def participation_figure(summary: Summary) -> Figure | None:
         bars,
         Threshold(f"quorum {quorum}", float(quorum)),
     )
-    return Figure("Sites whose update is in the sum, by round; hatched: fewer than all.", chart)
+    return Figure(
+        "Sites whose update is in the sum, by round; hatched: fewer than all; cross: none.", chart
+    )
 
 
 def _series(summary: Summary, read: Callable[[Utility], Estimate]) -> tuple[Series, ...]:

@@ -110,12 +110,12 @@ TERMS: tuple[Term, ...] = (
         "Two ways to add up what many releases cost: privacy loss distributions (tight) and "
         "Rényi differential privacy (looser). Both give valid upper bounds.",
     ),
-    Term("Precision", "Share of rows predicted positive that are positive.", "TP / (TP + FP)"),
     Term(
         "Population stability index (PSI)",
         "How far the shares of rows per bin have moved; 0.1 and 0.25 are the customary marks.",
         "Σ (current − reference) · ln(current / reference)",
     ),
+    Term("Precision", "Share of rows predicted positive that are positive.", "TP / (TP + FP)"),
     Term("Quorum", "The fewest sites that a sum may hold; below it, a site refuses."),
     Term(
         "Sampling rate",

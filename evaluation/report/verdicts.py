@@ -70,16 +70,16 @@ def fairness(summary: Summary) -> Verdict:
         sentence = "No sensitive attribute was counted, so nothing is known about groups."
         return Verdict("Fairness", "Off", "not measured", sentence)
     known = [
-        (_gap_grade(gap), scope.scope, gap)
+        (_gap_grade(gap, value), value, scope.scope, gap)
         for scope in summary.fairness
         for gap in scope.disparities
-        if gap.estimate.value is not None
+        if (value := gap.estimate.value) is not None
     ]
     if not known:
         sentence = "No gap between groups can be estimated from these rows."
         return Verdict("Fairness", "Watch", "no gap known", sentence)
-    grade, scope, gap = max(
-        known, key=lambda one: (_SEVERITY[one[0]], not is_ratio(one[2]), one[2].estimate.value)
+    grade, _, scope, gap = max(
+        known, key=lambda one: (_SEVERITY[one[0]], not is_ratio(one[3]), one[1])
     )
     headline = f"{'ratio' if is_ratio(gap) else 'gap of'} {estimate(gap.estimate)}"
     return Verdict("Fairness", grade, headline, _gap_sentence(grade, scope, gap))
@@ -163,10 +163,8 @@ def _exceeds(value: float | None, other: float | None) -> bool:
     return value is not None and other is not None and value > other
 
 
-def _gap_grade(gap: Disparity) -> Grade:
-    value, low, high = gap.estimate.value, gap.estimate.low, gap.estimate.high
-    if value is None:
-        raise ValueError(f"{gap.metric} of {gap.attribute} has no value to grade")
+def _gap_grade(gap: Disparity, value: float) -> Grade:
+    low, high = gap.estimate.low, gap.estimate.high
     if is_ratio(gap):
         chance = 1.0 if gap.null_expectation is None else gap.null_expectation
         beyond = high is not None and high < chance

@@ -85,10 +85,7 @@ def hospitals() -> Summary:
         drift=_drift("overall", 1.0) + _drift("university", 0.4),
         baselines=_baselines(),
         notes=(
-            (
-                "the set of survivors changed between rounds; counts that do not change between rounds "
-                "(such as a group's number of rows) can then be had for a lost site by subtraction"
-            ),
+            "the set of survivors changed between rounds: a lost site's counts can be subtracted",
         ),
     )
 
@@ -199,17 +196,11 @@ def _record_privacy() -> Privacy:
             for index, (name, epsilon) in enumerate(spent.items())
         },
         covered=(
-            (
-                "The trained model and every update: at each site, (2, 0.001)-differentially private "
-                "for adding or removing one record, over all 60 steps together."
-            ),
+            "Model and updates are (2, 0.001)-differentially private per record over all 60 steps.",
             "The coordinator learns sums over at least 3 sites, never one site's vector.",
         ),
         not_covered=(
-            (
-                "The counts behind the evaluation, fairness and drift sections carry no noise; they "
-                "are exact sums over at least 3 sites."
-            ),
+            "Counts behind evaluation, fairness and drift carry no noise: exact sums over 3 sites.",
             "The number of rows per site is public.",
             "A person with records at several sites is protected at each site separately.",
             "Settings found by trying several runs on the same rows cost extra, in the ledger.",

@@ -1,0 +1,34 @@
+"""The terminal shows the same verdicts, yardsticks and epsilons as the page."""
+
+import pytest
+from sample_summary import hospitals, stopped_without_privacy
+
+from evaluation.report.terminal import summary_tables
+
+
+@pytest.mark.parametrize("summary", [hospitals(), stopped_without_privacy()])
+def test_every_row_is_as_long_as_its_columns(summary) -> None:
+    for table in summary_tables(summary):
+        assert table.rows
+        assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_verdicts_yardsticks_and_epsilons_are_shown() -> None:
+    verdicts, models, privacy = summary_tables(hospitals())
+    assert [row[0] for row in verdicts.rows] == ["Utility", "Fairness", "Drift", "Privacy"]
+    assert models.rows[-1][:4] == ("federated", "276", "0.80", "0.868")
+    assert ("va_long_beach", "1.89", "2.00") in privacy.rows
+    assert "|" not in verdicts.title
+
+
+def test_privacy_off_is_shouted_in_the_titles() -> None:
+    titles = [table.title for table in summary_tables(stopped_without_privacy())]
+    assert titles[0] == "verdicts | PRIVACY OFF"
+    assert titles[-1] == "privacy: off | PRIVACY OFF"
+
+
+def test_empty_tables_are_left_out() -> None:
+    base = stopped_without_privacy()
+    privacy = base.privacy.model_copy(update={"sites": {}})
+    bare = base.model_copy(update={"utility": (), "privacy": privacy})
+    assert len(summary_tables(bare)) == 1
