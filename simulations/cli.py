@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from evaluation.report.terminal import summary_tables
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from evaluation.report.terminal import summary_tables
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
 from federation.run_folder import RunFolder

@@ -2,7 +2,6 @@
 
 from privacy.accountant import cost
 from privacy.plan import DpSgdPlan
-
 from privacy.run_plan import run_plan
 from server.coordination import Progress
 

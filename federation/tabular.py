@@ -1,0 +1,202 @@
+"""A task from one table: the kit for bringing one's own CSV in a few lines."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from federation.errors import ConfigError, DataError
+from federation.schema import Feature, SensitiveAttribute, TaskSchema
+from federation.table_columns import (
+    class_codes,
+    encode_inputs,
+    feature_values,
+    group_codes,
+    input_width,
+    read_csv,
+    require_columns,
+    split_generator,
+)
+from federation.task import Codes, Rows, SiteData, SiteRequest
+
+Derive = Callable[[pd.DataFrame], pd.Series]
+
+
+class TabularTask:
+    """Logistic regression or a small MLP on the rows of one table; each row belongs to one site."""
+
+    def __init__(  # noqa: PLR0913 - keyword arguments that describe one table
+        self,
+        table: Path | Callable[[], pd.DataFrame],
+        *,
+        site_column: str,
+        label_column: str,
+        classes: Sequence[str],
+        features: Sequence[Feature],
+        attributes: Sequence[SensitiveAttribute] = (),
+        derived: Mapping[str, Derive] | None = None,
+        hidden: Sequence[int] = (),
+        held_out_fraction: float = 0.3,
+        window_column: str | None = None,
+        current_windows: Sequence[str] = (),
+    ) -> None:
+        """Describe the table; it is read when it is first needed.
+
+        Args:
+            table: a CSV file, or a function that returns the table with all cells as text.
+            site_column: names each row's site.
+            label_column: names each row's class.
+            classes: the label's values; of two, the second is the positive class.
+            features: columns the model sees, with public ranges and levels.
+            attributes: sensitive attributes; a column of the same name, or `derived`.
+            derived: per attribute that is no column, a function of the table to its levels.
+            hidden: widths of hidden layers; none means logistic regression.
+            held_out_fraction: share of a site's rows that are never trained on.
+            window_column: names each row's window in time, if there is one.
+            current_windows: windows that are only evaluated on, as `current`; the rest are trained
+                on and held out as `reference`. Without windows, held-out rows are halved at random.
+
+        Raises:
+            ConfigError: settings that contradict each other.
+        """
+        if not 0 < held_out_fraction < 1:
+            raise ConfigError("held_out_fraction", held_out_fraction, "a number in (0, 1)")
+        if (window_column is None) != (not current_windows):
+            raise ConfigError(
+                "current_windows", current_windows, "windows if, and only if, window_column is set"
+            )
+        self.schema = TaskSchema(tuple(features), label_column, tuple(classes), tuple(attributes))
+        self._source, self._site_column = table, site_column
+        self._derived, self._hidden = dict(derived or {}), tuple(hidden)
+        self._held_out_fraction = held_out_fraction
+        self._window_column, self._current_windows = window_column, tuple(current_windows)
+
+    @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of the table, as names a configuration can use, sorted."""
+        return tuple(sorted(set(self._site_names)))
+
+    def build_model(self) -> nn.Module:
+        """Linear layers with tanh between them, from the inputs to one output per class."""
+        widths = [input_width(self.schema.features), *self._hidden, len(self.schema.classes)]
+        layers: list[nn.Module] = []
+        for width, following in pairwise(widths):
+            layers += [nn.Linear(width, following), nn.Tanh()]
+        return nn.Sequential(*layers[:-1])
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy per row, nats, shape (B,)."""
+        return cross_entropy(output, target, reduction="none")
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Softmax, shape (N, classes)."""
+        return output.double().softmax(dim=1)
+
+    def load(self, request: SiteRequest) -> SiteData:
+        """One site's rows, split by `request.split_seed`.
+
+        Raises:
+            DataError: the site has fewer than two rows, or its rows break the schema.
+        """
+        table = self._table[np.array(self._site_names) == request.site].reset_index(drop=True)
+        if len(table) < 2:
+            raise DataError(
+                f"{self._name}: the site {request.site} has {len(table)} rows; it takes at least "
+                "2, one to train on and one to hold out"
+            )
+        labels = class_codes(table[self.schema.label], self.schema.classes, self._name)
+        train, reference, current = self._split(table, labels, request)
+        return SiteData(
+            self._rows(table, labels, train),
+            self._rows(table, labels, reference),
+            self._rows(table, labels, current),
+        )
+
+    def _split(
+        self, table: pd.DataFrame, labels: Codes, request: SiteRequest
+    ) -> tuple[Codes, Codes, Codes]:
+        generator = split_generator(request.site, request.split_seed)
+        if self._window_column is None:
+            train, held_out = self._hold_out(labels, np.arange(len(table)), generator)
+            halved = generator.permutation(held_out)
+            return train, halved[1::2], halved[0::2]
+        is_current = table[self._window_column].isin(self._current_windows).to_numpy()
+        train, reference = self._hold_out(labels, np.flatnonzero(~is_current), generator)
+        return train, reference, np.flatnonzero(is_current)
+
+    def _hold_out(
+        self, labels: Codes, rows: Codes, generator: np.random.Generator
+    ) -> tuple[Codes, Codes]:
+        """Rows to train on and rows to hold out, each in random order, stratified by class."""
+        if len(rows) < 2:
+            return rows, rows[:0]
+        shuffled = generator.permutation(rows)
+        # Every class is spread evenly over the order, so that any share of it is stratified.
+        place = np.empty(len(shuffled))
+        for label in np.unique(labels[shuffled]):
+            members = labels[shuffled] == label
+            place[members] = (np.arange(members.sum()) + generator.random()) / members.sum()
+        ordered = shuffled[np.argsort(place, kind="stable")]
+        count = min(max(round(self._held_out_fraction * len(rows)), 1), len(rows) - 1)
+        held_out = np.zeros(len(rows), bool)
+        held_out[np.linspace(0, len(rows) - 1, count).round().astype(int)] = True
+        return ordered[~held_out], ordered[held_out]
+
+    def _rows(self, table: pd.DataFrame, labels: Codes, chosen: Codes) -> Rows:
+        part = table.iloc[chosen]
+        values = {f.name: feature_values(part, f, self._name) for f in self.schema.features}
+        groups = {
+            a.name: group_codes(
+                self._derived[a.name](part) if a.name in self._derived else part[a.name], a
+            )
+            for a in self.schema.attributes
+        }
+        inputs = encode_inputs(values, self.schema.features).astype(np.float32)
+        return Rows(
+            torch.from_numpy(inputs), torch.from_numpy(labels[chosen].copy()), values, groups
+        )
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        table = read_csv(self._source) if isinstance(self._source, Path) else self._source()
+        direct = [a.name for a in self.schema.attributes if a.name not in self._derived]
+        windows = [self._window_column] if self._window_column else []
+        columns = [self._site_column, self.schema.label, *windows, *direct]
+        require_columns(table, [*columns, *(f.name for f in self.schema.features)], self._name)
+        return table
+
+    @cached_property
+    def _site_names(self) -> list[str]:
+        column = self._table[self._site_column]
+        unnamed = int(column.isna().sum())
+        if unnamed:
+            raise DataError(
+                f"{self._name}, column {self._site_column}: {unnamed} of {len(column)} rows name "
+                "no site"
+            )
+        names = [_config_name(str(value)) for value in column]
+        spellings = {name: {str(v).strip() for v, n in zip(column, names, strict=True) if n == name}
+                     for name in set(names)}  # fmt: skip
+        for name, spelled in sorted(spellings.items()):
+            if len(spelled) > 1 or not name:
+                raise DataError(
+                    f"{self._name}, column {self._site_column}: {' and '.join(sorted(spelled))} "
+                    f"are one name in a configuration, {name!r}; rename one"
+                )
+        return names
+
+    @property
+    def _name(self) -> str:
+        return str(self._source) if isinstance(self._source, Path) else "the task's table"
+
+
+def _config_name(text: str) -> str:
+    """A site's name as a configuration spells it: lower-case letters, digits, '-' and '_'."""
+    return re.sub(r"[^a-z0-9_]+", "-", text.strip().lower()).strip("-_")[:63]
