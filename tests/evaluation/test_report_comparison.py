@@ -55,11 +55,22 @@ def test_auc_is_compared_only_where_everyone_has_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("joint", "level_or_worse", "worse"),
-    [(0.8125, False, False), (0.8, True, False), (0.795, True, False), (0.78, True, True)],
+    ("own", "joint", "level_or_worse", "worse"),
+    [
+        (0.0, 0.01, False, False),
+        (0.0, 0.0099, True, False),
+        (0.8, 0.8, True, False),
+        (0.0099, 0.0, True, False),
+        (0.01, 0.0, True, True),
+    ],
 )
-def test_gains_are_level_within_a_hundredth(joint, level_or_worse, worse) -> None:
-    gain = comparison.site_gains(having(site("a", 0.8, joint)))[0]
+def test_gains_are_level_within_less_than_a_hundredth(own, joint, level_or_worse, worse) -> None:
+    summary = having(site("a", own, joint))
+    text = comparison.sentences(summary)[0]
+    assert ("at 1 of 1 sites" in text) == (not level_or_worse)
+    assert ("as good" in text) == (level_or_worse and not worse)
+    assert ("is better: joining did not pay there" in text) == worse
+    gain = comparison.site_gains(summary)[0]
     assert (gain.is_level_or_worse, gain.is_worse) == (level_or_worse, worse)
     assert (gain.site, gain.rows) == ("a", 50)
 
@@ -72,6 +83,15 @@ def test_a_gain_without_values_is_none_and_says_nothing() -> None:
     assert not gain.is_level_or_worse
     assert not gain.is_worse
     assert not any("alone at" in text for text in comparison.sentences(having(one)))
+
+
+def test_half_a_comparison_is_none() -> None:
+    known = utility(0.7, None, 0.5)
+    unknown = known.model_copy(update={"accuracy": Estimate(value=None)})
+    for own, joint in ((known, unknown), (unknown, known)):
+        one = baseline("alone: a", None, on_own_rows=own, federated_on_own_rows=joint)
+        assert comparison.site_gains(having(one))[0].gain is None
+    assert not comparison.site_gains(having(baseline("alone: a", on_own_rows=known)))
 
 
 def test_winners_ties_and_losers_are_all_named() -> None:
@@ -88,8 +108,8 @@ def test_winners_ties_and_losers_are_all_named() -> None:
 def test_the_price_of_privacy_adds_up_with_the_price_of_distance() -> None:
     texts = comparison.sentences(BASE)
     assert any("changes AUC by −0.008: the price of privacy" in text for text in texts)
-    assert any("a further −0.008" in text for text in texts)
-    assert any("AUC 0.884; the federated model reaches 0.016 less" in text for text in texts)
+    assert any("a further −0.014" in text for text in texts)
+    assert any("AUC 0.884; the federated model reaches 0.022 less" in text for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +140,7 @@ def test_the_resolution_of_the_rows_is_stated_from_their_interval() -> None:
         "With 276 held-out rows an accuracy is known to about ±0.05"
         in (comparison.sentences(BASE)[-1])
     )
-    blunt = utility(0.7, 0.8, 0.5).model_copy(update={"accuracy": Estimate(value=0.7)})
-    only = BASE.baselines[-1].model_copy(update={"utility": blunt})
-    assert not any("known to about" in text for text in comparison.sentences(having(only)))
+    for accuracy in (Estimate(value=0.7), Estimate(value=0.7, low=0.6)):
+        blunt = utility(0.7, 0.8, 0.5).model_copy(update={"accuracy": accuracy})
+        only = BASE.baselines[-1].model_copy(update={"utility": blunt})
+        assert not any("known to about" in text for text in comparison.sentences(having(only)))

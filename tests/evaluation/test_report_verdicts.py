@@ -132,6 +132,12 @@ def test_the_worst_finding_wins_over_an_earlier_milder_one() -> None:
     assert verdicts.utility(useless.model_copy(update={"run": run})).grade == "Act"
 
 
+def test_among_findings_of_one_grade_the_first_named_rule_wins() -> None:
+    blunt = with_final(utility(0.8, 0.86, 0.9), baselines=[majority(0.55, 0.69)])
+    run = blunt.run.model_copy(update={"status": "stopped"})
+    assert "stopped" in verdicts.utility(blunt.model_copy(update={"run": run})).sentence
+
+
 # -- fairness --------------------------------------------------------------------------
 
 
@@ -183,6 +189,7 @@ def test_the_gravest_gap_makes_the_tile_and_names_groups_and_cohort() -> None:
 
 def test_a_large_gap_within_chance_says_so() -> None:
     assert "too small to be sure" in fairness_of(gap(0.3, 0.0, 0.6)).sentence
+    assert "too small to be sure" in fairness_of(gap(0.3, 0.05, 0.6, chance=0.05)).sentence
     ratio = gap(0.5, 0.3, 0.7, metric="equalized_odds_ratio", chance=0.9)
     assert fairness_of(ratio).headline == "ratio 0.50"
     assert "beyond chance" in fairness_of(ratio).sentence
@@ -235,6 +242,12 @@ def test_the_most_drifted_features_are_named_first_and_the_rest_counted() -> Non
     assert drift_of("act", "ok", "act").sentence.endswith(": f2 and f0.")
 
 
+def test_three_drifted_features_are_all_named_and_the_largest_psi_is_shown() -> None:
+    verdict = drift_of("act", "act", "act")
+    assert verdict.sentence.endswith(": f2, f1 and f0.")
+    assert verdict.headline == "PSI up to 0.300"
+
+
 def test_features_without_enough_rows_are_mentioned() -> None:
     assert "1 more have too few rows" in drift_of("ok", "window too small").sentence
     assert "more" not in drift_of("ok").sentence
@@ -252,23 +265,25 @@ def with_site(**update) -> Summary:
 
 
 @pytest.mark.parametrize(
-    ("update", "grade"),
+    ("update", "grade", "reason"),
     [
-        ({}, "OK"),
-        ({"epsilon_spent": 3.0, "epsilon_budget": 3.0}, "OK"),
-        ({"epsilon_spent": 3.0001, "epsilon_budget": 3.0}, "Act"),
-        ({"epsilon_spent": None}, "Act"),
-        ({"epsilon_spent": 10.0, "epsilon_budget": None}, "OK"),
-        ({"epsilon_spent": 10.1, "epsilon_budget": None}, "Watch"),
-        ({"public_rows": 999}, "OK"),
-        ({"public_rows": 1000}, "Watch"),
-        ({"refused": 1}, "Watch"),
-        ({"reserved": 6}, "Watch"),
-        ({"reserved": 6, "voided": 1}, "OK"),
+        ({}, "OK", "the largest of all sites"),
+        ({"epsilon_spent": 3.0, "epsilon_budget": 3.0}, "OK", "within its budget"),
+        ({"epsilon_spent": 3.0001, "epsilon_budget": 3.0}, "Act", "hungary has spent more"),
+        ({"epsilon_spent": None}, "Act", "What hungary has spent is not known"),
+        ({"epsilon_spent": 10.0, "epsilon_budget": None}, "OK", "not every site"),
+        ({"epsilon_spent": 10.1, "epsilon_budget": None}, "Watch", "above 10 is a weak guarantee"),
+        ({"public_rows": 999}, "OK", "delta 0.001"),
+        ({"public_rows": 1000}, "Watch", "Delta is not below 1 / rows of hungary"),
+        ({"refused": 1}, "Watch", "hungary refused work"),
+        ({"reserved": 6}, "Watch", "hungary holds an open reservation"),
+        ({"reserved": 6, "voided": 1}, "OK", "within its budget"),
     ],
 )
-def test_privacy_rules_on_both_sides(update, grade) -> None:
-    assert verdicts.privacy(with_site(**update)).grade == grade
+def test_privacy_rules_on_both_sides(update, grade, reason) -> None:
+    verdict = verdicts.privacy(with_site(**update))
+    assert verdict.grade == grade
+    assert reason in verdict.sentence
 
 
 def test_a_site_without_an_account_is_act_and_hides_the_headline() -> None:
