@@ -8,8 +8,8 @@ from typing import Annotated
 
 import click
 import typer
-from evaluation.cli import app as evaluation_commands
 
+from evaluation.cli import app as evaluation_commands
 from federation.errors import HedgerowError
 from simulations.cli import app as simulation_commands
 

@@ -8,21 +8,19 @@ the ledger, before the reply exists.
 
 import hashlib
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from privacy.ledger import Ledger
-from privacy.plan import DpSgdPlan
-from privacy.secure_sum.terms import SessionTerms
 
 from client.consent import Refusal, check_agreement
 from client.contribution import Workbench, evaluation_contribution, training_contribution
 from client.journal import Contribution, Journal
 from federation.agreement import Agreement
 from federation.entropy import Entropy, SystemEntropy
-from federation.envelope import Phase, Reply, Request
+from federation.envelope import BUDGET_EXHAUSTED, Phase, Reply, Request
 from federation.errors import (
     BudgetExhausted,
     HedgerowError,
@@ -35,7 +33,10 @@ from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment, Invitation, Statement, Work
 from federation.site_policy import SitePolicy
 from federation.task import Floats, SiteRequest, Task
+from privacy.ledger import Ledger
+from privacy.plan import DpSgdPlan
 from privacy.secure_sum import site as secure_sum
+from privacy.secure_sum.terms import SessionTerms
 
 TaskLoader = Callable[[Agreement], Task]
 
@@ -53,6 +54,7 @@ class SiteAssets:
         load_task: finds and constructs the task of an agreement.
         training_entropy: of batches and DP noise: `SystemEntropy` in a deployment.
         clock: seconds since the epoch.
+        note_fault: keeps the details of a fault at the site, where its text may hold row values.
     """
 
     policy: SitePolicy
@@ -63,6 +65,7 @@ class SiteAssets:
     load_task: TaskLoader
     training_entropy: Entropy
     clock: Callable[[], float]
+    note_fault: Callable[[str], None]
 
 
 @dataclass
@@ -105,29 +108,25 @@ class SiteAgent:
         try:
             if self._assets.clock() > request.expires:
                 raise ProtocolViolation("request: it has expired")
-            reply = self._reply("ok", body=self._answers[request.phase](request))
-        except Refusal as error:
-            reply = self._reply("refused", error.code, str(error))
-        except BudgetExhausted as error:
-            reply = self._reply("refused", "budget_exhausted", str(error))
+            reply = Reply(self._site, "ok", body=self._answers[request.phase](request))
         except PrivacyRefusal as error:
-            reply = self._reply("refused", "privacy", str(error))
+            reply = Reply(self._site, "refused", _refusal_code(error), str(error))
         except ProtocolViolation as error:
             self._session = None
-            reply = self._reply("refused", "protocol", str(error))
+            reply = Reply(self._site, "refused", "protocol", str(error))
         except HedgerowError as error:
             self._session = None
-            reply = self._reply("failed", type(error).__name__, str(error))
-        except Exception as error:  # noqa: BLE001 - its text may hold row values: only its type leaves
+            reply = Reply(self._site, "failed", type(error).__name__, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, only its type may leave
             self._session = None
-            reply = self._reply(
-                "failed", "internal", f"the site failed with {type(error).__name__}"
-            )
+            self._assets.note_fault(traceback.format_exc())
+            fault = f"the site failed with {type(error).__name__}; its faults.log has the details"
+            reply = Reply(self._site, "failed", "internal", fault)
         return reply.sign(self._assets.roster.federation, request, self._assets.identity)
 
-    def _reply(self, status: str, code: str = "", reason: str = "", body: bytes = b"") -> Reply:
-        assert status in ("ok", "refused", "failed")
-        return Reply(self._assets.policy.site, status, code, reason, body)  # type: ignore[arg-type]  # checked above
+    @property
+    def _site(self) -> str:
+        return self._assets.policy.site
 
     # -- once per run ----------------------------------------------------------------------
 
@@ -321,9 +320,29 @@ class SiteAgent:
             return charge, open_one.seq
         return charge, ledger.reserve(request.run, request.round, charge, plan.event())
 
+    def _check_budget(self, bench: Workbench, request: Request) -> None:
+        """Refuse before anything is advertised what the ledger would refuse before training.
+
+        Raises:
+            BudgetExhausted: the round is not paid for yet, and the budget does not cover it.
+        """
+        plan = bench.plan()
+        if not isinstance(plan, DpSgdPlan):
+            return
+        stored = self._assets.journal.contribution(request.run, request.round)
+        charge = 1 if stored is None else stored.charge
+        if self._assets.ledger.reservation(request.run, request.round, charge) is None:
+            self._assets.ledger.require_affordable(plan.event())
+
     def _uncommitted(self, request: Request, charge: int) -> int:
         reservation = self._assets.ledger.reservation(request.run, request.round, charge)
         return 0 if reservation is None or reservation.committed else reservation.seq
+
+
+def _refusal_code(error: PrivacyRefusal) -> str:
+    if isinstance(error, Refusal):
+        return error.code
+    return BUDGET_EXHAUSTED if isinstance(error, BudgetExhausted) else "privacy"
 
 
 def _finite(epsilon: float) -> float | None:

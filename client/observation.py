@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from evaluation.tallies import count_features, count_outcomes
-from evaluation.tally_spec import TallySpec
 from torch import nn
 
+from evaluation.tallies import count_features, count_outcomes
+from evaluation.tally_spec import TallySpec
 from federation.task import Floats, Rows, SiteData, Task
 
 LARGEST_BATCH = 4096
@@ -23,13 +23,16 @@ def outcome_tallies(
     Raises:
         DataError: the model's probabilities are not probabilities.
     """
-    counted = [
-        count_outcomes(
-            spec, probabilities(task, model, rows), rows.targets.numpy(), dict(rows.groups)
-        )
-        for rows in (data.reference, data.current)
-    ]
-    return {name: np.sum([part[name] for part in counted], axis=0) for name in counted[0]}
+    windows = (data.reference, data.current)
+    return count_outcomes(
+        spec,
+        np.concatenate([probabilities(task, model, rows) for rows in windows]),
+        np.concatenate([rows.targets.numpy() for rows in windows]),
+        {
+            attribute.name: np.concatenate([rows.groups[attribute.name] for rows in windows])
+            for attribute in task.schema.attributes
+        },
+    )
 
 
 def window_tallies(data: SiteData, spec: TallySpec) -> dict[str, Floats]:

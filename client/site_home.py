@@ -3,6 +3,7 @@
 site.toml  identity.pem  roster.json  journal.sqlite
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,17 @@ class SiteHome:
     def journal(self) -> Path:
         """What was irrevocably said."""
         return self.path / "journal.sqlite"
+
+    @property
+    def faults(self) -> Path:
+        """What went wrong here, in full; for the site's own eyes."""
+        return self.path / "faults.log"
+
+    def note_fault(self, text: str) -> None:
+        """Add to `faults`."""
+        descriptor = os.open(self.faults, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.write(f"{utc_now()}\n{text}\n")
 
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
@@ -118,6 +130,7 @@ def open_agent(
             load_task=load_task,
             training_entropy=training_entropy,
             clock=clock,
+            note_fault=home.note_fault,
         )
     )
 

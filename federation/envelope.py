@@ -21,6 +21,8 @@ VERSION = 1
 LARGEST_MESSAGE = 1 << 30
 """Bytes; a gibibyte holds a model of 2**28 parameters."""
 LARGEST_HEADER = 1 << 16
+BUDGET_EXHAUSTED = "budget_exhausted"
+"""The refusal code of a site whose ledger does not cover the round."""
 _SIGNING = b"hedgerow/reply/v1\x00"
 
 

@@ -194,7 +194,7 @@ def require_private_layers(model: nn.Module) -> None:
     Raises:
         PrivacyRefusal: one does not; names it and the remedy.
     """
-    problems = ModuleValidator.validate(model, strict=False)
+    problems = ModuleValidator.validate(copy.deepcopy(model).train(), strict=False)
     if problems:
         raise PrivacyRefusal(
             f"the model cannot be trained with record-level privacy: {problems[0]} "

@@ -7,19 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
-import torch
-from evaluation.tally_spec import TallySpec
-from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.secure_sum.terms import SessionTerms
 from safetensors.torch import save as save_model
-from torch import nn
 
 from evaluation import findings
 from evaluation.run_layout import run_layout, run_tally_spec
+from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
-from federation.envelope import Phase
+from federation.envelope import BUDGET_EXHAUSTED, Phase
 from federation.errors import HedgerowError, PrivacyRefusal, RoundFailed
 from federation.layout import VectorLayout
 from federation.roster import Roster
@@ -35,9 +31,12 @@ from federation.round_messages import Enlistment, Invitation, Statement
 from federation.run_folder import RunFolder
 from federation.summary import Round, UtilityPoint
 from federation.task import Floats, Task
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.conversation import Conversation, Place
+from server.initial_model import initial_model
 from server.proposal import propose
 from server.run_record import (
     RoundRecord,
@@ -206,7 +205,7 @@ class _Run:
         seconds = time.monotonic() - began
         if isinstance(outcome, FailedRound):
             record = _failed(number, RoundKind.TRAIN, outcome, attempts, seconds)
-            stops = "budget_exhausted" in outcome.refusals.values() or (
+            stops = BUDGET_EXHAUSTED in outcome.refusals.values() or (
                 self.config.run.on_failed_round == "stop"
             )
             reason = f"round {number} failed: {outcome}" if stops else ""
@@ -239,9 +238,8 @@ class _Run:
         record = RoundRecord(
             round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
             utility=self._utility(checkpoint.after_round, sums, outcome),
-            fairness=tuple(
-                findings.fairness(self.spec, _in_scope(sums, scope), scope, cell)
-                for scope in scopes
+            fairness=findings.fairness_by_scope(
+                self.spec, {scope: _in_scope(sums, scope) for scope in scopes}, cell
             ),
             drift=tuple(
                 drift
@@ -360,17 +358,10 @@ class _Run:
         return checkpoint
 
 
-def initial_model(task: Task, seed: int) -> nn.Module:
-    """The model before round 1; its parameters come from the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return task.build_model()
-
-
 def _worth_another(outcome: SecureSum | FailedRound, tried: int, config: FederationConfig) -> bool:
     return (
         isinstance(outcome, FailedRound)
-        and "budget_exhausted" not in outcome.refusals.values()
+        and BUDGET_EXHAUSTED not in outcome.refusals.values()
         and tried < config.run.attempts_per_round
     )
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from privacy.calibration import noise_multiplier
-
 from federation.agreement import Agreement, RecordPrivacy
 from federation.config import FederationConfig
 from federation.errors import ConfigError, PrivacyRefusal
+from privacy.calibration import noise_multiplier
 
 
 def propose(config: FederationConfig, run: str, public_rows: Mapping[str, int]) -> Agreement:

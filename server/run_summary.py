@@ -5,8 +5,6 @@ import json
 from datetime import UTC, datetime
 
 from evaluation.report.page import render
-from privacy.guarantee import covered, not_covered
-
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
@@ -23,6 +21,7 @@ from federation.summary import (
     UtilityPoint,
 )
 from federation.task import Task
+from privacy.guarantee import covered, not_covered
 from server.coordination import Outcome
 
 EXCHANGES_PER_ROUND = 5

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from privacy.secure_sum.terms import SessionTerms
-
 from federation.envelope import Phase
 from federation.errors import RoundFailed
 from federation.layout import Words
 from federation.round_messages import Invitation, Work
 from privacy.secure_sum import coordinator
+from privacy.secure_sum.terms import SessionTerms
 from server.conversation import Answers, Conversation, Place
 
 
@@ -72,7 +71,7 @@ def sum_securely(
 
     try:
         adverts = ask(Phase.ADVERTISE, dict.fromkeys(terms.sites, invitation.to_bytes()))
-        sharing, bundle = coordinator.gather(terms, adverts)
+        sharing, bundle = coordinator.gather(terms, adverts, conversation.roster.public_keys())
         dealt = ask(Phase.SHARE, dict.fromkeys(adverts, bundle))
         masking, envelopes = coordinator.route(sharing, dealt)
         work = {site: Work(model, sealed).to_bytes() for site, sealed in envelopes.items()}

@@ -6,15 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
+from safetensors.torch import load
+from torch import nn
 
 from federation import config_file
 from federation.config import FederationConfig
 from federation.errors import UsageError
 from federation.run_folder import RunFolder
 from federation.summary import Summary
+from federation.task import Task
 from federation.task_loading import load_task
 from server.app import server_app
 from server.coordination import Observer, Outcome
+from server.initial_model import initial_model
 from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
@@ -40,7 +44,7 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
         summary = folder.read_summary()
         if config.simulation.baselines and summary.utility and outcomes:
             task = load_task(config.task.name, config.task.options)
-            beside = baselines(task, outcomes[0].agreement, config.run.seed)
+            beside = baselines(task, outcomes[0].agreement, _final_model(folder, task, config))
             summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
             write_summary(folder, summary)
     return summary
@@ -61,6 +65,12 @@ def _play(
     run_config = {"runs": str(runs.resolve())}
     with EmbeddedGrid(simulated_client_app, nodes, run_config, choice.workers) as grid:
         app(grid, Context(grid.run.run_id, 1, {}, RecordDict(), dict(run_config)))
+
+
+def _final_model(folder: RunFolder, task: Task, config: FederationConfig) -> nn.Module:
+    model = initial_model(task, config.run.seed)
+    model.load_state_dict(load(folder.model.read_bytes()))
+    return model
 
 
 @contextmanager

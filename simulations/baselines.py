@@ -1,0 +1,112 @@
+"""Yardsticks beside a federated result, possible only where one machine plays every site.
+
+Each is the same model, trained with the same plan for as many steps as the federation took, and
+judged by the same tallies; so whatever differs is what federation bought or privacy cost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from client.observation import outcome_tallies
+from evaluation import findings
+from evaluation.run_layout import run_tally_spec
+from evaluation.tally_spec import TallySpec
+from federation.agreement import Agreement
+from federation.entropy import SeededEntropy
+from federation.summary import Baseline, Utility
+from federation.task import SiteData, SiteRequest, Task
+from privacy.dp_sgd import Descent, train_privately, train_without_privacy
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.plan import DpSgdPlan, NonPrivatePlan
+from privacy.run_plan import plan_for_rows
+from server.initial_model import initial_model
+
+
+def baselines(task: Task, agreement: Agreement, federated: nn.Module) -> tuple[Baseline, ...]:
+    """Each site alone, and the centralized model with and without the same privacy.
+
+    Args:
+        task: of the run.
+        agreement: of the run.
+        federated: the run's final model, to be judged on each site's own rows.
+    """
+    sites = {site: task.load(SiteRequest(site, agreement.seed)) for site in agreement.sites}
+    bench = _Yardstick(task, agreement, run_tally_spec(task.schema, agreement))
+    alone = tuple(_alone(bench, site, sites, federated) for site in agreement.sites)
+    return (*alone, *_centralized(bench, tuple(sites.values())))
+
+
+@dataclass(frozen=True)
+class _Yardstick:
+    """What every yardstick shares."""
+
+    task: Task
+    agreement: Agreement
+    spec: TallySpec
+
+    def train(self, data: Sequence[SiteData], rows: int, name: str, *, private: bool) -> nn.Module:
+        """A model trained on the train rows of `data`, with `rows` of them declared in public."""
+        plan = plan_for_rows(self.agreement, rows, self.agreement.rounds)
+        if isinstance(plan, DpSgdPlan) and not private:
+            plan = NonPrivatePlan(plan.sampling_rate, plan.steps, plan.expected_batch_size)
+        training = self.agreement.training
+        descent = Descent(training.learning_rate, training.momentum)
+        model = initial_model(self.task, self.agreement.seed)
+        pooled = (
+            torch.cat([part.train.inputs for part in data]),
+            torch.cat([part.train.targets for part in data]),
+        )
+        entropy = SeededEntropy(self.agreement.seed).child("baseline", name)
+        if isinstance(plan, DpSgdPlan):
+            update = train_privately(model, pooled, self.task.loss, plan, descent, entropy)
+        else:
+            update = train_without_privacy(model, pooled, self.task.loss, plan, descent, entropy)
+        load_flat_parameters(model, flat_parameters(model) + update.delta)
+        return model
+
+    def judge(self, model: nn.Module, data: Sequence[SiteData]) -> Utility:
+        """Utility on the held-out rows of `data` together."""
+        counted = [outcome_tallies(self.task, model, part, self.spec) for part in data]
+        sums = {name: np.sum([part[name] for part in counted], axis=0) for name in counted[0]}
+        return findings.utility(self.spec, sums)
+
+
+def _alone(
+    bench: _Yardstick, site: str, sites: dict[str, SiteData], federated: nn.Module
+) -> Baseline:
+    rows = bench.agreement.public_rows[site]
+    model = bench.train([sites[site]], rows, f"alone/{site}", private=True)
+    return Baseline(
+        name=f"alone: {site}",
+        description=f"trained on the {rows} rows of {site} only, with the same steps and privacy",
+        simulation_only=True,
+        utility=bench.judge(model, list(sites.values())),
+        on_own_rows=bench.judge(model, [sites[site]]),
+        federated_on_own_rows=bench.judge(federated, [sites[site]]),
+    )
+
+
+def _centralized(bench: _Yardstick, sites: tuple[SiteData, ...]) -> tuple[Baseline, ...]:
+    rows = sum(bench.agreement.public_rows.values())
+    without = Baseline(
+        name="centralized",
+        description="all rows in one place, without privacy: what pooling would have given",
+        simulation_only=True,
+        utility=bench.judge(bench.train(sites, rows, "centralized", private=False), sites),
+    )
+    if bench.agreement.privacy is None:
+        return (without,)
+    private = bench.train(sites, rows, "centralized/private", private=True)
+    return (
+        without,
+        Baseline(
+            name="centralized with the same DP",
+            description="all rows in one place, with the same noise multiplier, clip and steps",
+            simulation_only=True,
+            utility=bench.judge(private, sites),
+        ),
+    )
