@@ -1,0 +1,70 @@
+"""From many fine bins to the few that a test can judge: reference deciles, and no rare bins.
+
+The population stability index grows with the number of bins by noise alone, and a bin that hardly
+anybody is expected in breaks the chi-square law of its chance values. The fine bins are fixed
+before a row is read; which of them are joined follows from the two summed histograms.
+"""
+
+import numpy as np
+
+from evaluation.group_metrics import Counts
+
+Bins = tuple[tuple[int, ...], ...]
+"""Places in a histogram, joined; every place at most once."""
+
+QUANTILES = 10
+LEAST_EXPECTED = 5.0
+"""Rows expected per bin and window under no drift: the customary minimum of a chi-square test
+(Cochran 1954). A bin then holds at least twice that over both windows."""
+
+
+def reference_quantiles(reference: Counts) -> Bins:
+    """Consecutive bins of about a tenth of the reference each; an atom has a bin of its own.
+
+    An atom is a fine bin that holds a tenth of the reference or more, such as a value that many
+    rows share; joined with its neighbours it would hide a shift among them.
+
+    Args:
+        reference: rows per fine bin, shape (bins,), in order of the value.
+
+    >>> import numpy as np
+    >>> reference_quantiles(np.array([0, 92, 2, 2, 2, 2]))
+    ((0,), (1,), (2, 3, 4, 5))
+    """
+    total = max(int(reference.sum()), 1)
+    middle = np.cumsum(reference) - reference / 2
+    quantile = np.minimum((QUANTILES * middle / total).astype(np.int64), QUANTILES - 1)
+    atoms = reference * QUANTILES >= total
+    key = np.where(atoms, QUANTILES + np.arange(len(reference)), quantile)
+    starts = np.flatnonzero(np.diff(key)) + 1
+    return tuple(tuple(run.tolist()) for run in np.split(np.arange(len(reference)), starts))
+
+
+def join_rare(bins: Bins, reference: Counts, current: Counts) -> Bins:
+    """The bins with the rare ones joined to their rarer neighbour, empty ones dropped.
+
+    A bin is rare if fewer than `LEAST_EXPECTED` rows are expected in the smaller window when both
+    windows are alike. One bin may be left, or none.
+
+    Args:
+        bins: in the order in which bins may be joined.
+        reference: rows per place, shape (places,).
+        current: likewise.
+    """
+    both = reference + current
+    joined = [list(places) for places in bins if both[list(places)].sum() > 0]
+    fewest = min(int(reference.sum()), int(current.sum()))
+    while len(joined) > 1:
+        rows = [int(both[places].sum()) for places in joined]
+        rarest = int(np.argmin(rows))
+        if rows[rarest] * fewest >= LEAST_EXPECTED * both.sum():
+            break
+        near = [place for place in (rarest - 1, rarest + 1) if 0 <= place < len(joined)]
+        partner = min(near, key=lambda place: rows[place])
+        joined[min(rarest, partner)] += joined.pop(max(rarest, partner))
+    return tuple(tuple(sorted(places)) for places in joined)
+
+
+def counts_in(bins: Bins, histogram: Counts) -> Counts:
+    """Rows per joined bin, shape (len(bins),)."""
+    return np.array([histogram[list(places)].sum() for places in bins], dtype=np.int64)

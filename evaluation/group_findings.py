@@ -1,0 +1,178 @@
+"""Group rates and gaps as a summary says them, with everything hidden that must be."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from evaluation.estimates import auc_estimate, disparity, rate_estimate
+from evaluation.group_metrics import (
+    FN,
+    FP,
+    TN,
+    TP,
+    Counts,
+    Rate,
+    accuracy,
+    accuracy_difference,
+    demographic_parity_difference,
+    demographic_parity_ratio,
+    equal_opportunity_difference,
+    equalized_odds_difference,
+    false_positive_rate,
+    precision,
+    selection_rate,
+    true_positive_rate,
+)
+from evaluation.suppression import across_scopes, hidden, partitions
+from evaluation.tally_spec import OVERALL, Family, Group, TallySpec
+from evaluation.tally_sums import TallySums
+from federation.errors import DataError
+from federation.summary import Disparity, Estimate, Fairness, GroupRates
+from federation.task import Codes, Floats
+
+LABEL_RATES = (true_positive_rate, false_positive_rate, precision)
+
+
+class Shown(IntEnum):
+    """How much may be said of a group; each level includes the ones before."""
+
+    NOTHING = 0
+    ROWS = 1
+    """The number of rows, and the shares that do not need the labels."""
+    LABELS = 2
+    """The number of positives too, and all that follows from it."""
+
+
+GAPS = {
+    demographic_parity_difference: Shown.ROWS,
+    demographic_parity_ratio: Shown.ROWS,
+    equalized_odds_difference: Shown.LABELS,
+    equal_opportunity_difference: Shown.LABELS,
+    accuracy_difference: Shown.ROWS,
+}
+"""The gaps of a binary task, and what must be shown of a group that they compare."""
+
+
+def fairness(
+    spec: TallySpec, sums: Mapping[str, Floats], scope: str, minimum_cell: int
+) -> Fairness:
+    """Group rates and gaps of one scope, for a release that holds no other scope's.
+
+    Args:
+        spec: what was counted.
+        sums: per name of `spec.segments`, shape (segment.length,).
+        scope: `overall` or a cohort's name.
+        minimum_cell: see `fairness_by_scope`.
+
+    Raises:
+        KeyError: a segment is not in `sums`.
+        DataError: a count is not a whole number >= 0.
+    """
+    tallies = TallySums(spec, sums)
+    return _fairness(tallies, scope, minimum_cell, _shown([tallies], minimum_cell)[0])
+
+
+def fairness_by_scope(
+    spec: TallySpec, sums: Mapping[str, Mapping[str, Floats]], minimum_cell: int
+) -> tuple[Fairness, ...]:
+    """Group rates and gaps of `overall` and of disjoint cohorts, released together.
+
+    Hidden (`rows` 0, `suppressed`) is a group with fewer than `minimum_cell` rows. Where positives
+    or negatives are fewer, the rows, selection rate and accuracy are shown, and `positives`, AUC
+    and the rates among labels are not: they would tell the number of positives. More is hidden
+    until neither follows from other groups or other scopes (`suppression`). Gaps are between the
+    groups that are shown. A group without rows is not suppressed; if it is an `unknown` one it is
+    left out.
+
+    Args:
+        spec: what was counted.
+        sums: per scope, of which `overall` is one, per name of `spec.segments`.
+        minimum_cell: 1 hides nothing.
+
+    Returns:
+        One per scope, in the order of `sums`.
+
+    Raises:
+        KeyError: a segment is not in `sums`, or no scope is `overall`.
+        DataError: a count is not a whole number >= 0, or cohorts hold more than `overall`.
+    """
+    order = [OVERALL, *(scope for scope in sums if scope != OVERALL)]
+    tallies = [TallySums(spec, sums[scope]) for scope in order]
+    shown = dict(zip(order, zip(tallies, _shown(tallies, minimum_cell), strict=False), strict=True))
+    return tuple(_fairness(shown[scope][0], scope, minimum_cell, shown[scope][1]) for scope in sums)
+
+
+def _shown(tallies: Sequence[TallySums], minimum_cell: int) -> list[Codes]:
+    """`Shown` per group of `spec.groups`, shape (groups,), for each scope.
+
+    Args:
+        tallies: per scope; the first holds the rows of the others, which share none.
+        minimum_cell: see `fairness_by_scope`.
+    """
+    spec = tallies[0].spec
+    scopes = [sums.outcomes(spec.groups) for sums in tallies]
+    if len(scopes) > 1:
+        rest = scopes[0] - np.sum(scopes[1:], axis=0)
+        if np.any(rest < 0):
+            raise DataError("cohorts hold more rows than all sites together: a site sent no counts")
+        scopes.append(rest)
+    counts = np.concatenate(scopes)
+    adds_up = across_scopes(partitions(spec), len(spec.groups), len(scopes))
+    totals = np.tile([not group.levels for group in spec.groups], len(scopes))
+    small = hidden(counts.sum(axis=1, keepdims=True), adds_up, minimum_cell, totals)
+    labels = np.stack([counts[:, [TN, FP]].sum(axis=1), counts[:, [FN, TP]].sum(axis=1)], axis=1)
+    few = small
+    if spec.schema.is_binary:
+        few = hidden(labels, adds_up, minimum_cell, totals, also=small)
+    levels = np.where(small, Shown.NOTHING, np.where(few, Shown.ROWS, Shown.LABELS))
+    return np.split(levels, len(scopes))
+
+
+def _fairness(tallies: TallySums, scope: str, minimum_cell: int, shown: Codes) -> Fairness:
+    level = dict(zip(tallies.spec.groups, shown.tolist(), strict=True))
+    groups: list[GroupRates] = []
+    disparities: list[Disparity] = []
+    for family in tallies.spec.families:
+        groups += [
+            _group_rates(tallies, group, level[group], minimum_cell)
+            for group in family
+            if not group.is_unknown or tallies.outcomes([group]).any()
+        ]
+        disparities += _disparities(tallies, family, level)
+    return Fairness(scope=scope, groups=tuple(groups), disparities=tuple(disparities))
+
+
+def _group_rates(tallies: TallySums, group: Group, shown: int, minimum_cell: int) -> GroupRates:
+    confusion = tallies.outcomes([group])[0]
+    named = GroupRates(attribute=group.attribute, group=group.name, rows=0, positives=None)
+    if shown == Shown.NOTHING:
+        return named.model_copy(update={"suppressed": True})
+    by_rows = {"rows": int(confusion.sum()), "accuracy": _estimate(accuracy, confusion)}
+    if not tallies.spec.schema.is_binary:
+        return named.model_copy(update=by_rows)
+    by_rows |= {"selection_rate": _estimate(selection_rate, confusion)}
+    if shown == Shown.ROWS:
+        reason = f"fewer than {minimum_cell} positives or negatives, here or in a related group"
+        withheld = Estimate(value=None, reason=reason)
+        names = (*(rate.name for rate in LABEL_RATES), "auc")
+        return named.model_copy(update=by_rows | dict.fromkeys(names, withheld))
+    by_labels = {rate.name: _estimate(rate, confusion) for rate in LABEL_RATES}
+    by_labels |= {"auc": auc_estimate([tallies.scores(group.label)])}
+    positives = {"positives": int(confusion[[FN, TP]].sum())}
+    return named.model_copy(update=by_rows | by_labels | positives)
+
+
+def _disparities(
+    tallies: TallySums, family: Family, shown: Mapping[Group, int]
+) -> Iterator[Disparity]:
+    gaps = GAPS if tallies.spec.schema.is_binary else {accuracy_difference: Shown.ROWS}
+    for gap, least in gaps.items():
+        groups = [group for group in family if shown[group] >= least]
+        names = [group.name for group in groups]
+        yield disparity(gap, family[0].attribute, names, tallies.outcomes(groups))
+
+
+def _estimate(rate: Rate, confusion: Counts) -> Estimate:
+    part, whole = rate.counts(confusion)
+    return rate_estimate(int(part), int(whole), f"no {rate.denominator} in this group")

@@ -1,0 +1,222 @@
+"""What is counted: groups, score bins and feature bins, and the segments that carry the counts.
+
+All of it is public and fixed before a row is read, so that one site's counts can be added to
+another's. Segment names carry the groups and classes, so that a layout's digest binds them too.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from federation.errors import ConfigError
+from federation.layout import Segment, count_segment, finest_segment
+from federation.schema import Feature, Numeric, SensitiveAttribute, TaskSchema
+from federation.task import Codes, Floats
+
+Bools = npt.NDArray[np.bool_]
+Window = Literal["reference", "current"]
+
+OVERALL = "overall"
+SMALLEST_PROBABILITY = 1e-7
+"""The true class's probability counts as at least this in the log loss: no row outweighs all."""
+
+FRACTION_BITS = 20
+"""Losses are rounded to 2**-20 row by row: at most 5e-7 off in a mean, and exact to add."""
+
+
+class Level(NamedTuple):
+    """One group of one attribute; `code` is its index in `SensitiveAttribute.groups`."""
+
+    attribute: str
+    name: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows that share some levels; without any, all rows."""
+
+    levels: tuple[Level, ...] = ()
+
+    @property
+    def attribute(self) -> str:
+        """What it is a group of: `sex`, `sex & age`, or `overall`."""
+        return " & ".join(level.attribute for level in self.levels) or OVERALL
+
+    @property
+    def name(self) -> str:
+        """Which of them: `F`, `F & 60+`, or `overall`."""
+        return " & ".join(level.name for level in self.levels) or OVERALL
+
+    @property
+    def label(self) -> str:
+        """Both, as segment names carry it: `sex=F & age=60+`, or `overall`."""
+        return " & ".join(f"{level.attribute}={level.name}" for level in self.levels) or OVERALL
+
+    def members(self, codes: Mapping[str, Codes], rows: int) -> Bools:
+        """Which of `rows` rows belong to it, shape (rows,).
+
+        Args:
+            codes: per attribute, shape (rows,).
+            rows: number of rows.
+        """
+        inside = np.ones(rows, dtype=np.bool_)
+        for level in self.levels:
+            inside &= codes[level.attribute] == level.code
+        return inside
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether one of its levels is `unknown`: rows of no declared level."""
+        return any(level.name == "unknown" for level in self.levels)
+
+    def contains(self, other: "Group") -> bool:
+        """Whether every row of `other` is its own row by definition."""
+        return set(self.levels) <= set(other.levels)
+
+
+Family = tuple[Group, ...]
+"""Groups that are compared with each other; every row is in exactly one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TallySpec:
+    """Everything that a site counts.
+
+    Attributes:
+        schema: of the task.
+        intersections: sets of attributes whose combinations are groups too.
+        score_bins: bins of equal width of a probability, on [0, 1]; at least 2.
+        feature_bins: bins of equal width of a numeric feature, on its public range; at least 2.
+
+    Raises:
+        ConfigError: too few bins; an intersection of fewer than two attributes, of one the task
+            does not have, or of the same ones as another; groups of one name.
+    """
+
+    schema: TaskSchema
+    intersections: tuple[tuple[str, ...], ...] = ()
+    score_bins: int = 100
+    feature_bins: int = 64
+
+    def __post_init__(self) -> None:
+        for key, bins in (("score_bins", self.score_bins), ("feature_bins", self.feature_bins)):
+            if bins < 2:
+                raise ConfigError(f"evaluation.{key}", bins, "at least 2 bins", "usual: 64 to 100")
+        _check_intersections(self)
+        labels = [group.label for group in self.groups]
+        if len(set(labels)) != len(labels):
+            repeated = sorted({label for label in labels if labels.count(label) > 1})
+            raise ConfigError("schema.attributes", repeated, "groups of distinct names")
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """One family per attribute, then one per intersection."""
+        attributes = {attribute.name: attribute for attribute in self.schema.attributes}
+        combined = ([attributes[name] for name in names] for names in self.intersections)
+        singles = ([attribute] for attribute in self.schema.attributes)
+        return tuple(_family(parts) for parts in (*singles, *combined))
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All groups: `overall` first, then family by family."""
+        return (Group(), *(group for family in self.families for group in family))
+
+    @property
+    def class_labels(self) -> tuple[str, ...]:
+        """One `class=NAME` per class if there are more than two, else none."""
+        return () if self.schema.is_binary else tuple(f"class={c}" for c in self.schema.classes)
+
+    @property
+    def table_labels(self) -> tuple[str, ...]:
+        """What confusions and score histograms are kept of: groups if binary, else classes."""
+        return self.class_labels or tuple(group.label for group in self.groups)
+
+    def segments(self, summands: int) -> tuple[Segment, ...]:
+        """Segments of the outcome tallies, as `tallies.count_outcomes` fills them.
+
+        Binary: `confusion/GROUP` (TN, FP, FN, TP) and `scores/GROUP` (label by bin) of every group.
+        More classes: `hits/GROUP` (rows, correct) of every group; `confusion/class=NAME` and
+        `scores/class=NAME`, one class against the rest, over all rows.
+        Both: `rows`, `correct`, and the sums of log loss (nats) and Brier score, each in two words,
+        `NAME/whole` and `NAME/fraction`: 32 bits cannot hold a large sum at a fine step.
+
+        Args:
+            summands: most sites in a sum; sets the step of the fractions.
+        """
+        most, tables = self.schema.maximum_rows, self.table_labels
+        hits = [group.label for group in self.groups] if self.class_labels else []
+        worst_log_loss = -math.log(SMALLEST_PROBABILITY)
+        worst_brier = 1.0 if self.schema.is_binary else 2.0
+        return (
+            count_segment("rows", 1, most),
+            count_segment("correct", 1, most),
+            *(count_segment(f"hits/{label}", 2, most) for label in hits),
+            *(count_segment(f"confusion/{label}", 4, most) for label in tables),
+            *(count_segment(f"scores/{label}", 2 * self.score_bins, most) for label in tables),
+            *_sum_segments("log_loss", most, worst_log_loss, summands),
+            *_sum_segments("brier", most, worst_brier, summands),
+        )
+
+    def window_segments(self, window: Window, summands: int) -> tuple[Segment, ...]:
+        """Segments of one window's feature histograms, `WINDOW/FEATURE`.
+
+        Args:
+            window: `reference` or `current`.
+            summands: most sites in a sum; counts have step 1 whatever it is.
+        """
+        del summands
+        return tuple(
+            count_segment(f"{window}/{f.name}", len(self.bin_labels(f)), self.schema.maximum_rows)
+            for f in self.schema.features
+        )
+
+    def bin_labels(self, feature: Feature) -> tuple[str, ...]:
+        """A feature's bins, in the order in which they are counted.
+
+        Numeric: below, `feature_bins` of equal width, above, missing.
+        Categorical: the levels, other, missing.
+        """
+        if not isinstance(feature, Numeric):
+            return (*feature.levels, "other", "missing")
+        inner = (f"{low:g} to {high:g}" for low, high in pairwise(self.edges(feature)))
+        return (f"below {feature.low:g}", *inner, f"above {feature.high:g}", "missing")
+
+    def edges(self, feature: Numeric) -> Floats:
+        """Edges of a numeric feature's inner bins, shape (feature_bins + 1,), ascending."""
+        edges: Floats = np.linspace(feature.low, feature.high, self.feature_bins + 1)
+        return edges
+
+
+def _check_intersections(spec: TallySpec) -> None:
+    known = {attribute.name for attribute in spec.schema.attributes}
+    for names in spec.intersections:
+        if len(set(names)) != len(names) or len(names) < 2 or not known.issuperset(names):
+            raise ConfigError(
+                "evaluation.intersections",
+                [list(names)],
+                "lists of two or more distinct sensitive attributes of the task",
+                f"it has: {', '.join(sorted(known)) or 'none'}",
+            )
+    if len({frozenset(names) for names in spec.intersections}) != len(spec.intersections):
+        lists = [list(names) for names in spec.intersections]
+        raise ConfigError("evaluation.intersections", lists, "each set of attributes once")
+
+
+def _family(attributes: list[SensitiveAttribute]) -> Family:
+    levels = (
+        [Level(attribute.name, name, code) for code, name in enumerate(attribute.groups)]
+        for attribute in attributes
+    )
+    return tuple(Group(combination) for combination in product(*levels))
+
+
+def _sum_segments(name: str, rows: int, worst: float, summands: int) -> tuple[Segment, Segment]:
+    largest = rows * round(worst * 2**FRACTION_BITS) >> FRACTION_BITS
+    whole = count_segment(f"{name}/whole", 1, largest)
+    return whole, finest_segment(f"{name}/fraction", 1, 1.0, summands)

@@ -1,0 +1,80 @@
+"""What a sum of tallies says: its segments by meaning, as whole numbers, checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.group_metrics import FN, TP, Counts
+from evaluation.tally_spec import Group, TallySpec, Window
+from federation.errors import DataError
+from federation.schema import Feature
+from federation.task import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class TallySums:
+    """The decoded sum of one scope.
+
+    Attributes:
+        spec: what was counted.
+        sums: per segment name, shape (segment.length,).
+
+    Every method raises KeyError if a segment is not there, and DataError if a count is not a whole
+    number >= 0: then a site sent something other than counts.
+    """
+
+    spec: TallySpec
+    sums: Mapping[str, Floats]
+
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self._counts("rows")[0])
+
+    def correct(self) -> int:
+        """Number of rows predicted right."""
+        return int(self._counts("correct")[0])
+
+    def confusion(self, label: str) -> Counts:
+        """TN, FP, FN, TP of a group (binary) or a class against the rest; shape (4,)."""
+        return self._counts(f"confusion/{label}")
+
+    def scores(self, label: str) -> Counts:
+        """Rows per label and score bin, shape (2, score_bins)."""
+        return self._counts(f"scores/{label}").reshape(2, self.spec.score_bins)
+
+    def outcomes(self, groups: Sequence[Group]) -> Counts:
+        """TN, FP, FN, TP per group, shape (groups, 4).
+
+        With more than two classes, what is counted of a group is right and wrong alone; it stands
+        in TP and FN, so that rows and accuracy can be read from it and nothing else.
+        """
+        result = np.zeros((len(groups), 4), dtype=np.int64)
+        for place, group in enumerate(groups):
+            if self.spec.schema.is_binary:
+                result[place] = self.confusion(group.label)
+            else:
+                rows, correct = self._counts(f"hits/{group.label}")
+                result[place, [FN, TP]] = rows - correct, correct
+        return result
+
+    def labels(self) -> Counts:
+        """Rows per class, shape (classes,)."""
+        if self.spec.schema.is_binary:
+            tn, fp, fn, tp = self.confusion("overall")
+            return np.array([tn + fp, fn + tp])
+        return np.array([self.confusion(label)[2:].sum() for label in self.spec.class_labels])
+
+    def loss(self, name: str) -> float:
+        """Sum over rows of `log_loss` (nats) or `brier`."""
+        return float(self.sums[f"{name}/whole"][0] + self.sums[f"{name}/fraction"][0])
+
+    def histogram(self, window: Window, feature: Feature) -> Counts:
+        """Rows per bin of a feature in a window, shape (bins,)."""
+        return self._counts(f"{window}/{feature.name}")
+
+    def _counts(self, name: str) -> Counts:
+        values = self.sums[name]
+        if not np.all((values >= 0) & (values == np.rint(values))):
+            raise DataError(f"sum of {name}: expected whole numbers >= 0; a site sent no counts")
+        return values.astype(np.int64)
