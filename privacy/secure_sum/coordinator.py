@@ -1,11 +1,13 @@
 """The coordinator's half: it relays, adds up masked inputs, and opens one sum.
 
-Honest sites never rely on it for privacy. A malformed or forged message makes its sender a dropout
-with a reason; too few senders end the session with `RoundFailed`, and nothing is revealed.
+Honest sites do not rely on it for privacy. A malformed or forged message makes its sender a dropout
+with a reason; too few senders end the session with `RoundFailed`, and nothing is revealed. No state
+holds a single site's vector: masked inputs are added up as they are read, and the only masks ever
+recovered are those of the whole sum.
 """
 
-import hmac
-from collections.abc import Mapping, Sized
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,68 +15,67 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from federation.errors import ProtocolViolation, RoundFailed
 from federation.layout import Words
-from privacy.secure_sum import keys, shamir
-from privacy.secure_sum.keys import AgreementKey
+from privacy.secure_sum import keys
+from privacy.secure_sum.dealing import Secret, commitment_body, fits
+from privacy.secure_sum.exclusion import Reasons, admit, require_quorum, told
+from privacy.secure_sum.keys import Channel
 from privacy.secure_sum.mask_stream import add_masks
 from privacy.secure_sum.messages import (
     Advert,
     Agreed,
     Bundle,
     Dealt,
+    Envelope,
     Envelopes,
     MaskedInput,
     OpenedShares,
     Signatures,
     Survivors,
 )
-from privacy.secure_sum.session import (
-    commitment,
-    commitment_body,
-    session_digest,
-    share_points,
-    survivor_body,
-)
+from privacy.secure_sum.recovery import remaining_masks
+from privacy.secure_sum.session import advert_body, neighbours, session_digest, survivor_body
 from privacy.secure_sum.terms import SessionTerms
+from privacy.secure_sum.transcript import Label
 
 Roster = Mapping[str, Ed25519PublicKey]
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Adverts are in."""
+    """Adverts are in, and name the session."""
 
     terms: SessionTerms
-    roster: Roster
+    roster: Roster = field(repr=False)
     session: bytes
-    adverts: Mapping[str, Advert]
-    excluded: Mapping[str, str]
+    adverts: Mapping[str, Advert] = field(repr=False)
+    excluded: Reasons
 
 
 @dataclass(frozen=True, slots=True)
 class Masking:
     """Shares are dealt; `dealt` are the sites whose masks the inputs will carry."""
 
-    before: Sharing = field(repr=False)
-    dealt: Mapping[str, Dealt]
-    excluded: Mapping[str, str]
+    sharing: Sharing = field(repr=False)
+    dealt: Mapping[str, Dealt] = field(repr=False)
+    excluded: Reasons
 
 
 @dataclass(frozen=True, slots=True)
 class Signing:
     """Masked inputs are added up."""
 
-    before: Masking = field(repr=False)
+    masking: Masking = field(repr=False)
     total: Words = field(repr=False)
     survivors: tuple[str, ...]
-    excluded: Mapping[str, str]
+    excluded: Reasons
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The survivors agreed on who survived."""
+    """A quorum of the survivors agreed on who survived."""
 
-    before: Signing = field(repr=False)
-    excluded: Mapping[str, str]
+    signing: Signing = field(repr=False)
+    excluded: Reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,14 @@ class Revealed:
     Attributes:
         words: shape (terms.length,), uint32: the modular sum of the survivors' vectors.
         survivors: the sites it is the sum of, sorted.
-        blamed: sites that gave or dealt a share that does not fit its commitment.
-        excluded: per site whose message was refused, why.
+        blamed: sites that opened a share which is not the one they had accepted, sorted.
+        excluded: per site whose message was refused, why; the blamed are among them.
     """
 
     words: Words
     survivors: tuple[str, ...]
     blamed: tuple[str, ...]
-    excluded: Mapping[str, str]
+    excluded: Reasons
 
 
 def gather(
@@ -99,18 +100,31 @@ def gather(
 ) -> tuple[Sharing, bytes]:
     """All valid adverts as one bundle for every site that sent one.
 
+    Args:
+        terms: of the session.
+        adverts: per site, what it answered.
+        roster: the sites' identity keys.
+
     Raises:
         RoundFailed: fewer than the quorum advertised.
     """
-    excluded: dict[str, str] = {}
-    valid: dict[str, Advert] = {}
-    for site, data in sorted(adverts.items()):
-        try:
-            valid[site] = _checked_advert(terms, roster, site, data)
-        except ProtocolViolation as error:
-            excluded[site] = str(error)
-    _require_quorum(terms, "advertise", valid, excluded)
-    sharing = Sharing(terms, roster, session_digest(terms, valid), valid, excluded)
+
+    def check(site: str, data: bytes) -> Advert:
+        _require(site in terms.sites and site in roster, "advert: from a site not invited")
+        advert = Advert.from_bytes(data)
+        body = advert_body(terms, site, advert)
+        _require(
+            keys.is_signed(roster[site], advert.signature, Label.ADVERT, *body),
+            "advert: not signed by the site for these terms",
+        )
+        keys.require_usable(advert.sealing_key)
+        keys.require_usable(advert.mask_key)
+        return advert
+
+    valid, excluded = admit(adverts, check, {})
+    valid, excluded = _without_repeated_keys(valid, excluded)
+    require_quorum(terms, "advertise", valid, excluded)
+    sharing = Sharing(terms, dict(roster), session_digest(terms, valid), valid, excluded)
     return sharing, Bundle(valid).to_bytes()
 
 
@@ -120,20 +134,32 @@ def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str
     Raises:
         RoundFailed: fewer than the quorum dealt shares.
     """
-    excluded = dict(state.excluded)
-    valid: dict[str, Dealt] = {}
-    for site, data in sorted(dealt.items()):
-        try:
-            valid[site] = _checked_dealt(state, site, data)
-        except ProtocolViolation as error:
-            excluded[site] = str(error)
-    _require_quorum(state.terms, "share", valid, excluded)
+
+    def check(site: str, data: bytes) -> Dealt:
+        _require(site in state.adverts, "dealt shares: from a site that did not advertise")
+        answer = Dealt.from_bytes(data)
+        peers = neighbours(site, state.adverts)
+        _require(set(answer.sealed) == set(peers), "dealt shares: not one for every peer")
+        _require(
+            set(answer.commitments) == set(state.adverts),
+            "dealt shares: not commitments to every holder",
+        )
+        body = commitment_body(state.session, site, answer.commitments)
+        _require(
+            keys.is_signed(state.roster[site], answer.signature, Label.DEALT, *body),
+            "dealt shares: the commitments are not signed by the site",
+        )
+        return answer
+
+    valid, excluded = admit(dealt, check, state.excluded)
+    require_quorum(state.terms, "share", valid, excluded)
     envelopes = {
-        receiver: Envelopes(
-            {sender: valid[sender].sealed[receiver] for sender in valid if sender != receiver}
-        ).to_bytes()
-        for receiver in valid
-    }
+        holder: Envelopes({
+            dealer: Envelope(valid[dealer].sealed[holder], valid[dealer].commitments[holder])
+            for dealer in neighbours(holder, valid)
+        }).to_bytes()
+        for holder in valid
+    }  # fmt: skip
     return Masking(state, valid, excluded), envelopes
 
 
@@ -141,28 +167,25 @@ def collect(state: Masking, masked: Mapping[str, bytes]) -> tuple[Signing, bytes
     """Add up the masked inputs; name the survivors for all to sign.
 
     Raises:
-        RoundFailed: fewer than the quorum, or than a cohort's minimum, sent a masked input.
+        RoundFailed: fewer than the quorum, or than a group's minimum, sent a masked input.
     """
-    terms, excluded = state.before.terms, dict(state.excluded)
+    terms = state.sharing.terms
     total = np.zeros(terms.length, np.uint32)
-    survivors = []
-    for site, data in sorted(masked.items()):
-        try:
-            _require(site in state.dealt, "masked input: from a site that dealt no shares")
-            total += MaskedInput.from_bytes(data, terms.length).words
-            survivors.append(site)
-        except ProtocolViolation as error:
-            excluded[site] = str(error)
-    _require_quorum(terms, "mask", survivors, excluded)
-    for group in terms.groups:
-        left = len(set(group) & set(survivors))
-        if 0 < left < terms.minimum_contributors:
-            raise RoundFailed(
-                f"a cohort ({', '.join(group)}) is left with {left} of at least "
-                f"{terms.minimum_contributors} contributors"
-            )
-    signing = Signing(state, total, tuple(survivors), excluded)
-    return signing, Survivors(signing.survivors).to_bytes()
+
+    def add(site: str, data: bytes) -> None:
+        _require(site in state.dealt, "masked input: from a site that dealt no shares")
+        np.add(total, MaskedInput.from_bytes(data, terms.length).words, out=total)
+
+    added, excluded = admit(masked, add, state.excluded)
+    require_quorum(terms, "mask", added, excluded)
+    group = terms.group_below_minimum(frozenset(added))
+    if group is not None:
+        raise RoundFailed(
+            f"mask: of the group {', '.join(group)} only {len(added.keys() & set(group))} are left"
+            f" and the minimum is {terms.minimum_contributors}{told(excluded)}"
+        )
+    survivors = tuple(sorted(added))
+    return Signing(state, total, survivors, excluded), Survivors(survivors).to_bytes()
 
 
 def relay(state: Signing, signed: Mapping[str, bytes]) -> tuple[Opening, bytes]:
@@ -171,150 +194,87 @@ def relay(state: Signing, signed: Mapping[str, bytes]) -> tuple[Opening, bytes]:
     Raises:
         RoundFailed: fewer than the quorum signed.
     """
-    sharing = state.before.before
-    excluded = dict(state.excluded)
+    sharing = state.masking.sharing
     body = survivor_body(sharing.session, state.survivors)
-    valid: dict[str, bytes] = {}
-    for site, data in sorted(signed.items()):
-        try:
-            signature = Agreed.from_bytes(data).signature
-            _require(site in state.survivors, "signature: from a site that is no survivor")
-            _require(
-                keys.is_signed(sharing.roster[site], signature, b"survivors", *body),
-                "signature: not on the survivor set",
-            )
-            valid[site] = signature
-        except ProtocolViolation as error:
-            excluded[site] = str(error)
-    _require_quorum(sharing.terms, "sign", valid, excluded)
+
+    def check(site: str, data: bytes) -> bytes:
+        _require(site in state.survivors, "signature: from a site that is no survivor")
+        signature = Agreed.from_bytes(data).signature
+        _require(
+            keys.is_signed(sharing.roster[site], signature, Label.SURVIVORS, *body),
+            "signature: not the site's on the survivor set",
+        )
+        return signature
+
+    valid, excluded = admit(signed, check, state.excluded)
+    require_quorum(sharing.terms, "sign", valid, excluded)
     return Opening(state, excluded), Signatures(valid).to_bytes()
 
 
-def reveal(state: Opening, answers: Mapping[str, bytes]) -> Revealed:
+def reveal(state: Opening, answers: Mapping[str, bytes], threads: int = 1) -> Revealed:
     """Take the masks off the sum.
 
+    Args:
+        state: from `relay`.
+        answers: per survivor, the shares that it opened.
+        threads: >= 1, for the masks.
+
     Raises:
-        RoundFailed: a secret cannot be reconstructed from the shares that came.
+        RoundFailed: fewer than the threshold gave valid shares, or a dealer's shares do not give
+            the secret that it used.
     """
-    signing = state.before
-    masking = signing.before
-    sharing = masking.before
-    excluded, blamed = dict(state.excluded), set[str]()
-    seeds: dict[str, dict[int, bytes]] = {site: {} for site in signing.survivors}
-    lost = tuple(sorted(set(masking.dealt) - set(signing.survivors)))
-    mask_keys: dict[str, dict[int, bytes]] = {site: {} for site in lost}
-    for holder, data in sorted(answers.items()):
-        try:
-            _require(holder in signing.survivors, "opened shares: from a site that is no survivor")
-            opened = OpenedShares.from_bytes(data)
-        except ProtocolViolation as error:
-            excluded[holder] = str(error)
-            continue
-        for kind, given, wanted in (
-            (b"seed", opened.seeds, seeds),
-            (b"mask-key", opened.mask_keys, mask_keys),
-        ):
-            blamed |= _take_shares(masking, kind, holder, given, wanted)
+    signing = state.signing
+    masking, sharing = signing.masking, signing.masking.sharing
+    survivors = set(signing.survivors)
+    lost = set(masking.dealt) - survivors
+
+    def check(holder: str, data: bytes) -> OpenedShares:
+        _require(holder in survivors, "opened shares: from a site that is no survivor")
+        opened = OpenedShares.from_bytes(data)
+        _require(
+            (set(opened.seeds), set(opened.mask_keys)) == (survivors, lost),
+            "opened shares: not those that the survivor set asks for",
+        )
+        return opened
+
+    complete, excluded = admit(answers, check, state.excluded)
+    false = {holder: _false_share(masking, holder, opened) for holder, opened in complete.items()}
+    blamed = {holder: reason for holder, reason in false.items() if reason}
+    valid = {holder: opened for holder, opened in complete.items() if holder not in blamed}
+    excluded = {**blamed, **excluded}
+    try:
+        masks = remaining_masks(sharing.terms, sharing.session, sharing.adverts, valid)
+    except RoundFailed as error:
+        raise RoundFailed(f"{error}{told(excluded)}") from error
     total = signing.total.copy()
-    plus, minus = _masks_left(sharing, signing.survivors, seeds, mask_keys)
-    add_masks(total, minus, plus)
+    add_masks(total, plus=masks.subtracted, minus=masks.added, threads=threads)
     return Revealed(total, signing.survivors, tuple(sorted(blamed)), excluded)
 
 
-def _masks_left(
-    sharing: Sharing,
-    survivors: tuple[str, ...],
-    seeds: Mapping[str, Mapping[int, bytes]],
-    mask_keys: Mapping[str, Mapping[int, bytes]],
-) -> tuple[list[bytes], list[bytes]]:
-    """Keys of the masks that the sum still carries: added ones, subtracted ones."""
-    plus = [
-        keys.self_mask_key(_reconstruct(sharing, site, shares), sharing.session)
-        for site, shares in seeds.items()
-    ]
-    minus: list[bytes] = []
-    for site, shares in mask_keys.items():
-        key = AgreementKey(_reconstruct(sharing, site, shares))
-        if key.public != sharing.adverts[site].mask_key:
-            raise RoundFailed(f"open: {site} dealt shares of another key than it advertised")
-        for peer in survivors:
-            secret = key.shared_secret(sharing.adverts[peer].mask_key)
-            pairwise = keys.pairwise_mask_key(secret, sharing.session, site, peer)
-            (plus if peer > site else minus).append(pairwise)
-    return plus, minus
+def _false_share(masking: Masking, holder: str, opened: OpenedShares) -> str:
+    """What is wrong with a holder's shares; empty if each fits its dealer's commitment."""
+    for secret, shares in ((Secret.SEED, opened.seeds), (Secret.MASK_KEY, opened.mask_keys)):
+        for dealer, share in shares.items():
+            channel = Channel(masking.sharing.session, dealer, holder)
+            if not fits(channel, secret, share, masking.dealt[dealer].commitments[holder]):
+                return f"opened shares: the {secret} share of {dealer} is not the one it dealt"
+    return ""
 
 
-def _take_shares(
-    masking: Masking,
-    kind: bytes,
-    holder: str,
-    given: Mapping[str, bytes],
-    wanted: Mapping[str, dict[int, bytes]],
-) -> set[str]:
-    """Keep the shares that fit their dealers' commitments; returns who is to blame for others."""
-    point, blamed = share_points(masking.before.terms)[holder], set[str]()
-    for dealer, share in given.items():
-        if dealer not in wanted:
-            blamed.add(holder)
-            continue
-        committed = masking.dealt[dealer].commitments[holder][0 if kind == b"seed" else 1]
-        actual = commitment(masking.before.session, kind, dealer, holder, share)
-        if hmac.compare_digest(actual, committed):
-            wanted[dealer][point] = share
-        else:
-            # The holder altered it, or the dealer sealed another share than it committed to.
-            blamed |= {holder, dealer}
-    return blamed
-
-
-def _reconstruct(sharing: Sharing, site: str, shares: Mapping[int, bytes]) -> bytes:
-    threshold = sharing.terms.threshold
-    if len(shares) < threshold:
-        raise RoundFailed(
-            f"open: {len(shares)} shares of a secret of {site}, and the threshold is {threshold}"
-        )
-    chosen = {point: shares[point] for point in sorted(shares)[:threshold]}
-    try:
-        return shamir.combine(chosen)
-    except ValueError as error:
-        raise RoundFailed(f"open: {site} dealt shares that belong to no secret") from error
-
-
-def _checked_advert(terms: SessionTerms, roster: Roster, site: str, data: bytes) -> Advert:
-    advert = Advert.from_bytes(data)
-    _require(site in terms.sites and site in roster, "advert: from a site that is not invited")
-    body = (terms.digest(), site.encode(), advert.sealing_key, advert.mask_key)
-    _require(
-        keys.is_signed(roster[site], advert.signature, b"advert", *body),
-        "advert: not signed by the site for these terms",
+def _without_repeated_keys(
+    adverts: Mapping[str, Advert], excluded: Reasons
+) -> tuple[dict[str, Advert], dict[str, str]]:
+    """Sites would refuse a bundle with a key in it twice: only colluders draw the same key."""
+    count = Counter(
+        key for advert in adverts.values() for key in (advert.sealing_key, advert.mask_key)
     )
-    return advert
-
-
-def _checked_dealt(state: Sharing, site: str, data: bytes) -> Dealt:
-    dealt = Dealt.from_bytes(data)
-    _require(site in state.adverts, "dealt shares: from a site that did not advertise")
-    everyone = set(state.adverts)
-    _require(set(dealt.sealed) == everyone - {site}, "dealt shares: not one for every peer")
-    _require(set(dealt.commitments) == everyone, "dealt shares: not a commitment to each")
-    body = commitment_body(state.session, site, dealt.commitments)
-    _require(
-        keys.is_signed(state.roster[site], dealt.signature, b"commitments", *body),
-        "dealt shares: the commitments are not signed by the site",
-    )
-    return dealt
-
-
-def _require_quorum(
-    terms: SessionTerms, phase: str, sites: Sized, excluded: Mapping[str, str]
-) -> None:
-    count = len(sites)
-    if count < terms.quorum:
-        told = "".join(f"; {site}: {reason}" for site, reason in sorted(excluded.items()))
-        raise RoundFailed(
-            f"{phase}: {count} of {len(terms.sites)} sites answered and the quorum is "
-            f"{terms.quorum}{told}"
-        )
+    repeated = {
+        site: "advert: a public key stands in the adverts twice"
+        for site, advert in adverts.items()
+        if max(count[advert.sealing_key], count[advert.mask_key]) > 1
+    }
+    kept = {site: advert for site, advert in adverts.items() if site not in repeated}
+    return kept, {**excluded, **repeated}
 
 
 def _require(holds: bool, check: str) -> None:  # noqa: FBT001 - an assertion that cannot be switched off

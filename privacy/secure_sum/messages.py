@@ -1,81 +1,22 @@
-"""The messages of the secure sum and their wire format, version 1; nothing else crosses the wire.
+"""The messages of the secure sum, version 1; nothing else crosses the wire.
 
-Each message is: two bytes "HS", version, kind, then its fields in order. A byte string of variable
-length is preceded by its length, a list by its count (four bytes, big endian). Keys, digests and
-signatures have the one length they can have. A message with a wrong kind, length, order or a byte
-too many is a `ProtocolViolation`.
+Every `from_bytes` raises `ProtocolViolation` for whatever its `to_bytes` could not have written.
 """
 
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from federation.errors import ProtocolViolation
 from federation.layout import Words
+from privacy.secure_sum import wire
+from privacy.secure_sum.dealing import COMMITMENTS_BYTES, PAIR_BYTES
+from privacy.secure_sum.keys import KEY_BYTES, SEALING_BYTES, SIGNATURE_BYTES
 from privacy.secure_sum.shamir import SHARE_BYTES
 
-MAGIC = b"HS"
-VERSION = 1
-KEY, SIGNATURE, COMMITMENT = 32, 64, 16
-SEALED_SHARES = 2 * SHARE_BYTES + 16
-LARGEST_NAME = 200
-LARGEST_COUNT = 100_000
-
-
-class _Reader:
-    """Reads fields off a message and refuses whatever does not fit."""
-
-    def __init__(self, data: bytes, kind: int, name: str) -> None:
-        self._data, self._at, self._name = data, 4, name
-        if data[:4] != MAGIC + bytes([VERSION, kind]):
-            raise ProtocolViolation(f"{name}: not a message of this kind and version")
-
-    def exactly(self, length: int) -> bytes:
-        if len(self._data) - self._at < length:
-            raise ProtocolViolation(f"{self._name}: too short")
-        self._at += length
-        return self._data[self._at - length : self._at]
-
-    def number(self, most: int) -> int:
-        (value,) = struct.unpack(">I", self.exactly(4))
-        if value > most:
-            raise ProtocolViolation(f"{self._name}: a length or count beyond {most}")
-        return int(value)
-
-    def name(self) -> str:
-        try:
-            return self.exactly(self.number(LARGEST_NAME)).decode()
-        except UnicodeDecodeError as error:
-            raise ProtocolViolation(f"{self._name}: a site's name is not UTF-8") from error
-
-    def count(self) -> int:
-        return self.number(LARGEST_COUNT)
-
-    def rest(self) -> bytes:
-        return self.exactly(len(self._data) - self._at)
-
-    def end(self) -> None:
-        if self._at != len(self._data):
-            raise ProtocolViolation(f"{self._name}: bytes after its end")
-
-    def sorted_names(self, names: list[str]) -> None:
-        if names != sorted(set(names)):
-            raise ProtocolViolation(f"{self._name}: sites not in order, or one twice")
-
-
-def _start(kind: int) -> bytes:
-    return MAGIC + bytes([VERSION, kind])
-
-
-def _number(value: int) -> bytes:
-    return struct.pack(">I", value)
-
-
-def _name(site: str) -> bytes:
-    encoded = site.encode()
-    return _number(len(encoded)) + encoded
+SEALED_BYTES = PAIR_BYTES + SEALING_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +27,28 @@ class Advert:
     mask_key: bytes
     signature: bytes
 
-    KIND = 1
+    KIND: ClassVar = 1
+    WIDTH: ClassVar = 2 * KEY_BYTES + SIGNATURE_BYTES
+
+    @property
+    def fields(self) -> bytes:
+        """Both keys and the signature, `WIDTH` bytes."""
+        return self.sealing_key + self.mask_key + self.signature
+
+    @classmethod
+    def from_fields(cls, fields: bytes) -> Self:
+        """Undo `fields`."""
+        return cls(fields[:KEY_BYTES], fields[KEY_BYTES : 2 * KEY_BYTES], fields[2 * KEY_BYTES :])
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        return _start(self.KIND) + self.sealing_key + self.mask_key + self.signature
+        return wire.frame(self.KIND, self.fields)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed.
-        """
-        reader = _Reader(data, cls.KIND, "advert")
-        advert = cls(reader.exactly(KEY), reader.exactly(KEY), reader.exactly(SIGNATURE))
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "advert")
+        advert = cls.from_fields(reader.exactly(cls.WIDTH))
         reader.end()
         return advert
 
@@ -109,159 +57,137 @@ class Advert:
 class Bundle:
     """All adverts, as the coordinator relays them."""
 
-    adverts: dict[str, Advert]
+    adverts: Mapping[str, Advert]
 
-    KIND = 2
+    KIND: ClassVar = 2
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        entries = [_name(site) + self.adverts[site].to_bytes()[4:] for site in sorted(self.adverts)]
-        return _start(self.KIND) + _number(len(entries)) + b"".join(entries)
+        fields = {site: advert.fields for site, advert in self.adverts.items()}
+        return wire.frame(self.KIND, wire.table(fields))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed.
-        """
-        reader = _Reader(data, cls.KIND, "bundle of adverts")
-        pairs = [
-            (
-                reader.name(),
-                Advert(reader.exactly(KEY), reader.exactly(KEY), reader.exactly(SIGNATURE)),
-            )
-            for _ in range(reader.count())
-        ]
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "bundle of adverts")
+        fields = reader.table(Advert.WIDTH)
         reader.end()
-        reader.sorted_names([site for site, _ in pairs])
-        return cls(dict(pairs))
+        return cls({site: Advert.from_fields(advert) for site, advert in fields.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
-    """Sealed shares for the other sites, and signed commitments to every share.
+    """What a dealer gives away.
 
     Attributes:
-        sealed: per receiver, its shares of seed and mask key, sealed.
-        commitments: per holder (the dealer too), commitments to both shares.
-        signature: the dealer's, over the commitments.
+        sealed: per peer, its pair of shares, sealed.
+        commitments: per holder (the dealer too), to its pair of shares.
+        signature: the dealer's, on all the commitments.
     """
 
-    sealed: dict[str, bytes]
-    commitments: dict[str, tuple[bytes, bytes]]
+    sealed: Mapping[str, bytes]
+    commitments: Mapping[str, bytes]
     signature: bytes
 
-    KIND = 3
+    KIND: ClassVar = 3
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        sealed = [_name(site) + self.sealed[site] for site in sorted(self.sealed)]
-        committed = [
-            _name(site) + b"".join(self.commitments[site]) for site in sorted(self.commitments)
-        ]
-        return b"".join([
-            _start(self.KIND), self.signature, _number(len(sealed)), *sealed,
-            _number(len(committed)), *committed,
-        ])  # fmt: skip
+        return wire.frame(
+            self.KIND, wire.table(self.sealed), wire.table(self.commitments), self.signature
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed.
-        """
-        reader = _Reader(data, cls.KIND, "dealt shares")
-        signature = reader.exactly(SIGNATURE)
-        sealed = [(reader.name(), reader.exactly(SEALED_SHARES)) for _ in range(reader.count())]
-        committed = [
-            (reader.name(), (reader.exactly(COMMITMENT), reader.exactly(COMMITMENT)))
-            for _ in range(reader.count())
-        ]
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "dealt shares")
+        dealt = cls(
+            reader.table(SEALED_BYTES),
+            reader.table(COMMITMENTS_BYTES),
+            reader.exactly(SIGNATURE_BYTES),
+        )
         reader.end()
-        reader.sorted_names([site for site, _ in sealed])
-        reader.sorted_names([site for site, _ in committed])
-        return cls(dict(sealed), dict(committed), signature)
+        return dealt
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One dealer's shares for one holder, with the commitments that they must fit."""
+
+    sealed: bytes
+    commitments: bytes
+
+    WIDTH: ClassVar = SEALED_BYTES + COMMITMENTS_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Envelopes:
-    """The shares that the other sites sealed for one site."""
+    """Per dealer, what it sealed for the site that this goes to."""
 
-    sealed: dict[str, bytes]
+    by_dealer: Mapping[str, Envelope]
 
-    KIND = 4
+    KIND: ClassVar = 4
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        entries = [_name(site) + self.sealed[site] for site in sorted(self.sealed)]
-        return _start(self.KIND) + _number(len(entries)) + b"".join(entries)
+        fields = {site: each.sealed + each.commitments for site, each in self.by_dealer.items()}
+        return wire.frame(self.KIND, wire.table(fields))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed.
-        """
-        reader = _Reader(data, cls.KIND, "envelopes")
-        pairs = [(reader.name(), reader.exactly(SEALED_SHARES)) for _ in range(reader.count())]
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "envelopes")
+        fields = reader.table(Envelope.WIDTH)
         reader.end()
-        reader.sorted_names([site for site, _ in pairs])
-        return cls(dict(pairs))
+        return cls({
+            site: Envelope(each[:SEALED_BYTES], each[SEALED_BYTES:])
+            for site, each in fields.items()
+        })  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedInput:
-    """A site's vector under its masks; the only message that a vector can leave in."""
+    """A site's vector under its masks; the only message that a vector can leave in.
+
+    Words travel whole, little-endian; packing them into fewer bits would begin and end here.
+    """
 
     words: Words
 
-    KIND = 5
+    KIND: ClassVar = 5
 
     def to_bytes(self) -> bytes:
-        """The wire form: little-endian words."""
-        return _start(self.KIND) + self.words.astype("<u4").tobytes()
+        """The wire form."""
+        return wire.frame(self.KIND, self.words.astype("<u4", copy=False).tobytes())
 
     @classmethod
     def from_bytes(cls, data: bytes, length: int) -> Self:
-        """Parse a vector of `length` words.
-
-        Raises:
-            ProtocolViolation: malformed, or of another length.
-        """
-        body = _Reader(data, cls.KIND, "masked input").rest()
-        if len(body) != 4 * length:
-            raise ProtocolViolation(f"masked input: {len(body)} bytes, expected {4 * length}")
-        return cls(np.frombuffer(body, "<u4").astype(np.uint32))
+        """Parse a vector of `length` words."""
+        reader = wire.Reader(data, cls.KIND, "masked input")
+        words = np.frombuffer(reader.exactly(4 * length), "<u4")
+        reader.end()
+        return cls(words.astype(np.uint32, copy=False))
 
 
 @dataclass(frozen=True, slots=True)
 class Survivors:
-    """The sites whose masked input arrived, as the coordinator says."""
+    """The sites whose masked input arrived, as the coordinator says, in order."""
 
     sites: tuple[str, ...]
 
-    KIND = 6
+    KIND: ClassVar = 6
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        names = [_name(site) for site in sorted(self.sites)]
-        return _start(self.KIND) + _number(len(names)) + b"".join(names)
+        return wire.frame(self.KIND, wire.names(self.sites))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed.
-        """
-        reader = _Reader(data, cls.KIND, "survivor set")
-        names = [reader.name() for _ in range(reader.count())]
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "survivor set")
+        survivors = cls(reader.names())
         reader.end()
-        reader.sorted_names(names)
-        return cls(tuple(names))
+        return survivors
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,83 +196,61 @@ class Agreed:
 
     signature: bytes
 
-    KIND = 7
+    KIND: ClassVar = 7
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        return _start(self.KIND) + self.signature
+        return wire.frame(self.KIND, self.signature)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed.
-        """
-        reader = _Reader(data, cls.KIND, "signature on the survivor set")
-        signature = reader.exactly(SIGNATURE)
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "signature on the survivor set")
+        agreed = cls(reader.exactly(SIGNATURE_BYTES))
         reader.end()
-        return cls(signature)
+        return agreed
 
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
     """All signatures on the survivor set, as the coordinator relays them."""
 
-    by_site: dict[str, bytes]
+    by_site: Mapping[str, bytes]
 
-    KIND = 8
+    KIND: ClassVar = 8
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        entries = [_name(site) + self.by_site[site] for site in sorted(self.by_site)]
-        return _start(self.KIND) + _number(len(entries)) + b"".join(entries)
+        return wire.frame(self.KIND, wire.table(self.by_site))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed.
-        """
-        reader = _Reader(data, cls.KIND, "signatures")
-        pairs = [(reader.name(), reader.exactly(SIGNATURE)) for _ in range(reader.count())]
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "signatures")
+        signatures = cls(reader.table(SIGNATURE_BYTES))
         reader.end()
-        reader.sorted_names([site for site, _ in pairs])
-        return cls(dict(pairs))
+        return signatures
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedShares:
     """Shares of survivors' self-mask seeds and of lost sites' mask keys; never both of one site."""
 
-    seeds: dict[str, bytes]
-    mask_keys: dict[str, bytes]
+    seeds: Mapping[str, bytes]
+    mask_keys: Mapping[str, bytes]
 
-    KIND = 9
+    KIND: ClassVar = 9
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        parts = [_start(self.KIND)]
-        for shares in (self.seeds, self.mask_keys):
-            parts += [_number(len(shares))]
-            parts += [_name(site) + shares[site] for site in sorted(shares)]
-        return b"".join(parts)
+        return wire.frame(self.KIND, wire.table(self.seeds), wire.table(self.mask_keys))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Parse.
-
-        Raises:
-            ProtocolViolation: malformed, or both shares of one site.
-        """
-        reader = _Reader(data, cls.KIND, "opened shares")
-        tables = []
-        for _ in range(2):
-            pairs = [(reader.name(), reader.exactly(SHARE_BYTES)) for _ in range(reader.count())]
-            reader.sorted_names([site for site, _ in pairs])
-            tables.append(dict(pairs))
+        """Parse."""
+        reader = wire.Reader(data, cls.KIND, "opened shares")
+        opened = cls(reader.table(SHARE_BYTES), reader.table(SHARE_BYTES))
         reader.end()
-        if set(tables[0]) & set(tables[1]):
+        if set(opened.seeds) & set(opened.mask_keys):
             raise ProtocolViolation("opened shares: both shares of one site")
-        return cls(*tables)
+        return opened

@@ -2,26 +2,33 @@
 
 Bonawitz et al. 2017 (doi:10.1145/3133956.3133982), Figure 4, with the consistency check of the
 active-adversary variant. The site believes its own roster and the terms it derived itself; of the
-coordinator it believes nothing. A failed check raises `ProtocolViolation` naming it; the caller
-then drops the state, and nothing of the session is ever answered again.
+coordinator it believes nothing. A failed check raises `ProtocolViolation` naming it.
+
+The caller keeps two rules, on which the guarantee rests. It takes each step once: it drops the old
+state when it has the new one, and across restarts it keeps a durable mark before it sends. And when
+a step raises, it drops the state for good. Each state holds only the secrets that later steps need;
+Python cannot wipe the memory of those that are dropped.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from federation.entropy import Entropy
 from federation.errors import ProtocolViolation
 from federation.layout import Words
-from privacy.secure_sum import keys, shamir
-from privacy.secure_sum.keys import AgreementKey
+from privacy.secure_sum import keys
+from privacy.secure_sum.dealing import SharePair, commitment_body, commitments, deal
+from privacy.secure_sum.keys import AgreementKey, Channel
 from privacy.secure_sum.mask_stream import add_masks
 from privacy.secure_sum.messages import (
     Advert,
     Agreed,
     Bundle,
     Dealt,
+    Envelope,
     Envelopes,
     MaskedInput,
     OpenedShares,
@@ -29,13 +36,16 @@ from privacy.secure_sum.messages import (
     Survivors,
 )
 from privacy.secure_sum.session import (
-    commitment,
-    commitment_body,
+    advert_body,
+    neighbours,
     session_digest,
     share_points,
     survivor_body,
 )
 from privacy.secure_sum.terms import SessionTerms
+from privacy.secure_sum.transcript import Label
+
+Roster = Mapping[str, Ed25519PublicKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,8 @@ class Advertised:
     terms: SessionTerms
     site: str
     identity: Ed25519PrivateKey = field(repr=False)
-    sealing: AgreementKey = field(repr=False)
-    masking: AgreementKey = field(repr=False)
+    sealing: AgreementKey
+    masking: AgreementKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +73,22 @@ class Shared:
 
     before: Advertised = field(repr=False)
     session: bytes
-    adverts: Mapping[str, Advert]
-    roster: Mapping[str, Ed25519PublicKey]
+    adverts: Mapping[str, Advert] = field(repr=False)
+    roster: Roster = field(repr=False)
     seed: bytes = field(repr=False)
-    own_shares: tuple[bytes, bytes] = field(repr=False)
+    own_shares: SharePair
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """The masked input is out; only shares are left to give."""
+    """The masked input is out; only shares are left to give, and the keys are forgotten."""
 
     terms: SessionTerms
     site: str
     session: bytes
-    roster: Mapping[str, Ed25519PublicKey]
+    roster: Roster = field(repr=False)
     identity: Ed25519PrivateKey = field(repr=False)
-    seed_shares: Mapping[str, bytes] = field(repr=False)
-    mask_key_shares: Mapping[str, bytes] = field(repr=False)
+    shares: Mapping[str, SharePair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Everything this site will ever say in this session is said."""
+    """Everything this site will ever say in this session is said; no secret is left."""
 
     survivors: tuple[str, ...]
 
@@ -109,23 +118,25 @@ def advertise(
     Raises:
         ProtocolViolation: the terms are below the site's floor, or the site is not invited.
     """
-    _require(site in terms.sites, "terms: this site is not invited")
-    _require(terms.quorum >= floor.minimum_quorum, "terms: the quorum is below this site's floor")
+    _require(site in terms.sites, f"terms: {site} is not invited")
+    _require(
+        terms.quorum >= floor.minimum_quorum,
+        f"terms: the quorum {terms.quorum} is below this site's floor {floor.minimum_quorum}",
+    )
     _require(
         terms.threshold >= floor.minimum_threshold,
-        "terms: the threshold is below this site's floor",
+        f"terms: the threshold {terms.threshold} is below this site's floor "
+        f"{floor.minimum_threshold}",
     )
     sealing, masking = AgreementKey.generate(entropy), AgreementKey.generate(entropy)
-    body = (terms.digest(), site.encode(), sealing.public, masking.public)
-    advert = Advert(sealing.public, masking.public, keys.sign(identity, b"advert", *body))
+    unsigned = Advert(sealing.public, masking.public, b"")
+    signature = keys.sign(identity, Label.ADVERT, *advert_body(terms, site, unsigned))
+    advert = Advert(unsigned.sealing_key, unsigned.mask_key, signature)
     return Advertised(terms, site, identity, sealing, masking), advert.to_bytes()
 
 
 def share(
-    state: Advertised,
-    bundle: bytes,
-    roster: Mapping[str, Ed25519PublicKey],
-    entropy: Entropy,
+    state: Advertised, bundle: bytes, roster: Roster, entropy: Entropy
 ) -> tuple[Shared, bytes]:
     """Deal shares of a fresh self-mask seed and of the mask key to every verified peer.
 
@@ -133,83 +144,67 @@ def share(
         state: from `advertise`.
         bundle: all adverts, as the coordinator relays them.
         roster: this site's own pinned identity keys.
-        entropy: of seed and shares.
+        entropy: of seed, shares and nonces.
 
     Raises:
         ProtocolViolation: an advert is not of a site in the roster for exactly these terms, keys
-            repeat, own keys were altered, or fewer than the quorum advertised.
+            repeat or are unusable, own keys were altered, or fewer than the quorum advertised.
     """
-    terms, adverts = state.terms, Bundle.from_bytes(bundle).adverts
+    terms, site = state.terms, state.site
+    adverts = Bundle.from_bytes(bundle).adverts
     _check_adverts(state, adverts, roster)
-    session = session_digest(terms, adverts)
-    points, seed = share_points(terms), entropy.bytes(keys.KEY_BYTES)
-    at = {holder: points[holder] for holder in adverts}
-    seed_shares = shamir.split(seed, terms.threshold, list(at.values()), entropy)
-    key_shares = shamir.split(state.masking.private, terms.threshold, list(at.values()), entropy)
-    pairs = {holder: (seed_shares[point], key_shares[point]) for holder, point in at.items()}
+    session, seed = session_digest(terms, adverts), entropy.bytes(keys.KEY_BYTES)
+    points = share_points(terms, adverts)
+    pairs = deal(seed, state.masking.private, terms.threshold, points, entropy)
     sealed = {
         peer: keys.seal(
             state.sealing.shared_secret(adverts[peer].sealing_key),
-            session,
-            state.site,
-            peer,
-            b"".join(pairs[peer]),
+            Channel(session, site, peer),
+            pairs[peer].to_bytes(),
+            entropy,
         )
-        for peer in adverts
-        if peer != state.site
+        for peer in neighbours(site, adverts)
     }
-    commitments = {
-        holder: (
-            commitment(session, b"seed", state.site, holder, pair[0]),
-            commitment(session, b"mask-key", state.site, holder, pair[1]),
-        )
-        for holder, pair in pairs.items()
+    committed = {
+        holder: commitments(Channel(session, site, holder), pair) for holder, pair in pairs.items()
     }
-    body = commitment_body(session, state.site, commitments)
-    dealt = Dealt(sealed, commitments, keys.sign(state.identity, b"commitments", *body))
-    following = Shared(state, session, adverts, dict(roster), seed, pairs[state.site])
-    return following, dealt.to_bytes()
+    body = commitment_body(session, site, committed)
+    dealt = Dealt(sealed, committed, keys.sign(state.identity, Label.DEALT, *body))
+    return Shared(state, session, adverts, dict(roster), seed, pairs[site]), dealt.to_bytes()
 
 
-def mask(state: Shared, envelopes: bytes, words: Words) -> tuple[Masked, bytes]:
+def mask(state: Shared, envelopes: bytes, words: Words, threads: int = 1) -> tuple[Masked, bytes]:
     """The vector under the site's own mask and one mask per peer that dealt shares.
 
     Args:
         state: from `share`.
         envelopes: what the peers sealed for this site.
-        words: shape (terms.length,), uint32.
+        words: shape (terms.length,), uint32; it is not changed.
+        threads: >= 1, for the masks.
 
     Raises:
-        ProtocolViolation: an envelope is not from an advertised peer or does not authenticate, or
-            fewer than the quorum dealt shares.
+        ProtocolViolation: an envelope is not from an advertised peer, does not authenticate or
+            does not fit its commitments, or fewer than the quorum dealt shares.
         ValueError: `words` has another shape or dtype.
     """
     before, terms = state.before, state.before.terms
-    if words.shape != (terms.length,) or words.dtype != "uint32":
+    if words.shape != (terms.length,) or words.dtype != np.uint32:
         raise ValueError(f"expected ({terms.length},) uint32, got {words.shape} {words.dtype}")
-    sealed = Envelopes.from_bytes(envelopes).sealed
-    peers = set(state.adverts) - {before.site}
-    _require(set(sealed) <= peers, "envelopes: one is from a site that did not advertise")
-    _require(len(sealed) + 1 >= terms.quorum, "envelopes: fewer than the quorum dealt shares")
-    opened = {peer: _unseal(state, peer, sealed[peer]) for peer in sorted(sealed)}
-    total = words.copy()
-    plus = [keys.self_mask_key(state.seed, state.session)]
+    by_dealer = Envelopes.from_bytes(envelopes).by_dealer
+    peers = neighbours(before.site, state.adverts)
+    _require(set(by_dealer) <= set(peers), "envelopes: one is from no peer that advertised")
+    _require(len(by_dealer) + 1 >= terms.quorum, "envelopes: fewer than the quorum dealt shares")
+    shares = {dealer: _unseal(state, dealer, each) for dealer, each in by_dealer.items()}
+    plus = [keys.self_mask_key(state.seed, state.session, before.site)]
     minus: list[bytes] = []
-    for peer in sorted(opened):
+    for peer in shares:
         secret = before.masking.shared_secret(state.adverts[peer].mask_key)
         key = keys.pairwise_mask_key(secret, state.session, before.site, peer)
         (plus if before.site > peer else minus).append(key)
-    add_masks(total, plus, minus)
-    own_seed, own_key = state.own_shares
-    following = Masked(
-        terms,
-        before.site,
-        state.session,
-        state.roster,
-        before.identity,
-        {before.site: own_seed} | {peer: shares[0] for peer, shares in opened.items()},
-        {before.site: own_key} | {peer: shares[1] for peer, shares in opened.items()},
-    )
+    total = np.ascontiguousarray(words).copy()
+    add_masks(total, plus, minus, threads)
+    shares[before.site] = state.own_shares
+    following = Masked(terms, before.site, state.session, state.roster, before.identity, shares)
     return following, MaskedInput(total).to_bytes()
 
 
@@ -218,22 +213,18 @@ def sign(state: Masked, survivors: bytes) -> tuple[Signed, bytes]:
 
     Raises:
         ProtocolViolation: the set is below the quorum, lacks this site, holds a site that dealt it
-            no shares, or leaves a cohort with too few contributors.
+            no shares, or leaves a group with too few contributors.
     """
-    sites, terms = Survivors.from_bytes(survivors).sites, state.terms
+    terms, sites = state.terms, Survivors.from_bytes(survivors).sites
     _require(len(sites) >= terms.quorum, "survivor set: below the quorum")
     _require(state.site in sites, "survivor set: this site is missing from it")
+    _require(set(sites) <= set(state.shares), "survivor set: it holds a site that dealt no shares")
     _require(
-        set(sites) <= set(state.seed_shares), "survivor set: it holds a site that dealt no shares"
+        terms.group_below_minimum(frozenset(sites)) is None,
+        "survivor set: a group is left with too few contributors",
     )
-    for group in terms.groups:
-        left = len(set(group) & set(sites))
-        _require(
-            left == 0 or left >= terms.minimum_contributors,
-            "survivor set: a cohort is left with too few contributors",
-        )
     body = survivor_body(state.session, sites)
-    signature = keys.sign(state.identity, b"survivors", *body)
+    signature = keys.sign(state.identity, Label.SURVIVORS, *body)
     return Signed(state, sites), Agreed(signature).to_bytes()
 
 
@@ -246,53 +237,58 @@ def open_shares(state: Signed, signatures: bytes) -> tuple[Opened, bytes]:
         ProtocolViolation: a signature is not a survivor's on exactly that set, or fewer than the
             quorum signed.
     """
-    before = state.before
+    before, survivors = state.before, set(state.survivors)
     by_site = Signatures.from_bytes(signatures).by_site
-    body = survivor_body(before.session, state.survivors)
-    _require(set(by_site) <= set(state.survivors), "signatures: one is not a survivor's")
+    _require(set(by_site) <= survivors, "signatures: one is not a survivor's")
+    _require(len(by_site) >= before.terms.quorum, "signatures: fewer than the quorum signed")
+    body = survivor_body(before.session, survivors)
     for signer, signature in by_site.items():
         _require(
-            keys.is_signed(before.roster[signer], signature, b"survivors", *body),
+            keys.is_signed(before.roster[signer], signature, Label.SURVIVORS, *body),
             f"signatures: {signer} did not sign this survivor set",
         )
-    _require(len(by_site) >= before.terms.quorum, "signatures: fewer than the quorum signed")
-    survivors = set(state.survivors)
     opened = OpenedShares(
-        {site: share for site, share in before.seed_shares.items() if site in survivors},
-        {site: share for site, share in before.mask_key_shares.items() if site not in survivors},
+        seeds={s: pair.seed for s, pair in before.shares.items() if s in survivors},
+        mask_keys={s: pair.mask_key for s, pair in before.shares.items() if s not in survivors},
     )
     return Opened(state.survivors), opened.to_bytes()
 
 
-def _check_adverts(
-    state: Advertised, adverts: Mapping[str, Advert], roster: Mapping[str, Ed25519PublicKey]
-) -> None:
+def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Roster) -> None:
     terms = state.terms
     _require(set(adverts) <= set(terms.sites), "adverts: one is from a site that is not invited")
     _require(len(adverts) >= terms.quorum, "adverts: fewer than the quorum")
-    own = adverts.get(state.site)
-    _require(own is not None, "adverts: this site's own is missing")
+    _require(state.site in adverts, "adverts: this site's own is missing")
+    own = adverts[state.site]
     _require(
-        own is not None
-        and (own.sealing_key, own.mask_key) == (state.sealing.public, state.masking.public),
+        (own.sealing_key, own.mask_key) == (state.sealing.public, state.masking.public),
         "adverts: this site's own keys were altered",
     )
     for site, advert in adverts.items():
         _require(site in roster, f"adverts: {site} is not in this site's roster")
-        body = (terms.digest(), site.encode(), advert.sealing_key, advert.mask_key)
         _require(
-            keys.is_signed(roster[site], advert.signature, b"advert", *body),
+            keys.is_signed(
+                roster[site], advert.signature, Label.ADVERT, *advert_body(terms, site, advert)
+            ),
             f"adverts: {site} did not sign these keys for these terms",
         )
+        keys.require_usable(advert.sealing_key)
+        keys.require_usable(advert.mask_key)
     public = [key for advert in adverts.values() for key in (advert.sealing_key, advert.mask_key)]
     _require(len(set(public)) == len(public), "adverts: a public key stands there twice")
 
 
-def _unseal(state: Shared, peer: str, sealed: bytes) -> tuple[bytes, bytes]:
-    before = state.before
-    secret = before.sealing.shared_secret(state.adverts[peer].sealing_key)
-    plain = keys.unseal(secret, state.session, peer, before.site, sealed)
-    return plain[: shamir.SHARE_BYTES], plain[shamir.SHARE_BYTES :]
+def _unseal(state: Shared, dealer: str, envelope: Envelope) -> SharePair:
+    """The pair of shares in an envelope, after all that can be checked about it was."""
+    site, sealing = state.before.site, state.before.sealing
+    channel = Channel(state.session, dealer, site)
+    secret = sealing.shared_secret(state.adverts[dealer].sealing_key)
+    pair = SharePair.from_bytes(keys.unseal(secret, channel, envelope.sealed))
+    _require(
+        commitments(channel, pair) == envelope.commitments,
+        f"envelope of {dealer}: the shares do not fit the commitments",
+    )
+    return pair
 
 
 def _require(holds: bool, check: str) -> None:  # noqa: FBT001 - an assertion that cannot be switched off

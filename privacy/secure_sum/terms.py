@@ -1,28 +1,40 @@
 """The terms of one secure-sum session: what every key, signature and share is bound to.
 
-Bonawitz et al. 2017 (doi:10.1145/3133956.3133982), the active-adversary variant. With n sites,
-threshold t and quorum q, these conditions are enforced, and why:
+Bonawitz et al. 2017 (doi:10.1145/3133956.3133982), the active-adversary variant (sections 6.2 and
+7.2), on the complete graph. With n invited sites, threshold t and quorum q, and c sites that
+collude with a coordinator that lies, these conditions are enforced:
 
-* 2 <= t <= q <= n: the survivors of the masked stage can open the sum, and nobody can alone.
 * n >= 3 and q >= 3: the sum of two gives each of them the other's vector.
-* 2q > n + 1: an honest site signs one survivor set. If c sites collude with the coordinator, two
-  sets with q signatures each need 2q signatures, of which the n - c honest sites give one at most
-  and the colluders two: possible only if 2q <= n + c. So with c <= 2q - n - 1 there is one valid
-  set, and shares of a site's seed and of its mask key are never both given out (section 6.2 of the
-  paper). The condition says that at least c = 1 is tolerated.
+* 2 <= t <= q <= n: nobody opens a secret alone, and the survivors of the masked stage always can.
+* 2q > n + 1: at least one colluding site is tolerated, by this argument. An honest site signs one
+  survivor set. Two sets with q signatures each need 2q, of which the n - c honest sites give one
+  each and the colluders two each: possible only if 2q <= n + c. So for c <= 2q - n - 1 all honest
+  sites open for the same set, and of any site they give out shares of its self-mask seed or of its
+  mask key, never both. The colluders add c shares of the other kind, which is short of the
+  threshold for c <= t - 1. Hence at most min(t - 1, 2q - n - 1) colluders are tolerated
+  (`tolerated_colluders`). The familiar 2t > n + c is what replaces the signatures where there are
+  none; with them it is not needed.
+
+  The coordinator may also show each site other envelopes, so that a site masks with some peers
+  only. Let k honest survivors not have signed. One of them, u, masked with at least q sites, itself
+  included, and the set holds q + k at least: they share 2q + k - n > c + k sites, so one at least
+  is an honest signer, who checked that it shares a mask with every survivor. The pairwise masks
+  thus connect all honest survivors, and no part of their sum can be opened apart from the rest.
 
 Against a coordinator that follows the protocol, t - 1 colluding sites learn nothing of the others
-beyond the sum; against one that lies, min(t - 1, 2q - n - 1) do (`tolerated_colluders`).
+beyond the sum. In every case the sum hides a site among the honest survivors, q - c at least.
 """
 
-import hashlib
-import struct
 from dataclasses import dataclass
+from typing import Self
 
-from federation.errors import ConfigError
+from federation.errors import ConfigError, ProtocolViolation
+from privacy.secure_sum import wire
+from privacy.secure_sum.transcript import DIGEST_BYTES, Label, digest
 
-DOMAIN = b"hedgerow/secure-sum/v1/"
 FEWEST_SITES = 3
+FEWEST_SHARES = 2
+_KIND = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +42,10 @@ class SessionTerms:
     """One attempt at one round; coordinator and sites derive it each for themselves.
 
     Attributes:
-        federation: name of the federation.
+        federation: name of the federation, 1 to 200 bytes, like the other names.
         run: id of the run.
-        round: >= 1.
-        attempt: >= 1; a number is never used twice.
+        round: from 1.
+        attempt: from 1; a number is never used twice.
         config_digest: SHA-256 of the agreement, 32 bytes.
         model_digest: SHA-256 of the global model, 32 bytes. Showing different models to different
             sites gives them different masks, which do not cancel (Pasquini et al. 2022,
@@ -42,9 +54,10 @@ class SessionTerms:
         sites: the invited sites, sorted, distinct.
         threshold: t, fewest sites that together reconstruct a secret.
         quorum: q, fewest survivors whose sum is opened.
-        length: words in a vector.
-        groups: disjoint sets of sites whose sums the vector holds apart.
-        minimum_contributors: fewest survivors of a group, unless it has none.
+        length: words in a vector, from 1.
+        groups: disjoint sets of sites, each sorted, whose sums the vector holds apart. None, or
+            all sites are in one: else the total less the groups would be read apart too.
+        minimum_contributors: fewest survivors of a group, unless it has none; from 3.
 
     Raises:
         ConfigError: a condition above does not hold.
@@ -65,68 +78,120 @@ class SessionTerms:
     minimum_contributors: int = FEWEST_SITES
 
     def __post_init__(self) -> None:
-        n, t, q = len(self.sites), self.threshold, self.quorum
+        self._check_fields()
+        self._check_quorum()
+        self._check_groups()
+
+    def _check_fields(self) -> None:
+        for name in ("federation", "run"):
+            _require_name(f"terms.{name}", getattr(self, name))
+        for site in self.sites:
+            _require_name("terms.sites", site)
         if list(self.sites) != sorted(set(self.sites)):
             raise ConfigError("terms.sites", self.sites, "sorted, distinct names")
-        if n < FEWEST_SITES or q < FEWEST_SITES:
-            raise ConfigError(
-                "terms.quorum", q, f"at least {FEWEST_SITES} sites and quorum, not {n} sites"
-            )
-        if not 2 <= t <= q <= n:
-            raise ConfigError(
-                "terms.threshold", t, f"2 <= threshold <= quorum = {q} <= sites = {n}"
-            )
+        for name in ("round", "attempt", "length"):
+            if not 1 <= getattr(self, name) <= wire.LARGEST_NUMBER:
+                raise ConfigError(f"terms.{name}", getattr(self, name), "from 1 to 2**32 - 1")
+        for name in ("config_digest", "model_digest", "layout_digest"):
+            if len(getattr(self, name)) != DIGEST_BYTES:
+                raise ConfigError(f"terms.{name}", getattr(self, name), f"{DIGEST_BYTES} bytes")
+
+    def _check_quorum(self) -> None:
+        n, t, q = len(self.sites), self.threshold, self.quorum
+        if n < FEWEST_SITES:
+            raise ConfigError("terms.sites", self.sites, f"at least {FEWEST_SITES}")
+        if not FEWEST_SITES <= q <= n:
+            raise ConfigError("terms.quorum", q, f"from {FEWEST_SITES} to the {n} sites")
+        if not FEWEST_SHARES <= t <= q:
+            raise ConfigError("terms.threshold", t, f"from {FEWEST_SHARES} to the quorum, {q}")
         if 2 * q <= n + 1:
             raise ConfigError(
-                "terms.quorum", q, f"2 * quorum > sites + 1 = {n + 1}",
+                "terms.quorum", q, f"at least {(n + 1) // 2 + 1} for {n} sites",
                 "else one colluding site suffices to have two survivor sets signed",
             )  # fmt: skip
-        if self.round < 1 or self.attempt < 1 or self.length < 1:
+
+    def _check_groups(self) -> None:
+        least = self.minimum_contributors
+        if not FEWEST_SITES <= least <= wire.LARGEST_NUMBER:
             raise ConfigError(
-                "terms", (self.round, self.attempt, self.length), "round, attempt, length >= 1"
+                "terms.minimum_contributors", least, f"from {FEWEST_SITES} to 2**32 - 1"
             )
-        for name in ("config_digest", "model_digest", "layout_digest"):
-            if len(getattr(self, name)) != 32:
-                raise ConfigError(f"terms.{name}", getattr(self, name), "32 bytes")
         members = [site for group in self.groups for site in group]
-        if len(set(members)) != len(members) or not set(members) <= set(self.sites):
-            raise ConfigError("terms.groups", self.groups, "disjoint sets of the sites")
+        if self.groups and sorted(members) != list(self.sites):
+            raise ConfigError(
+                "terms.groups", self.groups, "disjoint sets that hold every site",
+                "the total less the groups would give the rest away",
+            )  # fmt: skip
+        for group in self.groups:
+            if list(group) != sorted(group) or len(group) < least:
+                raise ConfigError("terms.groups", group, f"sorted, {least} sites at least")
 
     @property
     def tolerated_colluders(self) -> int:
         """How many sites may collude with a lying coordinator and still learn the sum only."""
         return min(self.threshold - 1, 2 * self.quorum - len(self.sites) - 1)
 
+    def group_below_minimum(self, survivors: frozenset[str]) -> tuple[str, ...] | None:
+        """The first group with survivors, but too few to be read apart."""
+        for group in self.groups:
+            if 0 < len(survivors.intersection(group)) < self.minimum_contributors:
+                return group
+        return None
+
     def digest(self) -> bytes:
-        """SHA-256 over an injective encoding of every field, 32 bytes."""
-        return digest(
-            b"terms",
-            self.federation.encode(),
-            self.run.encode(),
-            _number(self.round),
-            _number(self.attempt),
+        """SHA-256 over every field, 32 bytes."""
+        return digest(Label.TERMS, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The one encoding of these terms."""
+        return wire.frame(
+            _KIND,
+            wire.text(self.federation),
+            wire.text(self.run),
+            wire.number(self.round),
+            wire.number(self.attempt),
             self.config_digest,
             self.model_digest,
             self.layout_digest,
-            join(*(site.encode() for site in self.sites)),
-            _number(self.threshold),
-            _number(self.quorum),
-            _number(self.length),
-            join(*(join(*(site.encode() for site in group)) for group in self.groups)),
-            _number(self.minimum_contributors),
+            wire.names(self.sites),
+            wire.number(self.threshold),
+            wire.number(self.quorum),
+            wire.number(self.length),
+            wire.number(len(self.groups)),
+            *(wire.names(group) for group in self.groups),
+            wire.number(self.minimum_contributors),
         )
 
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse.
 
-def join(*parts: bytes) -> bytes:
-    """An injective encoding of byte strings: their count, and each with its length."""
-    framed = b"".join(struct.pack(">I", len(part)) + part for part in parts)
-    return struct.pack(">I", len(parts)) + framed
+        Raises:
+            ProtocolViolation: malformed, or a condition of the terms does not hold.
+        """
+        reader = wire.Reader(data, _KIND, "terms")
+        try:
+            terms = cls(
+                federation=reader.text(),
+                run=reader.text(),
+                round=reader.number(),
+                attempt=reader.number(),
+                config_digest=reader.exactly(DIGEST_BYTES),
+                model_digest=reader.exactly(DIGEST_BYTES),
+                layout_digest=reader.exactly(DIGEST_BYTES),
+                sites=reader.names(),
+                threshold=reader.number(),
+                quorum=reader.number(),
+                length=reader.number(),
+                groups=tuple(reader.names() for _ in range(reader.number())),
+                minimum_contributors=reader.number(),
+            )
+        except ConfigError as error:
+            raise ProtocolViolation(f"terms: {error}") from error
+        reader.end()
+        return terms
 
 
-def digest(label: bytes, *parts: bytes) -> bytes:
-    """SHA-256 under this protocol's domain and a label, 32 bytes."""
-    return hashlib.sha256(join(DOMAIN + label, *parts)).digest()
-
-
-def _number(value: int) -> bytes:
-    return struct.pack(">Q", value)
+def _require_name(key: str, name: str) -> None:
+    if not 1 <= len(name.encode()) <= wire.LARGEST_NAME:
+        raise ConfigError(key, name, f"1 to {wire.LARGEST_NAME} bytes")

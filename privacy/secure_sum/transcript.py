@@ -1,0 +1,46 @@
+"""What is hashed, signed or derived: one injective encoding, under one label per purpose.
+
+Two different lists of byte strings never encode alike, and no two purposes share a label, so that
+a digest, key or signature of one kind can never stand in for one of another.
+"""
+
+import hashlib
+import struct
+from enum import StrEnum
+
+DOMAIN = b"hedgerow/secure-sum/v1/"
+DIGEST_BYTES = 32
+
+
+class Label(StrEnum):
+    """What a digest, key or signature is for."""
+
+    TERMS = "terms"
+    SESSION = "session"
+    SHARE = "share-commitment"
+    SEAL = "seal"
+    SELF_MASK = "self-mask"
+    PAIRWISE_MASK = "pairwise-mask"
+    ADVERT = "advert"
+    DEALT = "dealt-commitments"
+    SURVIVORS = "survivors"
+
+
+def join(*parts: bytes) -> bytes:
+    """Their count, and each after its length (four bytes each, big endian).
+
+    >>> join(b"ab", b"") == join(b"a", b"b")
+    False
+    """
+    framed = b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    return struct.pack(">I", len(parts)) + framed
+
+
+def bind(label: Label, *parts: bytes) -> bytes:
+    """The encoding of `parts` for one purpose of this protocol."""
+    return join(DOMAIN + label.encode(), *parts)
+
+
+def digest(label: Label, *parts: bytes) -> bytes:
+    """SHA-256 (FIPS 180-4) of `parts` bound to a purpose, 32 bytes."""
+    return hashlib.sha256(bind(label, *parts)).digest()

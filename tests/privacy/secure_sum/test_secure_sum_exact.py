@@ -1,0 +1,167 @@
+"""The opened sum equals the integer sum of exactly the survivors' vectors, or nothing is opened."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rehearsal import Rehearsal, Stage, integer_sum, make_terms, names, play, random_vectors
+
+from federation.errors import RoundFailed
+from privacy.secure_sum.mask_stream import CHUNK_WORDS
+from privacy.secure_sum.messages import OpenedShares
+from privacy.secure_sum.terms import SessionTerms
+
+
+@st.composite
+def admissible_terms(draw: st.DrawFn) -> SessionTerms:
+    n = draw(st.integers(3, 8))
+    quorum = draw(st.integers(max(3, (n + 1) // 2 + 1), n))
+    threshold = draw(st.integers(2, quorum))
+    return make_terms(n, quorum=quorum, threshold=threshold, length=draw(st.integers(1, 40)))
+
+
+@st.composite
+def losses(draw: st.DrawFn, terms: SessionTerms) -> dict[str, Stage]:
+    lost = draw(st.lists(st.sampled_from(terms.sites), unique=True, max_size=4))
+    return {name: draw(st.sampled_from(Stage)) for name in lost}
+
+
+def answering(terms: SessionTerms, lost: dict[str, Stage], stage: Stage) -> tuple[str, ...]:
+    return tuple(name for name in terms.sites if lost.get(name, 99) > stage)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_losses_end_in_the_exact_sum_or_in_a_failed_round(data: st.DataObject) -> None:
+    terms = data.draw(admissible_terms())
+    lost = data.draw(losses(terms))
+    rehearsal = Rehearsal(terms, lost=lost)
+    enough = all(
+        len(answering(terms, lost, stage)) >= terms.quorum for stage in Stage if stage != Stage.OPEN
+    ) and (len(answering(terms, lost, Stage.OPEN)) >= terms.threshold)
+    if not enough:
+        with pytest.raises(RoundFailed):
+            rehearsal.play()
+        return
+    revealed = rehearsal.play()
+    assert revealed.survivors == answering(terms, lost, Stage.MASK)
+    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+    assert (revealed.blamed, dict(revealed.excluded)) == ((), {})
+
+
+@pytest.mark.parametrize("n, threshold, quorum", [(3, 2, 3), (3, 3, 3), (4, 3, 3), (12, 7, 9)])
+def test_small_and_larger_federations(n: int, threshold: int, quorum: int) -> None:
+    terms = make_terms(n, threshold=threshold, quorum=quorum)
+    rehearsal = Rehearsal(terms)
+    revealed = rehearsal.play()
+    assert revealed.survivors == terms.sites
+    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, terms.sites))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("length", [1, 3, CHUNK_WORDS - 1, CHUNK_WORDS, 2 * CHUNK_WORDS + 1])
+def test_any_length_and_number_of_threads(length: int, threads: int) -> None:
+    terms = make_terms(length=length)
+    rehearsal = Rehearsal(terms, lost={terms.sites[2]: Stage.MASK}, threads=threads)
+    revealed = rehearsal.play()
+    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+
+
+def test_extreme_words_wrap_and_inputs_are_left_alone() -> None:
+    terms = make_terms()
+    vectors = {name: np.full(terms.length, 2**32 - 1, np.uint32) for name in terms.sites}
+    rehearsal = Rehearsal(terms, vectors)
+    assert set(rehearsal.play().words.tolist()) == {2**32 - len(terms.sites)}
+    assert all(np.all(words == 2**32 - 1) for words in vectors.values())
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("position", [0, 2, 4])
+def test_one_site_lost_at_each_stage(stage: Stage, position: int) -> None:
+    terms = make_terms()
+    lost = terms.sites[position]
+    rehearsal = Rehearsal(terms, lost={lost: stage})
+    revealed = rehearsal.play()
+    assert (lost in revealed.survivors) == (stage > Stage.MASK)
+    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+
+
+def test_losses_at_every_stage_of_one_session_down_to_the_quorum() -> None:
+    terms = make_terms(11, threshold=3, quorum=7)
+    lost = dict(zip(terms.sites, Stage, strict=False)) | {terms.sites[9]: Stage.OPEN}
+    rehearsal = Rehearsal(terms, lost=lost)
+    revealed = rehearsal.play()
+    assert len(rehearsal.sent[Stage.SIGN]) == terms.quorum
+    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+
+
+@pytest.mark.parametrize(
+    ("stage", "phase"),
+    [
+        (Stage.ADVERTISE, "advertise"),
+        (Stage.SHARE, "share"),
+        (Stage.MASK, "mask"),
+        (Stage.SIGN, "sign"),
+    ],
+)
+def test_the_quorum_is_enough_and_one_fewer_fails_naming_the_phase(
+    stage: Stage, phase: str
+) -> None:
+    terms = make_terms(6, quorum=4)
+    play(terms, lost=dict.fromkeys(terms.sites[:2], stage))
+    with pytest.raises(
+        RoundFailed, match=f"^{phase}: 3 of 6 sites gave a valid answer and the quorum is 4"
+    ):
+        play(terms, lost=dict.fromkeys(terms.sites[:3], stage))
+
+
+def test_the_threshold_opens_the_sum_and_one_fewer_does_not() -> None:
+    terms = make_terms(6, quorum=5, threshold=3)
+    rehearsal = Rehearsal(terms, lost=dict.fromkeys(terms.sites[:3], Stage.OPEN))
+    assert rehearsal.play().survivors == terms.sites
+    with pytest.raises(
+        RoundFailed, match="^open: 2 sites gave valid shares and the threshold is 3"
+    ):
+        play(terms, lost=dict.fromkeys(terms.sites[:4], Stage.OPEN))
+
+
+GROUPS = (names(7)[:3], names(7)[3:])
+
+
+def test_a_group_at_its_minimum_is_opened_and_one_fewer_fails() -> None:
+    terms = make_terms(7, quorum=5, groups=GROUPS)
+    play(terms, lost={GROUPS[1][0]: Stage.MASK})
+    with pytest.raises(RoundFailed, match=r"^mask: of the group site-00.* only 2 are left"):
+        play(terms, lost={GROUPS[0][0]: Stage.MASK})
+
+
+def test_a_group_may_be_lost_as_a_whole() -> None:
+    sites = names(10)
+    terms = make_terms(10, quorum=6, groups=(sites[:3], sites[3:]))
+    rehearsal = Rehearsal(terms, lost=dict.fromkeys(sites[:3], Stage.MASK))
+    assert rehearsal.play().survivors == sites[3:]
+
+
+def test_a_late_masked_input_stays_under_its_own_mask() -> None:
+    """Its mask key is opened, but of its seed no share ever is, and the sum is closed to it."""
+    terms = make_terms()
+    late = terms.sites[1]
+    rehearsal = play(terms, lost={late: Stage.SIGN})
+    without = play(terms, lost={late: Stage.MASK})
+    assert rehearsal.sent[Stage.MASK][late]  # it exists, and comes when `without` is opening
+    for answer in without.sent[Stage.OPEN].values():
+        opened = OpenedShares.from_bytes(answer)
+        assert late in opened.mask_keys
+        assert late not in opened.seeds
+
+
+def test_the_vectors_of_two_attempts_are_masked_afresh() -> None:
+    """The same entropy even: terms alone change every mask."""
+    vectors = random_vectors(make_terms(length=64))
+    first, second = (
+        play(make_terms(length=64, attempt=attempt), vectors=vectors).sent[Stage.MASK]
+        for attempt in (1, 2)
+    )
+    for name in names(5):
+        words = [np.frombuffer(sent[name][4:], "<u4") for sent in (first, second)]
+        assert np.count_nonzero(words[0] == words[1]) <= 1
