@@ -147,7 +147,7 @@ def _against_alone(gains: tuple[SiteGain, ...], metric: Metric) -> str:
     if level:
         text += f" At {listing(level)} training alone is as good."
     if worse:
-        text += f" At {listing(worse)} training alone is better: joining did not pay there."
+        text += f" At {listing(worse)} training alone scores higher."
     return text
 
 
@@ -183,16 +183,22 @@ def _price_of_privacy(summary: Summary) -> str:
 def _resolution(summary: Summary) -> str:
     """How small a difference the held-out rows can show at all."""
     final = named(summary, FEDERATED)
-    if final is None or not summary.baselines:
+    if final is None or not summary.baselines or _half_width(final) is None:
         return ""
-    accuracy = final.accuracy
-    if accuracy.low is None or accuracy.high is None:
-        return ""
-    half = (accuracy.high - accuracy.low) / 2
-    return (
-        f"With {final.rows:,} held-out rows an accuracy is known to about ±{rate(half, 2)}; "
-        f"read smaller differences as ties."
+    text = (
+        f"With {final.rows:,} held-out rows an accuracy is known to about "
+        f"±{rate(_half_width(final), 2)}"
     )
+    own = [one.on_own_rows for one in summary.baselines if one.on_own_rows is not None]
+    widths = [width for width in map(_half_width, own) if width is not None]
+    if widths:
+        text += f", on one site's own rows to ±{rate(max(widths), 2)} at the smallest site"
+    return f"{text}; read smaller differences as ties."
+
+
+def _half_width(utility: Utility) -> float | None:
+    low, high = utility.accuracy.low, utility.accuracy.high
+    return None if low is None or high is None else (high - low) / 2
 
 
 def _value(summary: Summary, name: str, metric: Metric) -> float | None:

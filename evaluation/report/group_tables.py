@@ -39,11 +39,21 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class GroupTable:
-    """One attribute: its groups, their rates, and the gaps between them."""
+    """One attribute: its groups, their rates, and the gaps between them.
+
+    Attributes:
+        attribute: whose groups these are.
+        groups: in the order of the summary.
+        columns: the rates that the task defines.
+        reasons: why cells have no value, each reason once, in the order of the cells.
+        gaps: between the groups.
+        gap_axis: shared by the gaps; None if none of them has a value.
+    """
 
     attribute: str
     groups: tuple[GroupRates, ...]
     columns: tuple[Column, ...]
+    reasons: tuple[str, ...]
     gaps: tuple[Disparity, ...]
     gap_axis: Axis | None
 
@@ -67,11 +77,14 @@ def metric_name(gap: Disparity) -> str:
 def _table(fairness: Fairness, attribute: str) -> GroupTable:
     groups = tuple(group for group in fairness.groups if group.attribute == attribute)
     gaps = tuple(gap for gap in fairness.disparities if gap.attribute == attribute)
-    columns = (_column(heading, field, groups) for field, heading in RATES)
+    columns = [_column(heading, field, groups) for field, heading in RATES]
+    cells = (column.cells[row] for row in range(len(groups)) for column in columns)
+    reasons = (cell.reason for cell in cells if cell is not None and cell.value is None)
     return GroupTable(
         attribute=attribute,
         groups=groups,
         columns=tuple(column for column in columns if any(column.cells)),
+        reasons=tuple(dict.fromkeys(reason for reason in reasons if reason)),
         gaps=gaps,
         gap_axis=shared_axis(
             [gap.estimate for gap in gaps], GAP_CELL, (gap.null_expectation for gap in gaps)

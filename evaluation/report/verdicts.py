@@ -151,7 +151,7 @@ def _utility_findings(summary: Summary, final: Utility) -> Iterator[Finding]:
         yield Finding("Watch", "An earlier round's model had a clearly lower log loss.")
     level = tuple(one.site for one in comparison.site_gains(summary) if one.is_level_or_worse)
     if level:
-        yield Finding("Watch", f"{listing(level)} would do as well training alone.")
+        yield Finding("Watch", f"On their own rows, {listing(level)} score as well training alone.")
 
 
 def _beats(final: Utility, majority: Utility) -> bool:

@@ -69,7 +69,7 @@ def test_gains_are_level_within_less_than_a_hundredth(own, joint, level_or_worse
     text = comparison.sentences(summary)[0]
     assert ("at 1 of 1 sites" in text) == (not level_or_worse)
     assert ("as good" in text) == (level_or_worse and not worse)
-    assert ("is better: joining did not pay there" in text) == worse
+    assert ("scores higher" in text) == worse
     gain = comparison.site_gains(summary)[0]
     assert (gain.is_level_or_worse, gain.is_worse) == (level_or_worse, worse)
     assert (gain.site, gain.rows) == ("a", 50)
@@ -99,10 +99,10 @@ def test_winners_ties_and_losers_are_all_named() -> None:
     first = comparison.sentences(summary)[0]
     assert "at 1 of 3 sites (AUC −0.050 to +0.100)" in first
     assert "At tied training alone is as good." in first
-    assert "At lost training alone is better" in first
+    assert "At lost training alone scores higher" in first
     all_won = comparison.sentences(having(site("won", 0.7, 0.8)))[0]
     assert "as good" not in all_won
-    assert "better:" not in all_won
+    assert "higher" not in all_won
 
 
 def test_the_price_of_privacy_adds_up_with_the_price_of_distance() -> None:
@@ -140,6 +140,9 @@ def test_the_resolution_of_the_rows_is_stated_from_their_interval() -> None:
         "With 276 held-out rows an accuracy is known to about ±0.05"
         in (comparison.sentences(BASE)[-1])
     )
+    assert "on one site's own rows to ±0.15 at the smallest site" in comparison.sentences(BASE)[-1]
+    alone = tuple(one for one in BASE.baselines if one.on_own_rows is None)
+    assert "own rows" not in comparison.sentences(having(*alone))[-1]
     for accuracy in (Estimate(value=0.7), Estimate(value=0.7, low=0.6)):
         blunt = utility(0.7, 0.8, 0.5).model_copy(update={"accuracy": accuracy})
         only = BASE.baselines[-1].model_copy(update={"utility": blunt})

@@ -244,7 +244,9 @@ def test_suppressed_groups_show_no_number_and_unestimable_rates_their_reason() -
     row = re.search(r'<tr class="grey"><th scope="row">unknown</th>(.*?)</tr>', text).group(1)
     assert "suppressed" in row
     assert not re.search(r"\d", re.sub(r"<[^>]*>", "", row))
-    assert "not estimable<small>no negatives in group</small>" in text
+    assert text.count("not given<sup>1</sup>") == 4
+    assert "<sup>1</sup> no negatives in group" in text
+    assert "not given<small>no positives in group unknown</small>" in text
 
 
 def test_psi_stands_beside_its_critical_value() -> None:
@@ -348,6 +350,7 @@ def test_group_tables_keep_attributes_apart_and_leave_undefined_rates_out() -> N
     assert len(tables[0].columns) == 6
     assert len(tables[0].gaps) == 3
     assert tables[2].gap_axis is None
+    assert [table.reasons for table in tables] == [(), ("no negatives in group",), ()]
     only_accuracy = tuple(
         group.model_copy(
             update=dict.fromkeys(
