@@ -11,6 +11,7 @@ import math
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -38,6 +39,8 @@ from privacy.plan import DpSgdPlan
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
 
+Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_sum.Signed
+S = TypeVar("S", bound=Stage)
 TaskLoader = Callable[[Agreement], Task]
 
 
@@ -74,7 +77,7 @@ class _Session:
 
     terms: SessionTerms
     kind: RoundKind
-    state: object
+    state: Stage
 
 
 class SiteAgent:
@@ -197,7 +200,7 @@ class SiteAgent:
             raise ProtocolViolation("invitation: a round beyond the agreement")
         if invitation.kind is RoundKind.TRAIN:
             self._check_budget(bench, request)
-        self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
+        self._mark(request)
         terms = self._terms(bench, request, invitation)
         floor = secure_sum.SitePolicyFloor(
             self._assets.policy.minimum_quorum, self._assets.policy.minimum_threshold
@@ -209,41 +212,44 @@ class SiteAgent:
         return message
 
     def _share(self, request: Request) -> bytes:
-        session = self._open_session(request, secure_sum.Advertised)
+        session, state = self._open_session(request, secure_sum.Advertised)
         keys = self._assets.roster.public_keys()
-        state, message = secure_sum.share(session.state, request.body, keys, self._key_entropy)
-        self._session = replace(session, state=state)
+        following, message = secure_sum.share(state, request.body, keys, self._key_entropy)
+        self._session = replace(session, state=following)
         return message
 
     def _train(self, request: Request) -> bytes:
-        session = self._open_session(request, secure_sum.Shared)
+        session, state = self._open_session(request, secure_sum.Shared)
         work = Work.from_bytes(request.body)
         if hashlib.sha256(work.model).digest() != session.terms.model_digest:
             raise ProtocolViolation("model: not the one this round was advertised for")
-        bench = self._bench(request.run)
         parameters = np.frombuffer(work.model, "<f4").astype(np.float64)
-        charge, words = self._contribute(bench, request, session, parameters)
-        state, message = secure_sum.mask(session.state, work.envelopes, words)
-        self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
-        if charge:
-            self._assets.ledger.commit(charge, hashlib.sha256(words.tobytes()).hexdigest())
-        self._session = replace(session, state=state)
+        bench = self._bench(request.run)
+        entry, words = self._contribute(bench, request, session, parameters)
+        following, message = secure_sum.mask(state, work.envelopes, words)
+        self._mark(request)
+        if entry:
+            self._assets.ledger.commit(entry, hashlib.sha256(words.tobytes()).hexdigest())
+        self._session = replace(session, state=following)
         return message
 
     def _sign(self, request: Request) -> bytes:
-        session = self._open_session(request, secure_sum.Masked)
-        state, message = secure_sum.sign(session.state, request.body)
-        self._assets.journal.bind_survivors(request.run, request.round, state.survivors)
-        self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
-        self._session = replace(session, state=state)
+        session, state = self._open_session(request, secure_sum.Masked)
+        following, message = secure_sum.sign(state, request.body)
+        self._assets.journal.bind_survivors(request.run, request.round, following.survivors)
+        self._mark(request)
+        self._session = replace(session, state=following)
         return message
 
     def _open(self, request: Request) -> bytes:
-        session = self._open_session(request, secure_sum.Signed)
+        _, state = self._open_session(request, secure_sum.Signed)
         self._session = None
+        self._mark(request)
+        return secure_sum.open_shares(state, request.body)[1]
+
+    def _mark(self, request: Request) -> None:
+        """Make it durable that this answer is given, before it is."""
         self._assets.journal.mark(request.run, request.round, request.attempt, request.phase)
-        _, message = secure_sum.open_shares(session.state, request.body)
-        return message
 
     # -- what the phases are made of -------------------------------------------------------
 
@@ -265,18 +271,18 @@ class SiteAgent:
             minimum_contributors=agreement.evaluation.minimum_contributors,
         )
 
-    def _open_session(self, request: Request, expected: type) -> "_Session":
+    def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
         session = self._session
         if session is None:
             raise ProtocolViolation(f"{request.phase}: no session is open at this site")
         asked = (request.run, request.round, request.attempt)
         if asked != (session.terms.run, session.terms.round, session.terms.attempt):
             raise ProtocolViolation(f"{request.phase}: for another session than the open one")
-        if not isinstance(session.state, expected):
+        if not isinstance(session.state, stage):
             raise ProtocolViolation(
                 f"{request.phase}: out of order, the session is {type(session.state).__name__}"
             )
-        return session
+        return session, session.state
 
     def _contribute(
         self, bench: Workbench, request: Request, session: _Session, parameters: Floats

@@ -47,6 +47,8 @@ def probabilities(task: Task, model: nn.Module, rows: Rows) -> Floats:
         return np.zeros((0, len(task.schema.classes)))
     model.eval()
     with torch.no_grad():
-        batches = [task.probabilities(model(part)) for part in rows.inputs.split(LARGEST_BATCH)]
+        batches = [
+            task.probabilities(model(part)) for part in torch.split(rows.inputs, LARGEST_BATCH)
+        ]
     result: Floats = torch.cat(batches).double().numpy()
     return result

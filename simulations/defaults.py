@@ -1,5 +1,6 @@
 """Settings that suit each built-in task; the built-in default federation is `heart`."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from federation import config_file
@@ -36,9 +37,7 @@ _TABLES: dict[str, dict[str, Any]] = {
 BUILT_IN = tuple(_TABLES)
 
 
-def default_config(
-    task: str = DEFAULT_TASK, overrides: list[str] | None = None
-) -> FederationConfig:
+def default_config(task: str, overrides: Iterable[str] = ()) -> FederationConfig:
     """The built-in federation of a task, with overrides applied.
 
     The default target epsilon gives way where the overrides set the noise otherwise or switch
@@ -50,10 +49,7 @@ def default_config(
     changes = list(overrides)
     config_file.require_known("--task", task, BUILT_IN)
     table = {section: dict(values) for section, values in _TABLES[task].items()}
-    keys = {change.partition("=")[0].strip() for change in changes}
-    mode_off = any(
-        change.replace(" ", "").replace('"', "") == "privacy.mode=off" for change in changes
-    )
-    if "privacy.noise_multiplier" in keys or mode_off:
+    plain = [change.replace(" ", "").replace('"', "") for change in changes]
+    if any(c == "privacy.mode=off" or c.startswith("privacy.noise_multiplier=") for c in plain):
         del table["privacy"]["epsilon"]
     return config_file.parse(table, changes)

@@ -31,6 +31,7 @@ from federation.run_folder import RunFolder
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
+from simulations.backends.ray import is_ray_worker, site_on_ray
 
 VERSIONED = ("hedgerow", "flwr", "torch", "opacus", "cryptography", "numpy", "dp-accounting")
 
@@ -87,11 +88,13 @@ def connect(context: Context) -> Callable[[bytes], bytes]:
 
     Run folders are looked for under the node's `runs` setting, else under `./runs`.
     """
-    partition = int(context.node_config["partition-id"])
+    index = int(context.node_config["partition-id"])
     runs = Path(str(context.run_config.get("runs", "runs")))
+    if is_ray_worker():
+        return site_on_ray(runs.resolve(), index)
 
     def answer(request: bytes) -> bytes:
-        return simulated_site(runs / Request.from_bytes(request).run, partition)(request)
+        return simulated_site(runs / Request.from_bytes(request).run, index)(request)
 
     return answer
 

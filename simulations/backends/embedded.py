@@ -26,6 +26,7 @@ from simulations.backends.flower_internals import (
     SERVER_NODE,
     assume_identity,
     empty_run,
+    received_message,
     set_message_id,
 )
 
@@ -212,6 +213,7 @@ def _serve(
     assume_identity(run_id, SERVER_NODE)
     client_app = load_client_app()
     contexts: dict[int, Context] = {}
+    answer: tuple[str, RecordDict | None, str]
     while True:
         try:
             content, metadata = pipe.recv()
@@ -222,7 +224,7 @@ def _serve(
             place = {"partition-id": node - FIRST_NODE, "num-partitions": nodes}
             contexts[node] = Context(run_id, node, place, RecordDict(), dict(run_config))
         try:
-            reply = client_app(Message(content=content, metadata=metadata), contexts[node])
+            reply = client_app(received_message(content, metadata), contexts[node])
             answer = (metadata.message_id, reply.content, "")
         except Exception as error:  # noqa: BLE001 - whatever a ClientApp raises is one lost site
             answer = (metadata.message_id, None, f"{type(error).__name__}: {error}")

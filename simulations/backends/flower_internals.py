@@ -1,11 +1,12 @@
-"""The three names of Flower that a Grid of one's own needs and that are not public API.
+"""The four things of Flower that a Grid of one's own needs and that are not public API.
 
 `Message` refuses to be built before the process has a task identity; a message's id has no public
-setter; a Grid must say which `Run` it serves. A test holds them against the installed Flower, so
+setter; a message that came over a pipe is rebuilt from its metadata; a Grid must say which `Run`
+it serves. A test holds them against the installed Flower, so
 that a release that moves them is noticed before a user does.
 """
 
-from flwr.app import Message
+from flwr.app import Message, Metadata, RecordDict
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -22,6 +23,12 @@ def assume_identity(run_id: int, node_id: int) -> None:
 def set_message_id(message: Message, message_id: str) -> None:
     """Give a message the id that a SuperLink would give it."""
     message.metadata.__dict__["_message_id"] = message_id
+
+
+def received_message(content: RecordDict, metadata: Metadata) -> Message:
+    """The message that was sent with these parts."""
+    # The signature that Flower marks as for internal use.
+    return Message(content=content, metadata=metadata)  # type: ignore[call-overload,no-any-return]
 
 
 def empty_run(run_id: int) -> Run:

@@ -1,10 +1,18 @@
-"""Flower's own simulation engine on Ray: the extra `hedgerow[ray]`."""
+"""Flower's own simulation engine on Ray: the extra `hedgerow[ray]`.
+
+Ray gives a message to whichever actor is free, and a site's session must not wander: so every
+site's agent lives in a named actor of its own, as a deployed agent lives in a process of its own,
+and the ClientApp is the courier that it is everywhere.
+"""
 
 import importlib.util
+import logging
 import os
+import sys
+from functools import cache
 from pathlib import Path
 
-from flwr.app import Context
+from flwr.app import ConfigRecordValues, Context
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
@@ -16,6 +24,12 @@ from federation.errors import UsageError
 def run_on_ray(server_app: ServerApp, runs: Path, nodes: int, workers: int) -> None:
     """Run a ServerApp against `nodes` simulated sites in Ray actors of one core each.
 
+    Args:
+        server_app: drives the run.
+        runs: where the run's folder lies; on several machines, a folder that all of them see.
+        nodes: number of sites.
+        workers: cores that Ray may use, unless RAY_ADDRESS names a running cluster.
+
     Raises:
         UsageError: Ray is not installed.
     """
@@ -23,35 +37,72 @@ def run_on_ray(server_app: ServerApp, runs: Path, nodes: int, workers: int) -> N
         raise UsageError(
             "simulation.backend = 'ray' needs Ray, which is not installed: pip install '.[ray]'"
         )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from flwr.simulation import run_simulation  # noqa: PLC0415 - imports Ray where it is wanted
 
+    init: dict[str, ConfigRecordValues] = {"log_to_driver": False}
+    if "RAY_ADDRESS" not in os.environ:
+        init["num_cpus"] = workers
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    logging.getLogger("ray").setLevel(logging.WARNING)
     run_simulation(
         server_app=server_app,
         client_app=_client_app(runs.resolve()),
         num_supernodes=nodes,
         backend_config={
-            "init_args": {"num_cpus": workers, "include_dashboard": False, "log_to_driver": False},
+            "init_args": init,
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         },
     )
+
+
+def is_ray_worker() -> bool:
+    """Whether this process belongs to a running Ray."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def site_on_ray(runs: Path, index: int) -> Answer:
+    """The `index`-th site of whichever run of `runs` a request is for, in an actor of its own."""
+
+    def answer(request: bytes) -> bytes:
+        import ray  # noqa: PLC0415 - an extra
+
+        host = _host(runs / Request.from_bytes(request).run, index)
+        reply: bytes = ray.get(host.answer.remote(request))
+        return reply
+
+    return answer
+
+
+class _SiteHost:
+    """An actor that is one site's agent for the length of a run."""
+
+    def __init__(self, path: Path, index: int) -> None:
+        import torch  # noqa: PLC0415 - in the actor, not where this class is named
+
+        from simulations.sites import simulated_site  # noqa: PLC0415 - imports this module
+
+        # As in the embedded workers: the number of threads can change the order of a sum.
+        torch.set_num_threads(1)
+        self._answer = simulated_site(path, index)
+
+    def answer(self, request: bytes) -> bytes:
+        return self._answer(request)
+
+
+@cache
+def _host(path: Path, index: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Ray's handle type is made at run time
+    import ray  # noqa: PLC0415 - an extra
+
+    # No core of its own: the courier that waits for it holds one, and would wait for ever.
+    options = {"name": f"{path.name}/{index}", "get_if_exists": True, "num_cpus": 0}
+    return ray.remote(_SiteHost).options(**options).remote(path, index)
 
 
 def _client_app(runs: Path) -> ClientApp:
     """The courier, tied to sites of `runs`; Ray's actors share none of this process's settings."""
 
     def connect(context: Context) -> Answer:
-        import torch  # noqa: PLC0415 - in the actor, not where this function is made
-
-        from simulations.sites import simulated_site  # noqa: PLC0415
-
-        # As in the embedded workers: the number of threads can change the order of a sum.
-        torch.set_num_threads(1)
-        index = int(context.node_config["partition-id"])
-
-        def answer(request: bytes) -> bytes:
-            return simulated_site(runs / Request.from_bytes(request).run, index)(request)
-
-        return answer
+        return site_on_ray(runs, int(context.node_config["partition-id"]))
 
     return client_app(connect)
