@@ -41,18 +41,18 @@ def reference_quantiles(reference: Counts) -> Bins:
 
 
 def join_rare(bins: Bins, reference: Counts, current: Counts) -> Bins:
-    """The bins with the rare ones joined to their rarer neighbour, empty ones dropped.
+    """The bins with the rare ones joined to their rarer neighbour; one bin may be left.
 
     A bin is rare if fewer than `LEAST_EXPECTED` rows are expected in the smaller window when both
-    windows are alike. One bin may be left, or none.
+    windows are alike.
 
     Args:
         bins: in the order in which bins may be joined.
-        reference: rows per place, shape (places,).
+        reference: rows per place, shape (places,), with at least one row.
         current: likewise.
     """
     both = reference + current
-    joined = [list(places) for places in bins if both[list(places)].sum() > 0]
+    joined = [list(places) for places in bins]
     fewest = min(int(reference.sum()), int(current.sum()))
     while len(joined) > 1:
         rows = [int(both[places].sum()) for places in joined]

@@ -65,16 +65,21 @@ def feature_drift(
 
 def _bins(feature: Feature, reference: Counts, current: Counts) -> Bins:
     """The bins to compare, in the order of the histogram; none if fewer than two are left."""
+    if not reference.any() or not current.any():
+        return ()
+    both = reference + current
     if isinstance(feature, Numeric):
-        inner = reference_quantiles(reference[1:-2])
+        below, above, missing = 0, len(both) - 2, len(both) - 1
+        inner = reference_quantiles(reference[1:above])
         shifted = tuple(tuple(place + 1 for place in run) for run in inner)
-        above, missing = len(reference) - 2, len(reference) - 1
-        bins = join_rare(((0,), *shifted, (above,), (missing,)), reference, current)
+        singles = [(place,) for place in (above, missing) if both[place]]
+        bins = ((below,), *shifted, *singles) if both[below] else (*shifted, *singles)
     else:
         # Levels have no order; by frequency, a rare one's neighbour is rare too.
-        by_frequency = np.argsort(-(reference + current), kind="stable").tolist()
-        bins = join_rare(tuple((place,) for place in by_frequency), reference, current)
-    return tuple(sorted(bins)) if len(bins) > 1 else ()
+        by_frequency = np.argsort(-both, kind="stable").tolist()
+        bins = tuple((place,) for place in by_frequency if both[place])
+    joined = join_rare(bins, reference, current)
+    return tuple(sorted(joined)) if len(joined) > 1 else ()
 
 
 def _kolmogorov_smirnov(feature: Feature, reference: Counts, current: Counts) -> float | None:

@@ -31,7 +31,7 @@ from federation.errors import DataError
 from federation.summary import Disparity, Estimate, Fairness, GroupRates
 from federation.task import Codes, Floats
 
-LABEL_RATES = (true_positive_rate, false_positive_rate, precision)
+LABEL_RATES = (true_positive_rate, false_positive_rate, precision, accuracy)
 
 
 class Shown(IntEnum):
@@ -39,9 +39,9 @@ class Shown(IntEnum):
 
     NOTHING = 0
     ROWS = 1
-    """The number of rows, and the shares that do not need the labels."""
+    """The number of rows and what is predicted for them: nothing that depends on a label."""
     LABELS = 2
-    """The number of positives too, and all that follows from it."""
+    """The number of positives too, and all rates."""
 
 
 GAPS = {
@@ -49,7 +49,7 @@ GAPS = {
     demographic_parity_ratio: Shown.ROWS,
     equalized_odds_difference: Shown.LABELS,
     equal_opportunity_difference: Shown.LABELS,
-    accuracy_difference: Shown.ROWS,
+    accuracy_difference: Shown.LABELS,
 }
 """The gaps of a binary task, and what must be shown of a group that they compare."""
 
@@ -79,11 +79,13 @@ def fairness_by_scope(
     """Group rates and gaps of `overall` and of disjoint cohorts, released together.
 
     Hidden (`rows` 0, `suppressed`) is a group with fewer than `minimum_cell` rows. Where positives
-    or negatives are fewer, the rows, selection rate and accuracy are shown, and `positives`, AUC
-    and the rates among labels are not: they would tell the number of positives. More is hidden
-    until neither follows from other groups or other scopes (`suppression`). Gaps are between the
-    groups that are shown. A group without rows is not suppressed; if it is an `unknown` one it is
-    left out.
+    or negatives are fewer, rows and selection rate are shown and nothing that depends on a label:
+    with the selection rate, the accuracy of a group in which nobody is selected would tell the
+    number of positives. More is hidden until neither follows from other groups or other scopes
+    (`suppression`). Gaps are between the groups that are shown. A group without rows is not
+    suppressed; if it is an `unknown` one it is left out.
+
+    With more than two classes, rows and accuracy are all there is of a group.
 
     Args:
         spec: what was counted.
@@ -148,19 +150,19 @@ def _group_rates(tallies: TallySums, group: Group, shown: int, minimum_cell: int
     named = GroupRates(attribute=group.attribute, group=group.name, rows=0, positives=None)
     if shown == Shown.NOTHING:
         return named.model_copy(update={"suppressed": True})
-    by_rows = {"rows": int(confusion.sum()), "accuracy": _estimate(accuracy, confusion)}
+    named = named.model_copy(update={"rows": int(confusion.sum())})
     if not tallies.spec.schema.is_binary:
-        return named.model_copy(update=by_rows)
-    by_rows |= {"selection_rate": _estimate(selection_rate, confusion)}
+        return named.model_copy(update={"accuracy": _estimate(accuracy, confusion)})
+    selected = {"selection_rate": _estimate(selection_rate, confusion)}
     if shown == Shown.ROWS:
         reason = f"fewer than {minimum_cell} positives or negatives, here or in a related group"
         withheld = Estimate(value=None, reason=reason)
         names = (*(rate.name for rate in LABEL_RATES), "auc")
-        return named.model_copy(update=by_rows | dict.fromkeys(names, withheld))
+        return named.model_copy(update=selected | dict.fromkeys(names, withheld))
     by_labels = {rate.name: _estimate(rate, confusion) for rate in LABEL_RATES}
     by_labels |= {"auc": auc_estimate([tallies.scores(group.label)])}
     positives = {"positives": int(confusion[[FN, TP]].sum())}
-    return named.model_copy(update=by_rows | by_labels | positives)
+    return named.model_copy(update=selected | by_labels | positives)
 
 
 def _disparities(

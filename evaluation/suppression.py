@@ -102,7 +102,8 @@ def _next(
 ) -> int | None:
     """The smallest group whose hiding helps; None if nothing is given away, or nothing helps."""
     determined = _determined(adds_up, concealed)
-    for partition in adds_up:
+    # The narrowest equation first: company within it is company in all that contain it.
+    for partition in sorted(adds_up, key=lambda partition: len(partition.parts)):
         members = [partition.whole, *partition.parts]
         parts = np.array(partition.parts)
         inside = parts[concealed[parts]]
