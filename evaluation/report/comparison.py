@@ -13,6 +13,9 @@ from federation.summary import Baseline, Estimate, Summary, Utility
 LEVEL = 0.01
 """Scores closer than this are level. With 1,000 held-out rows, chance alone moves an AUC more."""
 
+LOOSE = 0.2
+"""Bounds of an AUC this far apart leave nothing to compare: the scores crowd into a few bins."""
+
 Metric = Literal["AUC", "accuracy"]
 
 ALONE = "alone: "
@@ -84,8 +87,11 @@ def score(utility: Utility, metric: Metric) -> Estimate:
 
 
 def metric_for(utilities: tuple[Utility, ...]) -> Metric:
-    """AUC if every utility has one, else accuracy: unlike accuracy, AUC ignores the base rate."""
-    return "AUC" if all(one.auc.value is not None for one in utilities) else "accuracy"
+    """AUC if every utility has one within bounds closer than `LOOSE`, else accuracy.
+
+    AUC comes first because, unlike accuracy, it does not reward guessing the frequent class.
+    """
+    return "AUC" if all(_is_determined(one.auc) for one in utilities) else "accuracy"
 
 
 def overall_metric(summary: Summary) -> Metric:
@@ -124,6 +130,13 @@ def sentences(summary: Summary) -> tuple[str, ...]:
         _resolution(summary),
     )
     return tuple(sentence for sentence in found if sentence)
+
+
+def _is_determined(auc: Estimate) -> bool:
+    if auc.value is None:
+        return False
+    bounded = auc.kind == "exact_bounds" and auc.low is not None and auc.high is not None
+    return not bounded or (auc.high or 0.0) - (auc.low or 0.0) < LOOSE
 
 
 def _gain(site: str, alone: Utility, federated: Utility, metric: Metric) -> SiteGain:

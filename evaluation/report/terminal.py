@@ -56,5 +56,8 @@ def _utility_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
 
 
 def _privacy_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
+    is_off = summary.privacy.mode == "off"
     for name, account in summary.privacy.sites.items():
-        yield name, epsilon(account.epsilon_spent), epsilon(account.epsilon_budget)
+        # A ledger that was never asked says 0, which would read as the best of guarantees.
+        spent = "no bound" if is_off else epsilon(account.epsilon_spent)
+        yield name, spent, epsilon(account.epsilon_budget)

@@ -173,6 +173,7 @@ def test_a_whisker_spans_its_interval_and_marks_the_reference() -> None:
     assert float(dot.get("cx")) == pytest.approx(axis.at(0.5), abs=0.05)
     assert float(mark.get("x1")) == pytest.approx(axis.at(0.3), abs=0.05)
     assert drawn.get("aria-hidden") == "true"
+    assert float(drawn.get("width")) == 200
 
 
 def test_a_whisker_without_value_or_interval_draws_what_there_is() -> None:
@@ -182,13 +183,21 @@ def test_a_whisker_without_value_or_interval_draws_what_there_is() -> None:
     bare = parsed(cell_charts.whisker(estimate(0.5), axis))
     assert of_class(bare, "dot")
     assert not of_class(bare, "whisker")
+    assert not of_class(parsed(cell_charts.whisker(estimate(0.5, 0.5), axis)), "whisker")
+    assert not of_class(parsed(cell_charts.whisker(estimate(0.5, None, 0.5), axis)), "whisker")
 
 
 def test_a_narrow_scale_is_labelled_at_its_ends_only() -> None:
     narrow = cell_charts.shared_axis([estimate(0.5, 0.1, 0.9)], 100.0)
     wide = cell_charts.shared_axis([estimate(0.5, 0.1, 0.9)], 260.0)
     assert len(list(parsed(cell_charts.whisker_scale(narrow)).iter("text"))) == 2
-    labels = list(parsed(cell_charts.whisker_scale(wide)).iter("text"))
+    drawn = parsed(cell_charts.whisker_scale(wide))
+    labels = list(drawn.iter("text"))
+    sides = [label.get("class").split()[1] for label in labels]
+    assert sides == ["start", *["middle"] * (len(labels) - 2), "end"]
+    assert (
+        [float(labels[i].get("x")) for i in (0, -1)] == [0, float(drawn.get("width"))] == [0, 260]
+    )
     assert [label.text for label in labels] == [wide.label(tick) for tick in wide.ticks]
 
 
@@ -213,6 +222,14 @@ def test_a_paired_histogram_draws_both_windows_to_one_scale_and_says_them() -> N
     now = [float(part.get("height")) for part in of_class(drawn, "now")]
     assert before[1] == pytest.approx(2 * now[0], abs=0.2)
     assert before[1] == pytest.approx(4 * before[0], abs=0.2)
+    lefts = [float(part.get("x")) for kind in ("before", "now") for part in of_class(drawn, kind)]
+    half = float(drawn.get("width")) / 2
+    assert [left < half for left in lefts] == [True, False, True, False]
+    tallest = of_class(drawn, "before")[1]
+    assert float(tallest.get("y")) <= 2
+    feet = [float(part.get("y")) + float(part.get("height")) for part in drawn.iter("rect")]
+    assert all(foot == pytest.approx(feet[0], abs=0.11) for foot in feet)
+    assert float(tallest.get("width")) > float(of_class(drawn, "now")[1].get("width")) > 0
     assert drawn.find("desc").text == "low: 20 %, now 40 %; high: 80 %, now 60 %"
 
 

@@ -55,6 +55,21 @@ def test_auc_is_compared_only_where_everyone_has_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("auc", "metric"),
+    [
+        (Estimate(value=0.7, low=0.5, high=0.699, kind="exact_bounds"), "AUC"),
+        (Estimate(value=0.7, low=0.5, high=0.701, kind="exact_bounds"), "accuracy"),
+        (Estimate(value=0.7, low=0.5, high=0.9, kind="confidence_95"), "AUC"),
+        (Estimate(value=0.7, kind="exact_bounds"), "AUC"),
+        (Estimate(value=None, reason="one class"), "accuracy"),
+    ],
+)
+def test_an_auc_that_the_histogram_does_not_determine_is_not_compared(auc, metric) -> None:
+    one = utility(0.7, 0.7, 0.5).model_copy(update={"auc": auc})
+    assert comparison.metric_for((one,)) == metric
+
+
+@pytest.mark.parametrize(
     ("own", "joint", "level_or_worse", "worse"),
     [
         (0.0, 0.01, False, False),

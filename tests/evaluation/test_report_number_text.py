@@ -40,14 +40,19 @@ def test_rate_at_both_sides_of_its_last_decimal() -> None:
     assert number_text.rate(0.0004999) == "< 0.001"
     assert number_text.rate(0.0005001) == "0.001"
     assert number_text.rate(-0.0004) == "> −0.001"
+    assert number_text.rate(0.0005) == "0.001"
+    assert (number_text.rate(0.9994), number_text.rate(1.0)) == ("0.999", "1.00")
     assert number_text.rate(12.345) == "12.3"
     assert number_text.rate(1234.5) == "1,234"
 
 
 def test_an_estimate_shows_two_decimals_from_a_width_of_five_hundredths_on() -> None:
-    assert number_text.estimate(Estimate(value=0.5, low=0.475, high=0.525)) == "0.50"
+    assert number_text.estimate(Estimate(value=0.02, low=0.0, high=0.05)) == "0.02"
     assert number_text.estimate(Estimate(value=0.5, low=0.476, high=0.525)) == "0.500"
     assert number_text.estimate(Estimate(value=0.5)) == "0.500"
+    assert number_text.estimate(Estimate(value=0.5, low=0.4)) == "0.500"
+    assert number_text.estimate(Estimate(value=0.5, high=0.9)) == "0.500"
+    assert number_text.estimate_decimals(Estimate(value=0.5, high=0.9)) == 3
     assert number_text.estimate(Estimate(value=None, reason="no rows")) == "–"
     assert number_text.estimate(None) == "–"
 
@@ -94,6 +99,7 @@ def test_percentages_lose_their_decimal_at_ten() -> None:
 def test_settings_at_both_sides_of_the_power_of_ten() -> None:
     assert number_text.setting(0.001) == "0.001"
     assert number_text.setting(0.00099) == "9.9 × 10⁻⁴"
+    assert (number_text.setting(999_999), number_text.setting(1e6)) == ("999999", "10⁶")
     assert number_text.setting(-1e7) == "−1 × 10⁷"
     assert number_text.setting(0.0) == "0"
 

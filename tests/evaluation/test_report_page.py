@@ -3,11 +3,12 @@
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_summary import hospitals, stopped_without_privacy
+from sample_summary import SITES, hospitals, stopped_without_privacy
 
 from evaluation.report import figures, plain_words
 from evaluation.report.drift_tables import drift_tables
@@ -17,6 +18,7 @@ from evaluation.report.page import TEMPLATES, render
 from evaluation.report.verdict_rules import RULES
 from federation.summary import Estimate, Summary
 
+PLACE = re.compile(r"[ML]([\d.-]+),([\d.-]+)")
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 SECTIONS = [
     "verdicts",
@@ -164,6 +166,24 @@ def test_every_picture_is_titled_and_described_or_hidden_from_screen_readers(sum
     for picture in pictures:
         titled = re.search(r'role="img"><title>[^<]+</title><desc>[^<]+</desc>', picture)
         assert titled or 'aria-hidden="true"' in picture
+
+
+@every_summary
+def test_nothing_is_drawn_outside_its_picture(summary: Summary) -> None:
+    pictures = re.findall(r"<svg[^>]*viewBox.*?</svg>", render(summary), flags=re.DOTALL)
+    for picture in map(ET.fromstring, pictures):
+        _, _, width, height = map(float, picture.get("viewBox").split())
+        assert (float(picture.get("width")), float(picture.get("height"))) == (width, height)
+        for part in picture.iter():
+            x, y, wide, tall = (float(part.get(k, 0)) for k in ("x", "y", "width", "height"))
+            lines = [(float(part.get(f"x{i}", 0)), float(part.get(f"y{i}", 0))) for i in (1, 2)]
+            drawn = [(float(part.get("cx", 0)), float(part.get("cy", 0))), *lines]
+            if part.tag != "svg":
+                drawn += [(x, y), (x + wide, y + tall)]
+            if part.tag == "path":
+                drawn += [(float(a), float(b)) for a, b in PLACE.findall(part.get("d"))]
+            assert all(-0.11 <= a <= width + 0.11 for a, _ in drawn)
+            assert all(-0.11 <= b <= height + 0.11 for _, b in drawn)
 
 
 @every_summary
@@ -330,9 +350,10 @@ def test_participation_counts_each_round_once_and_prefers_its_training() -> None
     figure = figures.participation_figure(hospitals())
     assert "All 4 sites took part in 19 of 21 rounds; quorum 3." in figure.chart
     base = hospitals()
-    twice = (base.rounds[6], base.rounds[6].model_copy(update={"kind": "evaluate"}))
-    both = figures.participation_figure(base.model_copy(update={"rounds": twice}))
-    assert "in 0 of 1 rounds" in both.chart
+    evaluated = base.rounds[6].model_copy(update={"kind": "evaluate", "survivors": SITES})
+    for rounds in ((base.rounds[6], evaluated), (evaluated, base.rounds[6])):
+        both = figures.participation_figure(base.model_copy(update={"rounds": rounds}))
+        assert "in 0 of 1 rounds" in both.chart
     assert figures.participation_figure(base.model_copy(update={"rounds": ()})) is None
 
 
@@ -347,7 +368,9 @@ def test_group_tables_keep_attributes_apart_and_leave_undefined_rates_out() -> N
     fairness = hospitals().fairness[0]
     tables = group_tables(fairness)
     assert [table.attribute for table in tables] == ["sex", "age_group", "sex & age_group"]
+    assert [group.group for group in tables[0].groups] == ["female", "male"]
     assert len(tables[0].columns) == 6
+    assert tables[0].columns[0].cells == tuple(g.selection_rate for g in tables[0].groups)
     assert len(tables[0].gaps) == 3
     assert tables[2].gap_axis is None
     assert [table.reasons for table in tables] == [(), ("no negatives in group",), ()]

@@ -27,6 +27,17 @@ def test_privacy_off_is_shouted_in_the_titles() -> None:
     assert titles[-1] == "privacy: off | PRIVACY OFF"
 
 
+def test_an_untouched_ledger_does_not_read_as_a_guarantee_when_privacy_is_off() -> None:
+    base = stopped_without_privacy()
+    sites = {
+        name: account.model_copy(update={"epsilon_spent": 0.0})
+        for name, account in base.privacy.sites.items()
+    }
+    privacy = base.privacy.model_copy(update={"sites": sites})
+    rows = summary_tables(base.model_copy(update={"privacy": privacy}))[-1].rows
+    assert {row[1] for row in rows} == {"no bound"}
+
+
 def test_empty_tables_are_left_out() -> None:
     base = stopped_without_privacy()
     privacy = base.privacy.model_copy(update={"sites": {}})
