@@ -35,9 +35,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Utility",
         "Watch",
-        "The run did not complete; or log loss is above that of quoting the base rate; or log "
-        f"loss is more than {100 * (WORSENED - 1):.0f} % above its best earlier round; or a site "
-        "does as well alone, on its own rows.",
+        "The run did not complete; or guessing was not measured; or log loss is above that of "
+        f"quoting the base rate, or more than {100 * (WORSENED - 1):.0f} % above its best earlier "
+        "round; or a site does as well alone, on its own rows.",
     ),
     Rule("Utility", "Off", "No round was evaluated."),
     Rule(

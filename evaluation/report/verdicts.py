@@ -135,14 +135,16 @@ def _worst(topic: str, headline: str, ok: str, findings: Iterable[Finding]) -> V
 
 
 def _utility_findings(summary: Summary, final: Utility) -> Iterator[Finding]:
-    majority = comparison.named(summary, comparison.MAJORITY)
-    if majority is not None and not _beats(final, majority):
-        text = f"The model does not beat guessing ({rate(majority.accuracy.value)} accuracy)."
-        yield Finding("Act", text)
     run = summary.run
     if run.status != "completed":
         done = f"{run.rounds_completed} of {run.rounds_planned} rounds"
         yield Finding("Watch", f"The run was {run.status} after {done}.")
+    majority = comparison.named(summary, comparison.MAJORITY)
+    if majority is None:
+        yield Finding("Watch", "Guessing was not measured, so nothing says the model beats it.")
+    elif not _beats(final, majority):
+        text = f"The model does not beat guessing ({rate(majority.accuracy.value)} accuracy)."
+        yield Finding("Act", text)
     if majority is not None and _exceeds(final.log_loss, majority.log_loss):
         yield Finding("Watch", "Its probabilities are worse than quoting the base rate (log loss).")
     losses = [point.overall.log_loss for point in summary.utility]

@@ -14,7 +14,8 @@ def changed(part: str, **update) -> Summary:
     return BASE.model_copy(update={part: getattr(BASE, part).model_copy(update=update)})
 
 
-def with_final(final, *, earlier=(), baselines=()) -> Summary:
+def with_final(final, *, earlier=(), baselines=None) -> Summary:
+    baselines = [majority(0.5)] if baselines is None else baselines
     points = [
         UtilityPoint(after_round=i, sites=4, overall=one, cohorts={})
         for i, one in enumerate((*earlier, final))
@@ -91,13 +92,17 @@ def test_a_model_that_does_not_beat_guessing_is_act(accuracy, auc, grade) -> Non
 
 def test_a_run_that_did_not_complete_is_watch() -> None:
     verdict = verdicts.utility(stopped_without_privacy())
-    assert (verdict.grade, verdict.sentence) == (
-        "Watch",
-        "The run was stopped after 2 of 10 rounds.",
-    )
+    assert verdict.grade == "Watch"
+    assert verdict.sentence == "The run was stopped after 2 of 10 rounds."
     interrupted = with_final(utility(0.8, 0.86, 0.4))
     run = interrupted.run.model_copy(update={"status": "interrupted"})
     assert verdicts.utility(interrupted.model_copy(update={"run": run})).grade == "Watch"
+
+
+def test_without_a_guess_to_compare_with_no_model_is_ok() -> None:
+    verdict = verdicts.utility(with_final(utility(0.99, 0.99, 0.1), baselines=()))
+    assert verdict.grade == "Watch"
+    assert "not measured" in verdict.sentence
 
 
 @pytest.mark.parametrize(("log_loss", "grade"), [(0.69, "OK"), (0.691, "Watch")])
@@ -114,7 +119,9 @@ def test_a_log_loss_above_an_earlier_rounds_by_five_percent_is_watch(log_loss, g
 
 @pytest.mark.parametrize(("joint", "grade"), [(0.8125, "OK"), (0.805, "Watch"), (0.7, "Watch")])
 def test_a_site_that_does_as_well_alone_is_watch_by_name(joint, grade) -> None:
-    summary = with_final(utility(0.8, 0.86, 0.4), baselines=[alone("basel", 0.8, joint)])
+    summary = with_final(
+        utility(0.8, 0.86, 0.4), baselines=[majority(0.5), alone("basel", 0.8, joint)]
+    )
     verdict = verdicts.utility(summary)
     assert verdict.grade == grade
     assert ("basel" in verdict.sentence) == (grade == "Watch")
