@@ -11,12 +11,14 @@ minority that is small at every site and large in all.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import null_space
 
 from evaluation.group_metrics import Counts
 from evaluation.tally_spec import Bools, Group, TallySpec
+from federation.task import Codes
 
 DETERMINED = 1e-9
 """A row of the null space below this is zero: that group's count follows from the others."""
@@ -28,6 +30,13 @@ class Partition:
 
     whole: int
     parts: tuple[int, ...]
+
+
+class Margins(NamedTuple):
+    """The same as equations: `wholes`, shape (E,), and `parts`, shape (E, groups)."""
+
+    wholes: Codes
+    parts: Bools
 
 
 def partitions(spec: TallySpec) -> tuple[Partition, ...]:
@@ -88,49 +97,52 @@ def hidden(
     populated = counts.sum(axis=1) > 0
     small = populated & (counts.min(axis=1) < minimum_cell) & (minimum_cell > 1)
     concealed: Bools = (small if also is None else small | also) & ~shown
-    while (more := _next(counts, adds_up, minimum_cell, concealed, populated & ~shown)) is not None:
-        concealed[more] = True
-    return concealed
+    margins = _margins(adds_up, len(counts))
+    while True:
+        wanting = _wanting(margins, counts, minimum_cell, concealed, populated & ~shown)
+        if wanting is None:
+            return concealed
+        concealed[wanting] = True
 
 
-def _next(
-    counts: Counts,
-    adds_up: Sequence[Partition],
-    minimum_cell: int,
-    concealed: Bools,
-    may_be_hidden: Bools,
+def _wanting(
+    margins: Margins, counts: Counts, minimum_cell: int, concealed: Bools, may_be_hidden: Bools
 ) -> int | None:
     """The smallest group whose hiding helps; None if nothing is given away, or nothing helps."""
-    determined = _determined(adds_up, concealed)
-    # The narrowest equation first: company within it is company in all that contain it.
-    for partition in sorted(adds_up, key=lambda partition: len(partition.parts)):
-        members = [partition.whole, *partition.parts]
-        parts = np.array(partition.parts)
-        inside = parts[concealed[parts]]
-        too_few = (
-            len(inside) > 0
-            and not concealed[partition.whole]
-            and counts[inside].sum(axis=0).min() < minimum_cell
-        )
-        candidates = parts[~concealed[parts] & may_be_hidden[parts]]
-        if len(candidates) and (too_few or determined[members].any()):
-            return int(candidates[np.argmin(counts[candidates].sum(axis=1))])
+    candidates = margins.parts & ~concealed & may_be_hidden
+    inside = margins.parts & concealed
+    members = inside.sum(axis=1) + concealed[margins.wholes]
+    few = inside.any(axis=1) & ~concealed[margins.wholes]
+    few &= (inside @ counts).min(axis=1) < minimum_cell
+    # Company where it is missing, before company in wider equations: it hides less.
+    for wanted in (members == 1, few, None):
+        exposed = _determined(margins, concealed) if wanted is None else wanted
+        mendable = np.flatnonzero(exposed & candidates.any(axis=1))
+        if len(mendable):
+            narrowest = mendable[np.argmin(margins.parts[mendable].sum(axis=1))]
+            places = np.flatnonzero(candidates[narrowest])
+            return int(places[np.argmin(counts[places].sum(axis=1))])
     return None
 
 
-def _determined(adds_up: Sequence[Partition], concealed: Bools) -> Bools:
-    """Which concealed groups follow from the shown ones by linear equations, shape (groups,)."""
+def _determined(margins: Margins, concealed: Bools) -> Bools:
+    """Which equations have a concealed member that follows from the shown groups, shape (E,)."""
     unknown = np.flatnonzero(concealed)
-    result = np.zeros(len(concealed), dtype=np.bool_)
-    if len(unknown) == 0 or not adds_up:
-        return result
-    equations = np.zeros((len(adds_up), len(concealed)))
+    members = margins.parts.astype(np.float64)
+    members[np.arange(len(members)), margins.wholes] = -1
+    equations = members[:, unknown]
+    if equations.size == 0:
+        return np.zeros(len(equations), dtype=np.bool_)
+    determined = np.all(np.abs(null_space(equations)) < DETERMINED, axis=1)
+    following: Bools = (equations[:, determined] != 0).any(axis=1)
+    return following
+
+
+def _margins(adds_up: Sequence[Partition], groups: int) -> Margins:
+    parts = np.zeros((len(adds_up), groups), dtype=np.bool_)
     for row, partition in enumerate(adds_up):
-        equations[row, list(partition.parts)] = 1
-        equations[row, partition.whole] = -1
-    free = null_space(equations[:, unknown])
-    result[unknown] = np.all(np.abs(free) < DETERMINED, axis=1)
-    return result
+        parts[row, list(partition.parts)] = True
+    return Margins(np.array([partition.whole for partition in adds_up], dtype=np.int64), parts)
 
 
 def _attributes(family: Sequence[Group]) -> set[str]:
