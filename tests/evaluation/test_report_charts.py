@@ -147,6 +147,9 @@ def test_bars_are_as_high_as_their_value_marked_when_lowered_and_crossed_when_em
     assert heights[0] == pytest.approx(2 * heights[1], abs=0.2)
     assert heights[2] == 0
     assert len(of_class(picture, "lowered")) == 2
+    middles = [float(p.get("x")) + float(p.get("width")) / 2 for p in of_class(picture, "bar")]
+    ticks = {part.text: float(part.get("x")) for part in of_class(picture, "middle")}
+    assert middles == pytest.approx([ticks["1"], ticks["2"], ticks["3"]], abs=0.11)
     texts = [part.text for part in picture.iter("text")]
     assert texts.count("✕") == 1
     assert "quorum 3" in texts
