@@ -1,0 +1,81 @@
+"""A whole federation in this process: the real server loop and real agents, a direct transport."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from federation import config_file
+from federation.config import FederationConfig
+from federation.envelope import Request
+from federation.run_folder import RunFolder
+from federation.task_loading import load_task
+from server.coordination import Outcome, Progress, coordinate
+from server.run_summary import write_outputs
+from server.transport import Lost
+from simulations import sites
+from simulations.sites import prepare, read_config, search_task_folder, simulated_site
+
+SMALL = {
+    "run": {"name": "test", "rounds": 3},
+    "task": {"name": "heart"},
+    "privacy": {"epsilon": 2.0, "delta": 1e-3},
+    "simulation": {"baselines": False},
+}
+
+
+class DirectTransport:
+    """Calls each site's agent; keeps every byte that crossed, in order."""
+
+    def __init__(self, folder: RunFolder, count: int) -> None:
+        self._folder, self._count = folder, count
+        self.wire: list[tuple[int, Request, bytes | None]] = []
+        self.before: Callable[[int, Request], None] = lambda _node, _request: None
+        self.alter: Callable[[int, Request, bytes], bytes] = lambda _node, _request, reply: reply
+
+    def nodes(self) -> list[int]:
+        return list(range(self._count))
+
+    def exchange(self, requests: Mapping[int, Request], timeout: float) -> dict[int, bytes | Lost]:
+        replies: dict[int, bytes | Lost] = {}
+        for node, request in requests.items():
+            try:
+                self.before(node, request)
+                answer = simulated_site(self._folder.path, node)(request.to_bytes())
+                replies[node] = self.alter(node, request, answer)
+            except ConnectionError as error:
+                replies[node] = Lost(str(error))
+            sent = replies[node]
+            self.wire.append((node, request, sent if isinstance(sent, bytes) else None))
+        return replies
+
+
+class Federation:
+    """A prepared run and what it takes to play it, again and again if it must."""
+
+    def __init__(self, runs: Path, table: Mapping[str, object] | None = None, *overrides: str):
+        config = config_file.parse(SMALL | dict(table or {}), overrides)
+        self.folder = prepare(config, runs)
+        self.progress: list[Progress] = []
+
+    @property
+    def config(self) -> FederationConfig:
+        return read_config(self.folder.path)
+
+    def transport(self) -> DirectTransport:
+        return DirectTransport(self.folder, len(self.config.federation.sites))
+
+    def play(self, transport: DirectTransport | None = None) -> Outcome:
+        search_task_folder(self.folder)
+        config = self.config
+        task = load_task(config.task.name, config.task.options)
+        line = transport or self.transport()
+        outcome = coordinate(line, self.folder, config, task, self.progress.append)
+        write_outputs(self.folder, config, task, outcome, "in process")
+        return outcome
+
+    def restart_agents(self) -> None:
+        """What a kill does to every site: whatever is not on its disk is gone."""
+        sites.simulated_site.cache_clear()
+
+    @property
+    def model(self) -> bytes:
+        return self.folder.model.read_bytes()

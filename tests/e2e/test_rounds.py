@@ -1,0 +1,226 @@
+"""Rounds over real agents: who may be lost, what a retry costs, what a refusal stops."""
+
+import pytest
+from federation_in_process import Federation
+
+from client.site_home import SiteHome
+from federation.envelope import Phase
+from federation.errors import PrivacyRefusal, RoundFailed
+from privacy.ledger import verify
+
+SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
+
+
+class Killed(BaseException):
+    """The coordinator dies here."""
+
+
+def ledger_kinds(federation: Federation, site: str) -> list[str]:
+    key = SiteHome(federation.folder.site_home(site)).read_identity().public_key()
+    return [entry.kind for entry in verify(federation.folder.ledger(site), key)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    federation = Federation(tmp_path_factory.mktemp("runs"))
+    federation.play()
+    return federation
+
+
+def test_an_undisturbed_run_records_everything(undisturbed) -> None:
+    summary = undisturbed.folder.read_summary()
+    assert summary.run.status == "completed"
+    assert summary.run.rounds_completed == 3
+    assert [p.after_round for p in summary.utility] == [0, 1, 2, 3]
+    assert {r.survivors for r in summary.rounds} == {SITES}
+    assert all(a.epsilon_spent <= a.epsilon_budget for a in summary.privacy.sites.values())
+    assert summary.utility[-1].overall.rows == 276
+    assert summary.privacy.noise_source == "seeded (simulation)"
+    for site in SITES:
+        assert ledger_kinds(undisturbed, site) == ["budget", *["reserve", "commit"] * 3]
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another(undisturbed, tmp_path) -> None:
+    again = Federation(tmp_path)
+    again.play()
+    assert again.model == undisturbed.model
+    other = Federation(tmp_path, None, "run.seed=7")
+    other.play()
+    assert other.model != undisturbed.model
+
+
+@pytest.mark.parametrize("phase", ["advertise", "share", "train", "sign", "open"])
+def test_one_lost_site_is_survived_in_every_phase(phase: str, tmp_path) -> None:
+    dropout = {"site": "hungary", "round": 2, "phase": phase}
+    federation = Federation(tmp_path, {"simulation": {"dropouts": [dropout], "baselines": False}})
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert summary.run.status == "completed"
+    lost_vector = phase in ("advertise", "share", "train")
+    expected = tuple(s for s in SITES if s != "hungary") if lost_vector else SITES
+    assert summary.rounds[1].survivors == expected
+    assert ("hungary" in summary.rounds[1].dropped) == lost_vector
+    charged = ledger_kinds(federation, "hungary").count("reserve")
+    assert charged == (2 if lost_vector else 3)
+
+
+def two_lost(**run: object) -> dict:
+    dropouts = [{"site": site, "round": 2, "phase": "train"} for site in SITES[:2]]
+    return {
+        "run": {"name": "test", "rounds": 3, **run},
+        "simulation": {"dropouts": dropouts, "baselines": False},
+    }
+
+
+def test_below_the_quorum_the_run_stops_with_the_reason(tmp_path) -> None:
+    federation = Federation(tmp_path, two_lost())
+    outcome = federation.play()
+    assert "round 2 failed" in outcome.stopped_because
+    assert "quorum is 3" in outcome.stopped_because
+    summary = federation.folder.read_summary()
+    assert (summary.run.status, summary.run.rounds_completed) == ("stopped", 1)
+    assert summary.rounds[1].status == "failed"
+    assert set(summary.rounds[1].dropped) == set(SITES[:2])
+    assert summary.utility[-1].after_round == 1
+
+
+def test_or_the_run_goes_on_with_the_model_as_it_was(tmp_path) -> None:
+    federation = Federation(tmp_path, two_lost(on_failed_round="continue"))
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert [r.status for r in summary.rounds] == ["completed", "failed", "completed", "completed"]
+    assert summary.run.rounds_completed == 2
+    assert [p.after_round for p in summary.utility] == [0, 1, 3]
+
+
+def test_a_retry_resends_the_same_vectors_and_costs_nothing(undisturbed, tmp_path) -> None:
+    federation = Federation(tmp_path, two_lost(attempts_per_round=2))
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert summary.rounds[1].attempts == 2
+    assert federation.model == undisturbed.model
+    for site in SITES:
+        assert ledger_kinds(federation, site) == ledger_kinds(undisturbed, site)
+
+
+@pytest.mark.parametrize("phase", list(Phase)[2:7])
+@pytest.mark.parametrize("restarted", [False, True], ids=["agents live", "agents die too"])
+def test_a_killed_run_resumes_to_the_same_model_and_spends_nothing_twice(
+    undisturbed, tmp_path, phase: Phase, restarted: bool
+) -> None:
+    federation = Federation(tmp_path)
+    line = federation.transport()
+
+    def kill(node: int, request) -> None:
+        if (request.round, request.phase, node) == (2, phase, 2):
+            raise Killed
+
+    line.before = kill
+    with pytest.raises(Killed):
+        federation.play(line)
+    if restarted:
+        federation.restart_agents()
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert (summary.run.status, summary.run.resumed) == ("completed", 1)
+    assert summary.rounds[1].attempts == 2
+    assert federation.model == undisturbed.model
+    for site in SITES:
+        assert sorted(ledger_kinds(federation, site)) == sorted(ledger_kinds(undisturbed, site))
+
+
+def test_a_survivor_set_once_signed_is_the_only_one_for_its_vectors(tmp_path) -> None:
+    federation = Federation(tmp_path)
+    line = federation.transport()
+
+    def kill_while_opening(node: int, request) -> None:
+        if (request.round, request.phase, node) == (2, Phase.OPEN, 2):
+            raise Killed
+
+    line.before = kill_while_opening
+    with pytest.raises(Killed):
+        federation.play(line)
+    again = federation.transport()
+
+    def without_one(node: int, request) -> None:
+        if (request.round, request.phase, node) == (2, Phase.TRAIN, 0):
+            raise ConnectionError("down")
+
+    again.before = without_one
+    outcome = federation.play(again)
+    assert "round 2 failed" in outcome.stopped_because
+    dropped = federation.folder.read_summary().rounds[1].dropped
+    assert "another set was signed" in dropped["hungary"]
+
+
+def test_a_site_refuses_past_its_budget_and_the_run_says_so(tmp_path) -> None:
+    table = {
+        "run": {"name": "test", "rounds": 6},
+        "privacy": {"noise_multiplier": 3.0, "delta": 1e-3},
+        "site_policy": {"epsilon_budget": 0.7},
+    }
+    federation = Federation(tmp_path, table)
+    outcome = federation.play()
+    assert "the budget of epsilon 0.7" in outcome.record.rounds[-2].round.dropped["hungary"]
+    summary = federation.folder.read_summary()
+    assert 1 <= summary.run.rounds_completed < 6
+    for account in summary.privacy.sites.values():
+        assert account.epsilon_spent <= 0.7
+    assert summary.rounds[-1].kind == "evaluate"
+    assert summary.rounds[-1].status == "completed"
+
+
+def test_privacy_off_is_stamped_and_reserves_nothing(tmp_path) -> None:
+    federation = Federation(tmp_path, {"privacy": {"mode": "off"}})
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert (summary.privacy.mode, summary.privacy.noise_source) == ("off", "none")
+    assert any("WITHOUT differential privacy" in text for text in summary.privacy.not_covered)
+    assert "WITHOUT" in federation.folder.report.read_text().upper()
+    assert federation.progress[0].record.training_loss is not None
+
+
+def test_delta_above_one_over_rows_is_refused(tmp_path) -> None:
+    with pytest.raises(PrivacyRefusal, match=r"at most 1 / 212"):
+        Federation(tmp_path, {"privacy": {"epsilon": 2.0, "delta": 0.01}}).play()
+
+
+def test_a_forged_reply_is_a_lost_site(tmp_path) -> None:
+    federation = Federation(tmp_path)
+    line = federation.transport()
+
+    def forge(node: int, request, reply: bytes) -> bytes:
+        spoiled = node == 1 and request.phase is Phase.TRAIN
+        return reply[:-1] + bytes([reply[-1] ^ 1]) if spoiled else reply
+
+    line.alter = forge
+    federation.play(line)
+    summary = federation.folder.read_summary()
+    assert "signature is not valid" in summary.rounds[0].dropped["hungary"]
+
+
+def test_a_site_that_never_comes_online_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("server.coordination.ENLIST_SECONDS", 0.2)
+    federation = Federation(tmp_path, None, "federation.round_timeout_seconds=0.2")
+    line = federation.transport()
+    line._count = 3
+    with pytest.raises(RoundFailed, match=r"3 of 4 sites.*missing: va_long_beach"):
+        federation.play(line)
+
+
+def test_cohorts_are_read_apart_and_add_up(tmp_path) -> None:
+    table = {
+        "run": {"name": "test", "rounds": 1},
+        "task": {"name": "digits"},
+        "privacy": {"epsilon": 8.0, "delta": 1e-3},
+        "federation": {"quorum": 6, "threshold": 4},
+        "cohorts": {
+            "north": [f"site-0{n}" for n in range(1, 5)],
+            "south": [f"site-0{n}" for n in range(5, 9)],
+        },
+    }
+    federation = Federation(tmp_path, table)
+    federation.play()
+    point = federation.folder.read_summary().utility[-1]
+    assert set(point.cohorts) == {"north", "south"}
+    assert point.overall.rows == sum(cohort.rows for cohort in point.cohorts.values())
