@@ -70,7 +70,7 @@ def majority_baseline(spec: TallySpec, sums: Mapping[str, Floats]) -> Utility:
         rows=rows,
         accuracy=accuracy,
         balanced_accuracy=1 / len(shares),
-        log_loss=float(-np.sum(shares * np.log(shares))),
+        log_loss=float(np.sum(shares * np.log(1 / shares))),
         brier=brier / 2 if spec.schema.is_binary else brier,
         auc=_blind_auc(labels),
     )

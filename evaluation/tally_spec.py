@@ -147,7 +147,7 @@ class TallySpec:
         `NAME/whole` and `NAME/fraction`: 32 bits cannot hold a large sum at a fine step.
 
         Args:
-            summands: most sites in a sum; sets the step of the fractions.
+            summands: most sites in a sum; from 2,048 on, fractions are rounded once more per site.
         """
         most, tables = self.schema.maximum_rows, self.table_labels
         hits = [group.label for group in self.groups] if self.class_labels else []

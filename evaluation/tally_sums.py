@@ -21,7 +21,7 @@ class TallySums:
         sums: per segment name, shape (segment.length,).
 
     Every method raises KeyError if a segment is not there, and DataError if a count is not a whole
-    number >= 0: then a site sent something other than counts.
+    number >= 0, or more rows are right than there are: then a site sent something else than counts.
     """
 
     spec: TallySpec
@@ -33,7 +33,7 @@ class TallySums:
 
     def correct(self) -> int:
         """Number of rows predicted right."""
-        return int(self._counts("correct")[0])
+        return _no_more(int(self._counts("correct")[0]), self.rows(), "correct")
 
     def confusion(self, label: str) -> Counts:
         """TN, FP, FN, TP of a group (binary) or a class against the rest; shape (4,)."""
@@ -54,7 +54,8 @@ class TallySums:
             if self.spec.schema.is_binary:
                 result[place] = self.confusion(group.label)
             else:
-                rows, correct = self._counts(f"hits/{group.label}")
+                rows, correct = self._counts(f"hits/{group.label}").tolist()
+                _no_more(correct, rows, f"hits/{group.label}")
                 result[place, [FN, TP]] = rows - correct, correct
         return result
 
@@ -78,3 +79,9 @@ class TallySums:
         if not np.all((values >= 0) & (values == np.rint(values))):
             raise DataError(f"sum of {name}: expected whole numbers >= 0; a site sent no counts")
         return values.astype(np.int64)
+
+
+def _no_more(correct: int, rows: int, name: str) -> int:
+    if correct > rows:
+        raise DataError(f"sum of {name}: expected at most {rows} rows, got {correct} right")
+    return correct

@@ -63,8 +63,8 @@ def gap_range(
 
     The interval is the percentile bootstrap's, moved so that the median draw is the gap itself:
     resampling adds noise to noise, and of many groups the largest minus the smallest only grows by
-    it. It reaches to "alike" (0, or 1 for a ratio) unless a gap this large has a chance below
-    2.5 % among groups that are alike; so it holds the truth in 95 of 100 cases at that end too.
+    it. It reaches to "alike" (0, or 1 for a ratio) unless a gap this large has a chance of at most
+    2.5 % among groups that are alike: else groups that are alike would almost never be covered.
 
     Args:
         gap: which gap.

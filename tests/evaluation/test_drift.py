@@ -185,6 +185,21 @@ def test_atoms_stand_alone_and_no_other_bin_outweighs_two_tenths(reference) -> N
             assert 10 * reference[list(run)].sum() <= 2 * total
 
 
+@pytest.mark.parametrize(
+    ("reference", "bins"),
+    [
+        # A fine bin belongs to the tenth in which its middle row stands: at .95 and at 1.05 tenths.
+        ([7, 5, *[4] * 22], ((0, 1), (2, 3))),
+        ([7, 7, 6, *[4] * 20], ((0,), (1, 2))),
+        # Exactly a tenth is an atom; one row less is not.
+        ([5, 10, 5, *[4] * 20], ((0,), (1,), (2,))),
+        ([6, 9, 5, *[4] * 20], ((0,), (1, 2))),
+    ],
+)
+def test_tenths_are_cut_where_they_say(reference, bins) -> None:
+    assert reference_quantiles(np.array(reference))[: len(bins)] == bins
+
+
 def test_a_spread_out_reference_gives_ten_bins() -> None:
     assert len(reference_quantiles(np.full(64, 50))) == 10
 

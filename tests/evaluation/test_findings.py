@@ -414,6 +414,23 @@ def test_sums_that_are_no_counts_are_refused() -> None:
             findings.utility(BINARY, broken)
 
 
+def test_more_right_than_there_are_rows_is_refused() -> None:
+    sums = Population(MULTI, 100).sums()
+    with pytest.raises(DataError, match="sum of correct: expected at most 100 rows, got 101 right"):
+        findings.utility(MULTI, sums | {"correct": np.array([101.0])})
+    assert findings.utility(MULTI, sums | {"correct": sums["rows"]}).accuracy.value == 1
+
+
+def test_more_right_than_rows_of_a_group_is_refused() -> None:
+    sums = Population(MULTI, 100).sums()
+    broken = sums | {"hits/sex=F": np.array([20.0, 21.0])}
+    with pytest.raises(DataError, match="sum of hits/sex=F: expected at most 20 rows"):
+        findings.fairness(MULTI, broken, "overall", 1)
+    exactly = sums | {"hits/sex=F": np.array([20.0, 20.0])}
+    found = findings.fairness(MULTI, exactly, "overall", 1)
+    assert rates_of(found, "sex", "F").accuracy.value == 1
+
+
 def test_a_segment_that_is_not_there_is_a_key_error() -> None:
     sums = Population(BINARY, 100).sums()
     sums.pop("scores/sex=F")

@@ -181,6 +181,13 @@ def test_the_worst_site_still_fits_its_segments_and_one_row_more_is_refused() ->
         count_features(BINARY, drawn_features(501, 0), "current")
 
 
+@pytest.mark.parametrize(("sites", "exact"), [(2047, True), (2048, False)])
+def test_fractions_are_exact_for_up_to_2047_sites(sites, exact) -> None:
+    by_name = {segment.name: segment for segment in BINARY.segments(sites)}
+    assert (by_name["log_loss/fraction"].step <= 2**-20) == exact
+    assert VectorLayout(BINARY.segments(sites), sites)
+
+
 def test_no_rows_count_as_zeros_of_the_right_shape() -> None:
     tallies = count_outcomes(BINARY, *drawn_rows(BINARY, 0, 0))
     tallies |= count_features(BINARY, drawn_features(0, 0), "reference")
