@@ -1,4 +1,4 @@
-"""Sessions of the secure sum among sites in memory: honest, with losses, or with altered messages."""
+"""Secure-sum sessions among sites in memory: honest, with losses, or with altered messages."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

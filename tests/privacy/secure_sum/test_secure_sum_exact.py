@@ -49,7 +49,9 @@ def test_any_losses_end_in_the_exact_sum_or_in_a_failed_round(data: st.DataObjec
     assert (revealed.blamed, dict(revealed.excluded)) == ((), {})
 
 
-@pytest.mark.parametrize("n, threshold, quorum", [(3, 2, 3), (3, 3, 3), (4, 3, 3), (12, 7, 9)])
+@pytest.mark.parametrize(
+    ("n", "threshold", "quorum"), [(3, 2, 3), (3, 3, 3), (4, 3, 3), (12, 7, 9)]
+)
 def test_small_and_larger_federations(n: int, threshold: int, quorum: int) -> None:
     terms = make_terms(n, threshold=threshold, quorum=quorum)
     rehearsal = Rehearsal(terms)
@@ -120,7 +122,7 @@ def test_the_threshold_opens_the_sum_and_one_fewer_does_not() -> None:
     rehearsal = Rehearsal(terms, lost=dict.fromkeys(terms.sites[:3], Stage.OPEN))
     assert rehearsal.play().survivors == terms.sites
     with pytest.raises(
-        RoundFailed, match="^open: 2 sites gave valid shares and the threshold is 3"
+        RoundFailed, match=r"^open: 2 sites gave valid shares and the threshold is 3"
     ):
         play(terms, lost=dict.fromkeys(terms.sites[:4], Stage.OPEN))
 
