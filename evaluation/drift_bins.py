@@ -1,4 +1,4 @@
-"""From many fine bins to the few that a test can judge: reference deciles, and no rare bins.
+"""From many fine bins to the few that a test can judge: reference quantiles, and no rare bins.
 
 The population stability index grows with the number of bins by noise alone, and a bin that hardly
 anybody is expected in breaks the chi-square law of its chance values. The fine bins are fixed
@@ -12,30 +12,30 @@ from evaluation.group_metrics import Counts
 Bins = tuple[tuple[int, ...], ...]
 """Places in a histogram, joined; every place at most once."""
 
-QUANTILES = 10
 LEAST_EXPECTED = 5.0
 """Rows expected per bin and window under no drift: the customary minimum of a chi-square test
 (Cochran 1954). A bin then holds at least twice that over both windows."""
 
 
-def reference_quantiles(reference: Counts) -> Bins:
-    """Consecutive bins of about a tenth of the reference each; an atom has a bin of its own.
+def reference_quantiles(reference: Counts, quantiles: int) -> Bins:
+    """Consecutive bins of about equal shares of the reference; an atom has a bin of its own.
 
-    An atom is a fine bin that holds a tenth of the reference or more, such as a value that many
-    rows share; joined with its neighbours it would hide a shift among them.
+    An atom is a fine bin that holds such a share alone, like a value that many rows have in
+    common; joined with its neighbours it would hide a shift among them.
 
     Args:
         reference: rows per fine bin, shape (bins,), in order of the value.
+        quantiles: number of shares.
 
     >>> import numpy as np
-    >>> reference_quantiles(np.array([0, 92, 2, 2, 2, 2]))
+    >>> reference_quantiles(np.array([0, 92, 2, 2, 2, 2]), quantiles=10)
     ((0,), (1,), (2, 3, 4, 5))
     """
     total = max(int(reference.sum()), 1)
     middle = np.cumsum(reference) - reference / 2
-    quantile = np.minimum((QUANTILES * middle / total).astype(np.int64), QUANTILES - 1)
-    atoms = reference * QUANTILES >= total
-    key = np.where(atoms, QUANTILES + np.arange(len(reference)), quantile)
+    quantile = np.minimum((quantiles * middle / total).astype(np.int64), quantiles - 1)
+    atoms = reference * quantiles >= total
+    key = np.where(atoms, quantiles + np.arange(len(reference)), quantile)
     starts = np.flatnonzero(np.diff(key)) + 1
     return tuple(tuple(run.tolist()) for run in np.split(np.arange(len(reference)), starts))
 

@@ -46,15 +46,12 @@ def disparity(gap: Gap, attribute: str, names: Sequence[str], confusion: Counts)
     Args:
         gap: which gap.
         attribute: whose groups they are.
-        names: of the groups.
+        names: of the groups, at least one.
         confusion: TN, FP, FN, TP per group, shape (len(names), 4).
     """
-    value = float(gap(confusion)) if len(names) else np.nan
+    value = float(gap(confusion))
     if np.isnan(value):
-        reason = _unknown(gap, confusion)
-        return Disparity(
-            attribute=attribute, metric=gap.name, estimate=Estimate(value=None, reason=reason)
-        )
+        return no_disparity(gap, attribute, _unknown(gap, confusion))
     low, high, by_chance = gap_range(gap, confusion, generator(confusion))
     lowest, highest = gap.extremes(confusion)
     return Disparity(
@@ -66,8 +63,14 @@ def disparity(gap: Gap, attribute: str, names: Sequence[str], confusion: Counts)
     )
 
 
+def no_disparity(gap: Gap, attribute: str, reason: str) -> Disparity:
+    """A gap that has no value, and why."""
+    estimate = Estimate(value=None, reason=reason)
+    return Disparity(attribute=attribute, metric=gap.name, estimate=estimate)
+
+
 def _unknown(gap: Gap, confusion: Counts) -> str:
     for rate in gap.rates:
         if np.count_nonzero(rate.counts(confusion)[1]) < 2:
-            return f"fewer than two groups with enough {rate.denominator}"
+            return f"fewer than two groups with {rate.denominator}"
     return "the rate is 0 in every group"

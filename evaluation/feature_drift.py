@@ -3,6 +3,7 @@
 import numpy as np
 
 from evaluation.drift import (
+    PSI_ACT,
     critical_psi,
     jensen_shannon_distance,
     kolmogorov_smirnov_bound,
@@ -15,6 +16,8 @@ from evaluation.tally_spec import TallySpec
 from federation.schema import Feature, Numeric
 from federation.summary import Drift
 
+MOST_QUANTILES, FEWEST_QUANTILES = 10, 4
+
 SPELLED_OUT = 3
 """A bin of more levels than this is labelled by their number."""
 
@@ -24,9 +27,11 @@ def feature_drift(
 ) -> Drift:
     """The finding on one feature.
 
-    Missing values, values outside the range and undeclared levels are bins like the others. No
-    charted bin holds fewer than ten rows of both windows together. With fewer than two such bins
-    there is nothing to compare: no PSI, and the window is too small.
+    A number is compared on ten quantiles of the reference, or on fewer, down to four, if the
+    windows are too small to judge ten. Missing values, values outside the range and undeclared
+    levels are bins like the others. No charted bin holds fewer than ten rows of both windows
+    together. With fewer than two such bins there is nothing to compare: no PSI, and the window is
+    too small.
 
     Args:
         spec: what was counted.
@@ -36,13 +41,9 @@ def feature_drift(
         scope: put into the finding.
     """
     rows_before, rows_now = int(reference.sum()), int(current.sum())
-    bins = _bins(feature, reference, current)
+    bins, critical = _judgeable(spec, feature, reference, current)
     before, now = counts_in(bins, reference), counts_in(bins, current)
-    psi, critical, distance = None, None, None
-    if len(bins) > 1:
-        psi = population_stability_index(before, now)
-        critical = critical_psi(rows_before, rows_now, len(bins), len(spec.schema.features))
-        distance = jensen_shannon_distance(before, now)
+    psi = None if critical is None else population_stability_index(before, now)
     return Drift(
         scope=scope,
         feature=feature.name,
@@ -51,7 +52,7 @@ def feature_drift(
         psi=psi,
         psi_critical=critical,
         ks=_kolmogorov_smirnov(feature, reference, current),
-        jensen_shannon=distance,
+        jensen_shannon=jensen_shannon_distance(before, now) if bins else None,
         missing_reference=_share(reference[-1:], rows_before),
         missing_current=_share(current[-1:], rows_now),
         outside_reference=_share(reference[_outside(feature)], rows_before),
@@ -63,23 +64,42 @@ def feature_drift(
     )
 
 
-def _bins(feature: Feature, reference: Counts, current: Counts) -> Bins:
-    """The bins to compare, in the order of the histogram; none if fewer than two are left."""
-    if not reference.any() or not current.any():
-        return ()
+def _judgeable(
+    spec: TallySpec, feature: Feature, reference: Counts, current: Counts
+) -> tuple[Bins, float | None]:
+    """The most bins, in the order of the histogram, whose critical value is below `PSI_ACT`.
+
+    How many depends on the two windows' sizes and pooled rows, never on how they differ. Without
+    two bins to compare: none, and no critical value.
+    """
+    rows_before, rows_now = int(reference.sum()), int(current.sum())
+    bins: Bins = ()
+    critical: float | None = None
+    if not rows_before or not rows_now:
+        return bins, critical
+    for quantiles in range(MOST_QUANTILES, FEWEST_QUANTILES - 1, -1):
+        joined = join_rare(_bins(feature, reference, current, quantiles), reference, current)
+        if len(joined) < 2:
+            return (), None
+        bins = tuple(sorted(joined))
+        critical = critical_psi(rows_before, rows_now, len(bins), len(spec.schema.features))
+        if critical <= PSI_ACT:
+            break
+    return bins, critical
+
+
+def _bins(feature: Feature, reference: Counts, current: Counts, quantiles: int) -> Bins:
+    """What to compare before rare bins are joined, in the order in which they may be joined."""
     both = reference + current
-    if isinstance(feature, Numeric):
-        below, above, missing = 0, len(both) - 2, len(both) - 1
-        inner = reference_quantiles(reference[1:above])
-        shifted = tuple(tuple(place + 1 for place in run) for run in inner)
-        singles = [(place,) for place in (above, missing) if both[place]]
-        bins = ((below,), *shifted, *singles) if both[below] else (*shifted, *singles)
-    else:
+    if not isinstance(feature, Numeric):
         # Levels have no order; by frequency, a rare one's neighbour is rare too.
         by_frequency = np.argsort(-both, kind="stable").tolist()
-        bins = tuple((place,) for place in by_frequency if both[place])
-    joined = join_rare(bins, reference, current)
-    return tuple(sorted(joined)) if len(joined) > 1 else ()
+        return tuple((place,) for place in by_frequency if both[place])
+    below, above, missing = 0, len(both) - 2, len(both) - 1
+    inner = reference_quantiles(reference[1:above], quantiles)
+    shifted = (tuple(place + 1 for place in run) for run in inner)
+    ends = {place: ((place,),) if both[place] else () for place in (below, above, missing)}
+    return (*ends[below], *shifted, *ends[above], *ends[missing])
 
 
 def _kolmogorov_smirnov(feature: Feature, reference: Counts, current: Counts) -> float | None:
@@ -111,7 +131,7 @@ def _label(spec: TallySpec, feature: Feature, places: tuple[int, ...]) -> str:
 
 
 def _range_label(spec: TallySpec, feature: Numeric, first: int, last: int) -> str:
-    edges, above = spec.edges(feature), spec.feature_bins + 1
+    edges, above = spec.edge_labels(feature), spec.feature_bins + 1
     if last == above:
-        return f"above {edges[first - 1]:g}" if first else "any number"
-    return f"{edges[first - 1]:g} to {edges[last]:g}" if first else f"below {edges[last]:g}"
+        return f"above {edges[first - 1]}" if first else "any number"
+    return f"{edges[first - 1]} to {edges[last]}" if first else f"below {edges[last]}"

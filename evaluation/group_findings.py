@@ -5,7 +5,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from evaluation.estimates import auc_estimate, disparity, rate_estimate
+from evaluation.estimates import auc_estimate, disparity, no_disparity, rate_estimate
 from evaluation.group_metrics import (
     FN,
     FP,
@@ -52,6 +52,11 @@ GAPS = {
     accuracy_difference: Shown.LABELS,
 }
 """The gaps of a binary task, and what must be shown of a group that they compare."""
+
+TOO_FEW_GROUPS = {
+    Shown.ROWS: "fewer than two groups with enough rows to be shown",
+    Shown.LABELS: "fewer than two groups with enough positives and negatives to be shown",
+}
 
 
 def fairness(
@@ -170,9 +175,13 @@ def _disparities(
 ) -> Iterator[Disparity]:
     gaps = GAPS if tallies.spec.schema.is_binary else {accuracy_difference: Shown.ROWS}
     for gap, least in gaps.items():
+        attribute = family[0].attribute
         groups = [group for group in family if shown[group] >= least]
-        names = [group.name for group in groups]
-        yield disparity(gap, family[0].attribute, names, tallies.outcomes(groups))
+        if len(groups) < 2:
+            yield no_disparity(gap, attribute, TOO_FEW_GROUPS[least])
+        else:
+            names = [group.name for group in groups]
+            yield disparity(gap, attribute, names, tallies.outcomes(groups))
 
 
 def _estimate(rate: Rate, confusion: Counts) -> Estimate:

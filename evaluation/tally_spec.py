@@ -184,8 +184,14 @@ class TallySpec:
         """
         if not isinstance(feature, Numeric):
             return (*feature.levels, "other", "missing")
-        inner = (f"{low:g} to {high:g}" for low, high in pairwise(self.edges(feature)))
-        return (f"below {feature.low:g}", *inner, f"above {feature.high:g}", "missing")
+        edges = self.edge_labels(feature)
+        inner = (f"{low} to {high}" for low, high in pairwise(edges))
+        return (f"below {edges[0]}", *inner, f"above {edges[-1]}", "missing")
+
+    def edge_labels(self, feature: Numeric) -> tuple[str, ...]:
+        """The edges as shown, rounded to a tenth of a bin's width or finer."""
+        decimals = max(0, 1 - math.floor(math.log10(np.diff(self.edges(feature))[0])))
+        return tuple(f"{round(edge, decimals):.12g}" for edge in self.edges(feature).tolist())
 
     def edges(self, feature: Numeric) -> Floats:
         """Edges of a numeric feature's inner bins, shape (feature_bins + 1,), ascending."""

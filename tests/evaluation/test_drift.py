@@ -111,7 +111,7 @@ def test_comparing_more_features_takes_more_to_alarm() -> None:
     assert critical_psi(1000, 500, 10, 20) > critical_psi(1000, 500, 10, 1)
 
 
-@pytest.mark.parametrize(("rows_reference", "rows_current"), [(5_000, 400), (300, 300)])
+@pytest.mark.parametrize(("rows_reference", "rows_current"), [(5_000, 400), (300, 300), (90, 80)])
 def test_features_that_did_not_change_alarm_in_one_of_twenty_comparisons(
     rows_reference, rows_current
 ) -> None:
@@ -172,14 +172,14 @@ def test_it_takes_a_large_shift_and_one_beyond_chance(psi, critical, expected) -
 
 @given(st.lists(st.integers(0, 300), min_size=3, max_size=64).map(np.array))
 def test_quantile_bins_hold_every_place_once_in_order(reference) -> None:
-    bins = reference_quantiles(reference)
+    bins = reference_quantiles(reference, 10)
     assert [place for run in bins for place in run] == list(range(len(reference)))
 
 
 @given(st.lists(st.integers(0, 300), min_size=3, max_size=64).map(np.array))
 def test_atoms_stand_alone_and_no_other_bin_outweighs_two_tenths(reference) -> None:
     total = reference.sum()
-    for run in reference_quantiles(reference):
+    for run in reference_quantiles(reference, 10):
         if len(run) > 1:
             assert all(10 * reference[place] < max(total, 1) for place in run)
             assert 10 * reference[list(run)].sum() <= 2 * total
@@ -197,11 +197,7 @@ def test_atoms_stand_alone_and_no_other_bin_outweighs_two_tenths(reference) -> N
     ],
 )
 def test_tenths_are_cut_where_they_say(reference, bins) -> None:
-    assert reference_quantiles(np.array(reference))[: len(bins)] == bins
-
-
-def test_a_spread_out_reference_gives_ten_bins() -> None:
-    assert len(reference_quantiles(np.full(64, 50))) == 10
+    assert reference_quantiles(np.array(reference), 10)[: len(bins)] == bins
 
 
 @given(histograms.filter(lambda pair: pair[0].any() and pair[1].any()))
@@ -227,7 +223,31 @@ def test_a_rare_bin_goes_to_its_rarer_neighbour() -> None:
     assert join_rare(((0,), (1,), (2,), (3,)), counts, counts) == ((0,), (1, 2), (3,))
 
 
+@pytest.mark.parametrize("quantiles", [4, 7, 10])
+def test_there_are_as_many_bins_as_asked_for(quantiles) -> None:
+    assert len(reference_quantiles(np.full(64, 50), quantiles)) == quantiles
+
+
 # --- one feature
+
+
+@pytest.mark.parametrize(
+    ("rows", "bins", "judged"), [(136, 10, True), (135, 9, True), (63, 4, True), (62, 4, False)]
+)
+def test_smaller_windows_are_compared_on_fewer_bins(rows, bins, judged) -> None:
+    """One feature, windows of equal size: 10 bins from 136 rows on, 4 down to 63."""
+    values = np.linspace(0.1, 99.9, rows)
+    one = aged(values, values, ONE)
+    assert len(one.bins) == bins
+    assert (one.verdict == "ok") == judged == (one.psi_critical <= 0.25)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bin_"),
+    [(0.0, 7.0, "0.11 to 0.22"), (0.0, 200_000.0, "3125 to 6250"), (18.0, 100.0, "19.3 to 20.6")],
+)
+def test_edges_are_shown_to_a_tenth_of_a_bin(low, high, bin_) -> None:
+    assert SPEC.bin_labels(Numeric("x", low, high))[2] == bin_
 
 
 def test_numbers_are_charted_in_order_with_readable_ranges() -> None:

@@ -236,7 +236,7 @@ def test_an_empty_unknown_group_is_left_out_and_an_empty_declared_one_is_not() -
     assert (empty.rows, empty.suppressed) == (0, False)
     gap = gap_of(found, "sex", "demographic_parity_difference")
     assert gap.estimate.value is None
-    assert gap.estimate.reason == "fewer than two groups with enough rows"
+    assert gap.estimate.reason == "fewer than two groups with rows"
     assert gap.between == ()
 
 
@@ -256,8 +256,12 @@ def test_a_group_smaller_than_the_minimum_is_hidden_with_its_rows(rows, suppress
         )
         hidden = [g.group for g in found.groups if g.attribute == "sex" and g.suppressed]
         assert hidden == ["F", "unknown"]
-        reason = gap_of(found, "sex", "accuracy_difference").estimate.reason
-        assert reason == "fewer than two groups with enough rows"
+        by_rows = gap_of(found, "sex", "demographic_parity_difference").estimate.reason
+        assert by_rows == "fewer than two groups with enough rows to be shown"
+        by_labels = gap_of(found, "sex", "accuracy_difference").estimate.reason
+        assert by_labels == (
+            "fewer than two groups with enough positives and negatives to be shown"
+        )
 
 
 def few_positives(count):
@@ -321,7 +325,7 @@ def test_a_rate_of_nothing_is_not_estimable_and_says_why() -> None:
     assert group.true_positive_rate.reason == "no positives in this group"
     assert group.auc.reason == "not every class occurs"
     gap = gap_of(found, "sex", "equalized_odds_difference")
-    assert gap.estimate.reason == "fewer than two groups with enough positives"
+    assert gap.estimate.reason == "fewer than two groups with positives"
 
 
 def test_a_ratio_of_zeros_says_why() -> None:
