@@ -10,10 +10,8 @@ import click
 import typer
 
 from evaluation.cli import app as evaluation_commands
-from federation.errors import HedgerowError
+from federation.errors import HedgerowError, Interrupted
 from simulations.cli import app as simulation_commands
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="hedgerow",
@@ -51,10 +49,8 @@ def main() -> None:
         sys.exit(command.main(standalone_mode=False) or 0)
     except HedgerowError as error:
         _fail(str(error), error.exit_code)
-    except click.exceptions.Abort:
-        _fail("interrupted; go on with: hedgerow simulate --resume RUN", INTERRUPTED)
-    except KeyboardInterrupt:
-        _fail("interrupted; go on with: hedgerow simulate --resume RUN", INTERRUPTED)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _fail("interrupted", Interrupted.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -35,7 +35,6 @@ from federation.round_messages import Enlistment, Invitation, Statement, Work
 from federation.site_policy import SitePolicy
 from federation.task import Floats, SiteRequest, Task
 from privacy.ledger import Ledger
-from privacy.plan import DpSgdPlan
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
 
@@ -294,10 +293,7 @@ class SiteAgent:
         if stored is not None:
             # The same noised vector again: nothing new is released, so nothing is charged.
             return self._uncommitted(request, stored.charge), stored.words
-        if not isinstance(bench.plan(), DpSgdPlan):
-            charge, entry = 0, 0
-        else:
-            charge, entry = self._reserve(bench, request)
+        charge, entry = self._reserve(bench, request)
         words = training_contribution(bench, parameters, request.round)
         kept = Contribution(charge, session.terms.model_digest, session.terms.layout_digest, words)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
@@ -316,15 +312,13 @@ class SiteAgent:
         A reservation without a stored contribution released nothing (the contribution is stored
         before it is masked), so a round that a crash cut short goes on under it.
         """
-        plan = bench.plan()
-        assert isinstance(plan, DpSgdPlan)
         ledger = self._assets.ledger
         stored = self._assets.journal.contribution(request.run, request.round)
         charge = 1 if stored is None else stored.charge + 1
         open_one = ledger.reservation(request.run, request.round, charge)
         if open_one is not None:
             return charge, open_one.seq
-        return charge, ledger.reserve(request.run, request.round, charge, plan.event())
+        return charge, ledger.reserve(request.run, request.round, charge, bench.plan().event())
 
     def _check_budget(self, bench: Workbench, request: Request) -> None:
         """Refuse before anything is advertised what the ledger would refuse before training.
@@ -332,13 +326,17 @@ class SiteAgent:
         Raises:
             BudgetExhausted: the round is not paid for yet, and the budget does not cover it.
         """
-        plan = bench.plan()
-        if not isinstance(plan, DpSgdPlan):
-            return
+        ledger, event = self._assets.ledger, bench.plan().event()
         stored = self._assets.journal.contribution(request.run, request.round)
         charge = 1 if stored is None else stored.charge
-        if self._assets.ledger.reservation(request.run, request.round, charge) is None:
-            self._assets.ledger.require_affordable(plan.event())
+        if ledger.reservation(request.run, request.round, charge) is not None:
+            return
+        try:
+            ledger.require_affordable(event)
+        except BudgetExhausted:
+            # The same question again, for the record: a refusal is an entry of the ledger.
+            ledger.reserve(request.run, request.round, charge, event)
+            raise
 
     def _uncommitted(self, request: Request, charge: int) -> int:
         reservation = self._assets.ledger.reservation(request.run, request.round, charge)

@@ -8,9 +8,8 @@ HedgerowError                 1
 │   └── BudgetExhausted       4   the site's epsilon would be overspent
 ├── RoundFailed               5   too few sites were left; nothing was revealed
 │   └── ProtocolViolation     5   a check of the secure sum failed; the session is over for good
-└── IntegrityError            6   a ledger, checkpoint or signature is not what was written
-
-Interrupted by Ctrl-C: exit code 130, and the run can be resumed.
+├── IntegrityError            6   a ledger, checkpoint or signature is not what was written
+└── Interrupted             130   Ctrl-C; what is recorded stays, and the run can be resumed
 """
 
 
@@ -65,3 +64,9 @@ class IntegrityError(HedgerowError):
     """Something durable is not what was written: a ledger entry, a checkpoint, a signature."""
 
     exit_code = 6
+
+
+class Interrupted(HedgerowError):
+    """The user stopped the command; the text says how to go on."""
+
+    exit_code = 130

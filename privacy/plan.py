@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from federation.errors import ConfigError
-from privacy.event import PoissonSampledGaussian
+from privacy.event import NonPrivate, PoissonSampledGaussian
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,10 @@ class NonPrivatePlan:
 
     def __post_init__(self) -> None:
         _check_sampling(self.sampling_rate, self.steps, self.expected_batch_size)
+
+    def event(self) -> NonPrivate:
+        """What one round costs: everything. A ledger that has room for it says so for ever."""
+        return NonPrivate()
 
 
 def _check_sampling(sampling_rate: float, steps: int, expected_batch_size: float) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,17 +11,19 @@ from rich.table import Table
 
 from evaluation.report.terminal import summary_tables
 from federation.durable_file import write_atomically
-from federation.errors import UsageError
+from federation.errors import Interrupted, PrivacyRefusal, RoundFailed, UsageError
 from federation.run_folder import RunFolder
 from federation.summary import Summary
 from simulations.defaults import DEFAULT_TASK
 from simulations.example_config import example
-from simulations.round_line import round_line
+
+if TYPE_CHECKING:
+    from simulations.run_control import ReadyRun
 
 app = typer.Typer(add_completion=False)
 
-EXIT_CODE_STOPPED = 5
-EXIT_CODE_BUDGET = 4
+WORDS = ("grade", "why")
+"""Columns of text rather than of numbers."""
 
 
 @app.command()
@@ -62,14 +64,8 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     """
     from simulations.run_control import go_on, start  # noqa: PLC0415 - imports torch: seconds
 
-    overrides = list(settings or [])
-    for key, value in {
-        "run.rounds": rounds,
-        "run.seed": seed,
-        "simulation.workers": workers,
-    }.items():
-        if value is not None:
-            overrides.append(f"{key}={value}")
+    options = {"run.rounds": rounds, "run.seed": seed, "simulation.workers": workers}
+    overrides = [*(settings or []), *(f"{k}={v}" for k, v in options.items() if v is not None)]
     if resume is not None and config is not None:
         raise UsageError("give a federation.toml or --resume RUN, not both")
     if task is not None and (resume is not None or config is not None):
@@ -82,19 +78,11 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     else:
         run = start(config, task or DEFAULT_TASK, overrides, out)
     console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}")
-    with _progress(console) as bar:
-        task_id = bar.add_task("rounds", total=run.config.run.rounds + 1, line="")
-        summary = run.play(
-            lambda progress: bar.update(
-                task_id,
-                completed=progress.record.round.round,
-                line=round_line(progress),
-            )
-        )
+    summary = _play(run, console)
     _print(summary, run.folder, quiet=quiet, as_json=as_json)
     if summary.run.status == "stopped":
         exhausted = any(site.refused for site in summary.privacy.sites.values())
-        raise typer.Exit(EXIT_CODE_BUDGET if exhausted else EXIT_CODE_STOPPED)
+        raise typer.Exit(PrivacyRefusal.exit_code if exhausted else RoundFailed.exit_code)
 
 
 @app.command()
@@ -114,6 +102,24 @@ def init(
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     typer.echo(f"wrote {path}; run it with: hedgerow simulate {path}")
+
+
+def _play(run: "ReadyRun", console: Console) -> Summary:
+    """Run to the end with a bar on the terminal; Ctrl-C says how to go on."""
+    from simulations.round_line import round_line  # noqa: PLC0415 - imports torch: seconds
+
+    try:
+        with _progress(console) as bar:
+            bar_id = bar.add_task("rounds", total=run.config.run.rounds + 1, line="")
+            return run.play(
+                lambda told: bar.update(
+                    bar_id, completed=told.record.round.round, line=round_line(told)
+                )
+            )
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"interrupted; go on with: hedgerow simulate --resume {run.folder.path}"
+        ) from error
 
 
 def _progress(console: Console) -> Progress:
@@ -137,7 +143,8 @@ def _print(summary: Summary, folder: RunFolder, *, quiet: bool, as_json: bool) -
         for plain in summary_tables(summary):
             table = Table(title=plain.title, title_justify="left", header_style="bold")
             for index, column in enumerate(plain.columns):
-                table.add_column(column, justify="left" if index == 0 else "right")
+                words = index == 0 or column in WORDS
+                table.add_column(column, justify="left" if words else "right")
             for row in plain.rows:
                 table.add_row(*row)
             console.print(table)

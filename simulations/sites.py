@@ -31,6 +31,7 @@ from federation.run_folder import RunFolder
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
+from server.proposal import propose
 from simulations.backends.ray import is_ray_worker, site_on_ray
 
 VERSIONED = ("hedgerow", "flwr", "torch", "opacus", "cryptography", "numpy", "dp-accounting")
@@ -71,6 +72,8 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
     rows = {site: _training_rows(task, resolved, site) for site in resolved.federation.sites}
+    # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
+    propose(resolved, "not yet named", rows)
     folder = RunFolder.create(parent, config.run.name, datetime.now(UTC))
     keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in rows}
     roster = Roster(config.run.name, keys)

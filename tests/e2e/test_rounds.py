@@ -166,11 +166,12 @@ def test_a_site_refuses_past_its_budget_and_the_run_says_so(tmp_path) -> None:
     assert 1 <= summary.run.rounds_completed < 6
     for account in summary.privacy.sites.values():
         assert account.epsilon_spent <= 0.7
+        assert account.refused > 0
     assert summary.rounds[-1].kind == "evaluate"
     assert summary.rounds[-1].status == "completed"
 
 
-def test_privacy_off_is_stamped_and_reserves_nothing(tmp_path) -> None:
+def test_privacy_off_is_stamped_and_its_ledgers_say_so_for_ever(tmp_path) -> None:
     federation = Federation(tmp_path, {"privacy": {"mode": "off"}})
     federation.play()
     summary = federation.folder.read_summary()
@@ -178,6 +179,9 @@ def test_privacy_off_is_stamped_and_reserves_nothing(tmp_path) -> None:
     assert any("WITHOUT differential privacy" in text for text in summary.privacy.not_covered)
     assert "WITHOUT" in federation.folder.report.read_text().upper()
     assert federation.progress[0].record.training_loss is not None
+    for account in summary.privacy.sites.values():
+        assert (account.epsilon_spent, account.epsilon_budget) == (None, None)
+        assert account.committed == 3
 
 
 def test_delta_above_one_over_rows_is_refused(tmp_path) -> None:

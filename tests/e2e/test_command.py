@@ -1,0 +1,240 @@
+"""The command as a user meets it: real processes, real signals, every error read aloud."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hedgerow as hedgerow_command
+from federation import config_file
+from federation.summary import Summary
+from simulations.check_summary import missing
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+COMMAND = [sys.executable, "-m", "hedgerow"]
+
+
+def hedgerow(*arguments: str, cwd: Path, check: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == check, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, "simulate", *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_round(cwd: Path, process: subprocess.Popen[str], number: int) -> None:
+    """Return when the run has recorded a round; a process that ends before is a failure."""
+    while process.poll() is None:
+        for rounds in cwd.glob("runs/*/rounds.jsonl"):
+            if rounds.read_text().count('"event": "round"') >= number:
+                return
+        try:
+            process.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError(process.stdout.read())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    done = hedgerow("simulate", "--rounds", "4", "--workers", "2", cwd=folder)
+    return folder, done
+
+
+def test_it_ends_with_a_table_and_the_path_of_the_report(finished) -> None:
+    folder, done = finished
+    report = only_run(folder) / "report.html"
+    assert done.stdout.rstrip().endswith(f"report: {report.relative_to(folder)}")
+    assert report.read_text().lower().startswith("<!doctype html>")
+    for words in ("majority class", "alone: cleveland", "centralized", "federated", "epsilon"):
+        assert words in done.stdout
+    names = {path.name for path in only_run(folder).iterdir()}
+    assert names >= {
+        "config.toml", "environment.json", "rounds.jsonl", "model.safetensors", "summary.json",
+        "report.html", "ledgers", "checkpoints", "sites",
+    }  # fmt: skip
+
+
+def test_the_smoke_check_finds_the_summary_complete(finished) -> None:
+    folder, _ = finished
+    summary = only_run(folder) / "summary.json"
+    assert missing(Summary.model_validate_json(summary.read_bytes())) == []
+
+
+def test_one_worker_gives_the_same_model_bit_for_bit(finished, tmp_path) -> None:
+    hedgerow(
+        "simulate", "--rounds", "4", "--workers", "1", "--quiet",
+        "--set", "simulation.baselines=false", cwd=tmp_path,
+    )  # fmt: skip
+    ours, theirs = (
+        (only_run(folder) / "model.safetensors").read_bytes() for folder in (tmp_path, finished[0])
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_an_interrupted_run_resumes_to_the_same_model(finished, tmp_path, sign) -> None:
+    process = start("--rounds", "4", cwd=tmp_path)
+    wait_for_round(tmp_path, process, 2)
+    os.killpg(process.pid, sign)
+    said = process.communicate(timeout=60)[0]
+    if sign is signal.SIGINT:
+        assert process.returncode == 130, said
+        assert "--resume" in said
+        assert "Traceback" not in said
+    run = only_run(tmp_path)
+    hedgerow("simulate", "--resume", str(run), "--quiet", cwd=tmp_path)
+    assert (run / "model.safetensors").read_bytes() == (
+        only_run(finished[0]) / "model.safetensors"
+    ).read_bytes()
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["run"]["resumed"] == 1
+    for account in summary["privacy"]["sites"].values():
+        assert account["reserved"] == account["committed"] == 4
+
+
+def test_json_prints_the_summary_and_nothing_else(finished) -> None:
+    folder, _ = finished
+    run = only_run(folder)
+    done = hedgerow("simulate", "--resume", str(run), "--json", cwd=folder)
+    summary = json.loads(done.stdout)
+    assert summary["schema_id"] == "hedgerow/summary/1"
+    assert summary == json.loads((run / "summary.json").read_text())
+    assert summary["run"]["resumed"] == 1
+
+
+def test_a_run_in_use_is_not_started_twice(tmp_path) -> None:
+    process = start("--rounds", "50", cwd=tmp_path)
+    try:
+        wait_for_round(tmp_path, process, 1)
+        run = str(only_run(tmp_path))
+        done = hedgerow("simulate", "--resume", run, cwd=tmp_path, check=2)
+        assert "in use by another process" in done.stderr
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def in_process(tmp_path, monkeypatch, capsys):
+    """The same entry point without a process of its own; returns code, output and errors."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["hedgerow", *arguments])
+        monkeypatch.setenv("COLUMNS", "300")
+        with pytest.raises(SystemExit) as ended:
+            hedgerow_command.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, " ".join(said.err.split())
+
+    return call
+
+
+@pytest.mark.parametrize("task", ["heart", "acs-employment", "digits", "mytask:task"])
+def test_init_writes_a_commented_example_that_is_read_back(in_process, tmp_path, task) -> None:
+    assert in_process("init", "--task", task)[0] == 0
+    path = tmp_path / "federation.toml"
+    assert config_file.read(path).task.name == task
+    assert path.read_text().count("#") > 15
+    code, _, error = in_process("init", "--task", task)
+    assert (code, "--force" in error) == (2, True)
+    assert in_process("init", "--force")[0] == 0
+
+
+def test_version_and_help(in_process) -> None:
+    assert in_process("--version")[1].startswith("hedgerow 0.")
+    assert "Exit codes" in in_process("simulate", "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["simulate", "nowhere.toml"], 2, "cannot read nowhere.toml"),
+        (["simulate", "--set", "run.round=3"], 2, "did you mean run.rounds?"),
+        (["simulate", "--set", "rounds"], 2, "section.key=value"),
+        (["simulate", "--rounds", "0"], 2, "run.rounds = 0"),
+        (["simulate", "--rounds", "many"], 2, "--rounds"),
+        (["simulate", "--seed", "-1"], 2, "run.seed = -1"),
+        (["simulate", "--workers", "0"], 2, "simulation.workers = 0"),
+        (["simulate", "--task", "hart"], 2, "did you mean heart?"),
+        (["simulate", "--set", "task.name=hart"], 2, "did you mean heart?"),
+        (["simulate", "--set", "task.options.hiden=[3]"], 2, "task.options"),
+        (["simulate", "--set", 'federation.sites=["a","b","c"]'], 2, "the task has data for"),
+        (["simulate", "--set", "privacy.epsilon=-1"], 2, "privacy.epsilon = -1"),
+        (
+            ["simulate", "--set", "privacy.epsilon=1e-7", "--set", "privacy.delta=1e-12"],
+            4,
+            "no noise multiplier",
+        ),
+        (["simulate", "--set", "privacy.delta=0.5"], 4, "at most 1 / "),
+        (["simulate", "--set", "privacy.noise_multiplier=1"], 2, "site_policy.epsilon_budget"),
+        (["simulate", "--set", 'evaluation.intersections=[["sex","hair"]]'], 2, "it has: sex"),
+        (["simulate", "--out", "/proc/nowhere"], 2, "choose --out"),
+        (["simulate", "--resume", "nowhere"], 2, "is no run folder"),
+        (["simulate", "x.toml", "--resume", "y"], 2, "not both"),
+        (["simulate", "x.toml", "--task", "heart"], 2, "leave it out"),
+        (["simulate", "--frobnicate"], 2, "No such option"),
+        (["frobnicate"], 2, "No such command"),
+        (["init", "/nowhere/at/all.toml"], 2, "cannot write"),
+        (["init", "--task", "hart"], 2, "did you mean heart?"),
+        (["report", "nowhere"], 2, "summary.json"),
+    ],
+)
+def test_wrong_input_is_one_clear_error(in_process, arguments, code: int, says: str) -> None:
+    ended, _, error = in_process(*arguments)
+    assert (ended, says in error) == (code, True), error
+    assert "Traceback" not in error
+
+
+def test_a_bug_of_ours_is_one_line_and_a_file(in_process, tmp_path, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("simulations.run_control.start", broken)
+    code, _, error = in_process("simulate")
+    assert (code, error.count("hedgerow-crash.log")) == (1, 1)
+    assert "ZeroDivisionError" in (tmp_path / "hedgerow-crash.log").read_text()
+
+
+def test_resuming_cannot_change_what_the_sites_agreed_to(finished, in_process) -> None:
+    run = str(only_run(finished[0]))
+    code, _, error = in_process("simulate", "--resume", run, "--rounds", "9")
+    assert (code, "run cannot be changed" in error) == (2, True)
+
+
+def test_report_writes_the_same_page_again(finished, in_process) -> None:
+    folder, _ = finished
+    run = only_run(folder)
+    before = (run / "report.html").read_bytes()
+    assert in_process("report", str(run), "--out", str(folder / "again.html"))[0] == 0
+    assert (folder / "again.html").read_bytes() == before

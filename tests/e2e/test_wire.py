@@ -1,0 +1,159 @@
+"""What crosses the wire of a round: no site's vector, count or metric is in it, and replays die."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from federation_in_process import Federation
+
+from client.contribution import Workbench, evaluation_contribution, training_contribution
+from federation.agreement import Agreement
+from federation.entropy import SeededEntropy
+from federation.envelope import Phase, parse_reply
+from federation.round_layout import RoundKind
+from federation.task import SiteRequest
+from federation.task_loading import load_task
+from simulations.sites import simulated_site
+
+SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    federation = Federation(tmp_path_factory.mktemp("runs"), {"run": {"name": "w", "rounds": 1}})
+    line = federation.transport()
+    federation.play(line)
+    return federation, line.wire
+
+
+def bench_of(federation: Federation, agreement: Agreement, site: str) -> Workbench:
+    task = load_task("heart", {})
+    entropy = SeededEntropy(federation.config.run.seed)
+    data = task.load(SiteRequest(site, agreement.seed))
+    return Workbench(site, agreement, task, data, entropy)
+
+
+def agreement_on(wire) -> Agreement:
+    bodies = [request.body for _, request, _ in wire if request.phase is Phase.AGREE]
+    return Agreement.from_bytes(bodies[0])
+
+
+def models_on(wire, round_: int) -> np.ndarray:
+    for _, request, _ in wire:
+        if request.phase is Phase.TRAIN and request.round == round_:
+            length = int.from_bytes(request.body[:8], "big")
+            return np.frombuffer(request.body[8 : 8 + length], "<f4").astype(float)
+    raise AssertionError("no model crossed")
+
+
+def everything(wire) -> bytes:
+    return b"\0".join(request.to_bytes() + (reply or b"") for _, request, reply in wire)
+
+
+@pytest.mark.parametrize("round_", [1, 2], ids=["training", "evaluation"])
+def test_no_part_of_a_sites_vector_appears_in_clear(recorded, round_: int) -> None:
+    federation, wire = recorded
+    agreement, crossed = agreement_on(wire), everything(wire)
+    for site in SITES:
+        bench = bench_of(federation, agreement, site)
+        model = models_on(wire, round_)
+        kind = RoundKind.TRAIN if round_ == 1 else RoundKind.EVALUATE
+        words = (
+            training_contribution(bench, model, 1)
+            if kind is RoundKind.TRAIN
+            else evaluation_contribution(bench, model)
+        )
+        for name, part in by_segment(bench, kind, words):
+            for encoding in ("<u4", ">u4", "<u8", "<f4", "<f8"):
+                encoded = part.astype(encoding).tobytes()
+                if np.count_nonzero(part) >= 3:  # shorter strings occur by chance
+                    assert encoded not in crossed, (site, name, encoding)
+
+
+def by_segment(bench: Workbench, kind: RoundKind, words: np.ndarray):
+    at = 0
+    for segment in bench.layout(kind).segments:
+        yield segment.name, words[at : at + segment.length]
+        at += segment.length
+
+
+def test_the_recording_would_have_been_found_out(recorded) -> None:
+    # The search above can fail: the vector is found where it is not masked.
+    federation, wire = recorded
+    bench = bench_of(federation, agreement_on(wire), "hungary")
+    words = training_contribution(bench, models_on(wire, 1), 1)
+    leaked = everything(wire) + words.tobytes()
+    name, part = next(iter(by_segment(bench, RoundKind.TRAIN, words)))
+    assert name == "update"
+    assert part.astype("<u4").tobytes() in leaked
+
+
+def test_masked_words_look_uniform_and_the_sum_does_not(recorded) -> None:
+    _, wire = recorded
+    for _, request, reply in wire:
+        if request.phase is not Phase.TRAIN or reply is None:
+            continue
+        body = np.frombuffer(parse_reply(reply)[0].body[-4000:], np.uint8)
+        counts = np.bincount(body, minlength=256)
+        expected = len(body) / 256
+        chi_square = float(((counts - expected) ** 2 / expected).sum())
+        assert chi_square < 370  # 255 degrees of freedom: exceeded once in 400,000 recordings
+
+
+def test_every_reply_is_one_of_the_protocols_messages(recorded) -> None:
+    _, wire = recorded
+    for _, request, reply in wire:
+        body = parse_reply(reply)[0].body
+        if request.phase in (Phase.ENLIST, Phase.CLOSE):
+            continue  # public facts as JSON: the site's declared rows and its ledger's head
+        if request.phase is Phase.AGREE:
+            assert len(body) == 32
+        else:
+            assert body[:2] == b"HS"
+
+
+def test_public_facts_say_nothing_beyond_what_is_declared(recorded) -> None:
+    _, wire = recorded
+    enlist = parse_reply(next(r for _, q, r in wire if q.phase is Phase.ENLIST))[0].body
+    close = parse_reply(next(r for _, q, r in wire if q.phase is Phase.CLOSE))[0].body
+    assert set(json.loads(enlist)) == {
+        "public_rows", "roster_digest", "delta", "epsilon_budget", "epsilon_spent",
+    }  # fmt: skip
+    assert set(json.loads(close)) == {
+        "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget", "reserved", "committed",
+        "voided", "refused", "ledger_head", "noise_source",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", list(Phase)[2:7])
+def test_a_replayed_request_is_refused(recorded, phase: Phase) -> None:
+    federation, wire = recorded
+    node, request, _ = next(item for item in wire if item[1].phase is phase)
+    replayed = replace(request, expires=request.expires + 1e6)
+    reply, _ = parse_reply(simulated_site(federation.folder.path, node)(replayed.to_bytes()))
+    assert (reply.status, reply.code) == ("refused", "protocol")
+
+
+def test_an_expired_request_is_refused(recorded) -> None:
+    federation, wire = recorded
+    node, request, _ = wire[0]
+    reply, _ = parse_reply(
+        simulated_site(federation.folder.path, node)(replace(request, expires=1.0).to_bytes())
+    )
+    assert "expired" in reply.reason
+
+
+def test_a_coordinator_cannot_ask_for_another_layout_model_or_agreement(recorded) -> None:
+    federation, wire = recorded
+    node, request, _ = next(item for item in wire if item[1].phase is Phase.ADVERTISE)
+    for field in ("layout_digest", "agreement_digest"):
+        plain = json.loads(request.body)
+        plain[field] = "0" * 64
+        body = json.dumps(plain).encode()
+        asked = replace(request, body=body, attempt=7, expires=request.expires + 1e6)
+        reply, _ = parse_reply(simulated_site(federation.folder.path, node)(asked.to_bytes()))
+        assert reply.code == "protocol"
+    beyond = replace(request, round=99, expires=request.expires + 1e6)
+    reply, _ = parse_reply(simulated_site(federation.folder.path, node)(beyond.to_bytes()))
+    assert "beyond the agreement" in reply.reason
