@@ -111,13 +111,9 @@ class TabularTask:
                 f"{self._name}: the site {request.site} has {len(table)} rows; it takes at least "
                 "2, one to train on and one to hold out"
             )
-        labels = class_codes(table[self.schema.label], self.schema.classes, self._name)
-        train, reference, current = self._split(table, labels, request)
-        return SiteData(
-            self._rows(table, labels, train),
-            self._rows(table, labels, reference),
-            self._rows(table, labels, current),
-        )
+        rows = self._rows(table)
+        train, reference, current = self._split(table, rows.targets.numpy(), request)
+        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
 
     def _split(
         self, table: pd.DataFrame, labels: Codes, request: SiteRequest
@@ -149,19 +145,17 @@ class TabularTask:
         held_out[np.linspace(0, len(rows) - 1, count).round().astype(int)] = True
         return ordered[~held_out], ordered[held_out]
 
-    def _rows(self, table: pd.DataFrame, labels: Codes, chosen: Codes) -> Rows:
-        part = table.iloc[chosen]
-        values = {f.name: feature_values(part, f, self._name) for f in self.schema.features}
+    def _rows(self, table: pd.DataFrame) -> Rows:
+        labels = class_codes(table[self.schema.label], self.schema.classes, self._name)
+        values = {f.name: feature_values(table, f, self._name) for f in self.schema.features}
         groups = {
             a.name: group_codes(
-                self._derived[a.name](part) if a.name in self._derived else part[a.name], a
+                self._derived[a.name](table) if a.name in self._derived else table[a.name], a
             )
             for a in self.schema.attributes
         }
         inputs = encode_inputs(values, self.schema.features).astype(np.float32)
-        return Rows(
-            torch.from_numpy(inputs), torch.from_numpy(labels[chosen].copy()), values, groups
-        )
+        return Rows(torch.from_numpy(inputs), torch.from_numpy(labels), values, groups)
 
     @cached_property
     def _table(self) -> pd.DataFrame:
@@ -195,6 +189,16 @@ class TabularTask:
     @property
     def _name(self) -> str:
         return str(self._source) if isinstance(self._source, Path) else "the task's table"
+
+
+def _chosen(rows: Rows, chosen: Codes) -> Rows:
+    index = torch.from_numpy(chosen)
+    return Rows(
+        rows.inputs[index],
+        rows.targets[index],
+        {name: values[chosen] for name, values in rows.features.items()},
+        {name: codes[chosen] for name, codes in rows.groups.items()},
+    )
 
 
 def _config_name(text: str) -> str:
