@@ -41,9 +41,6 @@ def warded(reference, current):
     return feature_drift(SPEC, WARD, np.array(reference), np.array(current), "overall")
 
 
-# --- statistics
-
-
 def test_psi_by_hand() -> None:
     """Shares .9/.1 and .7/.3 after half a row per bin: (.2) ln(9/7) + (.2) ln 3."""
     expected = 0.2 * np.log(9 / 7) + 0.2 * np.log(3)
@@ -144,9 +141,6 @@ def test_a_real_shift_is_found() -> None:
     assert small.verdict == "watch"
 
 
-# --- verdicts: both sides of every bound
-
-
 @pytest.mark.parametrize(
     ("psi", "critical", "expected"),
     [
@@ -165,9 +159,6 @@ def test_a_real_shift_is_found() -> None:
 )
 def test_it_takes_a_large_shift_and_one_beyond_chance(psi, critical, expected) -> None:
     assert verdict(psi, critical) == expected
-
-
-# --- bins
 
 
 @given(st.lists(st.integers(0, 300), min_size=3, max_size=64).map(np.array))
@@ -226,9 +217,6 @@ def test_a_rare_bin_goes_to_its_rarer_neighbour() -> None:
 @pytest.mark.parametrize("quantiles", [4, 7, 10])
 def test_there_are_as_many_bins_as_asked_for(quantiles) -> None:
     assert len(reference_quantiles(np.full(64, 50), quantiles)) == quantiles
-
-
-# --- one feature
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,6 @@ def gap_of(fairness, attribute, metric):
     return next(d for d in fairness.disparities if (d.attribute, d.metric) == (attribute, metric))
 
 
-# --- utility
-
-
 @given(st.integers(2, 300), st.integers(0, 1000))
 @settings(max_examples=40)
 def test_utility_is_sklearns_on_the_pooled_rows(rows, seed) -> None:
@@ -149,9 +146,6 @@ def test_majority_baseline_of_one_class_is_always_right() -> None:
     found = findings.majority_baseline(BINARY, one.sums())
     assert (found.accuracy.value, found.log_loss, found.brier) == (1, 0, 0)
     assert (found.balanced_accuracy, found.auc.value) == (1, None)
-
-
-# --- fairness
 
 
 @given(st.integers(2, 200), st.integers(0, 1000), st.integers(1, 6))
@@ -358,9 +352,6 @@ def test_a_task_without_attributes_has_no_groups() -> None:
     assert (found.groups, found.disparities) == ((), ())
 
 
-# --- several scopes at a time
-
-
 def cohorts_with_a_small_group():
     """Two cohorts of two sites; in the first, 4 rows are of unknown sex, in the second 100."""
     one = Population(BINARY, 2_000, unknown=0)
@@ -407,9 +398,6 @@ def test_cohorts_that_hold_more_than_everybody_are_refused() -> None:
         findings.fairness_by_scope(BINARY, {"overall": one.sums([0]), "north": one.sums()}, 10)
 
 
-# --- what sums must be
-
-
 def test_sums_that_are_no_counts_are_refused() -> None:
     sums = Population(BINARY, 100).sums()
     for bad in (-1.0, 0.5):
@@ -441,9 +429,6 @@ def test_a_segment_that_is_not_there_is_a_key_error() -> None:
     assert findings.utility(BINARY, sums).rows == 100
     with pytest.raises(KeyError, match="scores/sex=F"):
         findings.fairness(BINARY, sums, "overall", 1)
-
-
-# --- drift
 
 
 def test_drift_has_every_feature_in_the_schemas_order() -> None:

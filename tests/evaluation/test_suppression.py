@@ -89,6 +89,13 @@ def test_the_minimum_itself_is_shown_and_one_fewer_is_not(rows, concealed) -> No
     assert hidden(counts, adds_up, K, totals)[1] == concealed
 
 
+@pytest.mark.parametrize(("minimum", "concealed"), [(1, False), (2, True)])
+def test_a_single_row_is_hidden_from_a_minimum_of_two_on(minimum, concealed) -> None:
+    adds_up, totals = (Partition(0, (1, 2, 3)),), np.array([True, False, False, False])
+    counts = np.array([[101], [1], [50], [50]])
+    assert hidden(counts, adds_up, minimum, totals)[1] == concealed
+
+
 def test_every_column_has_the_minimum() -> None:
     adds_up, totals = (Partition(0, (1, 2, 3)),), np.array([True, False, False, False])
     counts = np.array([[90, 63], [30, 3], [30, 20], [30, 40]])
