@@ -272,7 +272,7 @@ def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Ros
             ),
             f"adverts: {site} did not sign these keys for these terms",
         )
-        keys.require_usable(advert.sealing_key)
+        # Sealing will try the other key itself; this one would wait until secrets are dealt.
         keys.require_usable(advert.mask_key)
     public = [key for advert in adverts.values() for key in (advert.sealing_key, advert.mask_key)]
     _require(len(set(public)) == len(public), "adverts: a public key stands there twice")
