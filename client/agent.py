@@ -31,10 +31,10 @@ from federation.errors import (
 from federation.layout import Words
 from federation.roster import Roster
 from federation.round_layout import RoundKind
-from federation.round_messages import Enlistment, Invitation, Statement, Work
+from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
 from federation.site_policy import SitePolicy
 from federation.task import Floats, SiteRequest, Task
-from privacy.ledger import Ledger
+from privacy.ledger import Ledger, Reservation
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
 
@@ -155,7 +155,8 @@ class SiteAgent:
 
     def _close(self, request: Request) -> bytes:
         self._session = None
-        self._assets.journal.forget(request.run)
+        if request.body == COMPLETED:
+            self._assets.journal.forget(request.run)
         ledger, cost = self._assets.ledger, self._assets.ledger.spent()
         kinds = [entry.kind for entry in ledger.entries()]
         head_seq, head_hash = ledger.head()
@@ -197,9 +198,9 @@ class SiteAgent:
             raise ProtocolViolation("invitation: the layout is not the agreement's")
         if not 1 <= request.round <= bench.agreement.rounds + 1:
             raise ProtocolViolation("invitation: a round beyond the agreement")
-        if invitation.kind is RoundKind.TRAIN:
-            self._check_budget(bench, request)
         self._mark(request)
+        if invitation.kind is RoundKind.TRAIN:
+            self._check_budget(bench, request, invitation)
         terms = self._terms(bench, request, invitation)
         floor = secure_sum.SitePolicyFloor(
             self._assets.policy.minimum_quorum, self._assets.policy.minimum_threshold
@@ -289,48 +290,57 @@ class SiteAgent:
         """The round's vector, and the ledger entry still to be committed (0: none)."""
         if session.kind is RoundKind.EVALUATE:
             return 0, evaluation_contribution(bench, parameters)
-        stored = self._stored_contribution(request, session.terms)
+        terms = session.terms
+        stored = self._stored_contribution(request, terms.model_digest, terms.layout_digest)
         if stored is not None:
             # The same noised vector again: nothing new is released, so nothing is charged.
             return self._uncommitted(request, stored.charge), stored.words
         charge, entry = self._reserve(bench, request)
         words = training_contribution(bench, parameters, request.round)
-        kept = Contribution(charge, session.terms.model_digest, session.terms.layout_digest, words)
+        kept = Contribution(charge, terms.model_digest, terms.layout_digest, words)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, words
 
-    def _stored_contribution(self, request: Request, terms: SessionTerms) -> Contribution | None:
+    def _stored_contribution(
+        self, request: Request, model_digest: bytes, layout_digest: bytes
+    ) -> Contribution | None:
         stored = self._assets.journal.contribution(request.run, request.round)
-        made_for_this = stored is not None and (
-            (stored.model_digest, stored.layout_digest) == (terms.model_digest, terms.layout_digest)
-        )
-        return stored if made_for_this else None
+        if stored is None or stored.model_digest != model_digest:
+            return None
+        return stored if stored.layout_digest == layout_digest else None
+
+    def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:
+        """The number of the round's next release, and the reservation that stands open for it.
+
+        An open reservation released nothing: it is committed before the reply that would carry the
+        release exists. So a round that a crash cut short goes on under it.
+        """
+        charge = 1
+        while reservation := self._assets.ledger.reservation(request.run, request.round, charge):
+            if not reservation.committed:
+                return charge, reservation
+            charge += 1
+        return charge, None
 
     def _reserve(self, bench: Workbench, request: Request) -> tuple[int, int]:
-        """Which charge of the round pays, and its ledger entry; durable before training starts.
+        """Which release of the round is paid for, and by which entry; durable before training."""
+        charge, standing = self._unpaid_charge(request)
+        if standing is not None:
+            return charge, standing.seq
+        event = bench.plan().event()
+        return charge, self._assets.ledger.reserve(request.run, request.round, charge, event)
 
-        A reservation without a stored contribution released nothing (the contribution is stored
-        before it is masked), so a round that a crash cut short goes on under it.
-        """
-        ledger = self._assets.ledger
-        stored = self._assets.journal.contribution(request.run, request.round)
-        charge = 1 if stored is None else stored.charge + 1
-        open_one = ledger.reservation(request.run, request.round, charge)
-        if open_one is not None:
-            return charge, open_one.seq
-        return charge, ledger.reserve(request.run, request.round, charge, bench.plan().event())
-
-    def _check_budget(self, bench: Workbench, request: Request) -> None:
+    def _check_budget(self, bench: Workbench, request: Request, invitation: Invitation) -> None:
         """Refuse before anything is advertised what the ledger would refuse before training.
 
         Raises:
             BudgetExhausted: the round is not paid for yet, and the budget does not cover it.
         """
-        ledger, event = self._assets.ledger, bench.plan().event()
-        stored = self._assets.journal.contribution(request.run, request.round)
-        charge = 1 if stored is None else stored.charge
-        if ledger.reservation(request.run, request.round, charge) is not None:
+        digests = bytes.fromhex(invitation.model_digest), bytes.fromhex(invitation.layout_digest)
+        charge, standing = self._unpaid_charge(request)
+        if standing is not None or self._stored_contribution(request, *digests) is not None:
             return
+        ledger, event = self._assets.ledger, bench.plan().event()
         try:
             ledger.require_affordable(event)
         except BudgetExhausted:

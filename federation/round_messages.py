@@ -12,6 +12,9 @@ from federation.round_layout import RoundKind
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+COMPLETED = b"completed"
+"""The body of `close` when no round is left to retry; else it is empty."""
+
 
 class Body(Section):
     """A small JSON body."""

@@ -10,7 +10,8 @@ from flwr.serverapp import Grid, ServerApp
 from federation import config_file
 from federation.run_folder import RunFolder
 from federation.task_loading import load_task
-from server.coordination import Observer, Outcome, Progress, coordinate
+from server.coordination import Outcome, coordinate
+from server.rounds import Observer, Progress
 from server.run_summary import write_outputs
 from server.transport import GridTransport
 

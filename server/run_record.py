@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import TypeAdapter
 
@@ -51,10 +52,17 @@ class RunRecord:
         ]
         return max(done, default=0)
 
-    @property
-    def last_round(self) -> int:
-        """Number of the last training round that ended, completed or failed."""
-        return max((r.round.round for r in self.rounds if r.round.kind == "train"), default=0)
+    def next_round(self, on_failed_round: Literal["stop", "continue"]) -> int:
+        """Number of the training round to go on with.
+
+        A failed round that stopped the run is tried again: its sites resend what they have, which
+        costs nothing. Where a run goes on after a failed round, it went on.
+        """
+        trained = [r.round for r in self.rounds if r.round.kind == "train"]
+        if not trained:
+            return 1
+        again = trained[-1].status == "failed" and on_failed_round == "stop"
+        return trained[-1].round + (0 if again else 1)
 
     @property
     def completed_rounds(self) -> int:
@@ -68,6 +76,12 @@ class RunRecord:
             if record.round.kind == "evaluate" and record.round.status == "completed":
                 return record
         return None
+
+    @property
+    def evaluated_after(self) -> int | None:
+        """After how many rounds the model was that the final evaluation judged."""
+        final = self.final_evaluation
+        return None if final is None or final.utility is None else final.utility.after_round
 
 
 def read_record(folder: RunFolder) -> RunRecord:

@@ -8,7 +8,8 @@ from federation.config import FederationConfig
 from federation.envelope import Request
 from federation.run_folder import RunFolder
 from federation.task_loading import load_task
-from server.coordination import Outcome, Progress, coordinate
+from server.coordination import Outcome, coordinate
+from server.rounds import Progress  # noqa: TC001 - a type that readers look up here
 from server.run_summary import write_outputs
 from server.transport import Lost
 from simulations import sites

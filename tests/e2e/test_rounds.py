@@ -84,6 +84,18 @@ def test_below_the_quorum_the_run_stops_with_the_reason(tmp_path) -> None:
     assert summary.utility[-1].after_round == 1
 
 
+def test_a_stopped_run_resumes_with_the_round_that_failed(undisturbed, tmp_path) -> None:
+    federation = Federation(tmp_path, two_lost())
+    federation.play()
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert (summary.run.status, summary.run.rounds_completed) == ("completed", 3)
+    assert federation.model == undisturbed.model
+    assert [p.after_round for p in summary.utility] == [0, 1, 2, 3]
+    for site in SITES:
+        assert ledger_kinds(federation, site) == ledger_kinds(undisturbed, site)
+
+
 def test_or_the_run_goes_on_with_the_model_as_it_was(tmp_path) -> None:
     federation = Federation(tmp_path, two_lost(on_failed_round="continue"))
     federation.play()

@@ -1,0 +1,297 @@
+"""Rounds of one run: sum securely, decode, step, judge, record; each durable before the next."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors.torch import save as save_model
+
+from evaluation import findings
+from evaluation.run_layout import run_layout, run_tally_spec
+from evaluation.tally_spec import TallySpec
+from federation.agreement import Agreement
+from federation.config import FederationConfig
+from federation.envelope import BUDGET_EXHAUSTED, Phase
+from federation.errors import HedgerowError
+from federation.layout import VectorLayout
+from federation.roster import Roster
+from federation.round_layout import (
+    TRAINING_LOSS,
+    UPDATE,
+    UPDATE_NORM,
+    WEIGHT,
+    RoundKind,
+    scoped,
+)
+from federation.round_messages import COMPLETED, Invitation, Statement
+from federation.run_folder import RunFolder
+from federation.summary import Round, UtilityPoint
+from federation.task import Floats, Task
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.secure_sum.terms import SessionTerms
+from server import optimizer
+from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from server.conversation import Conversation, Place
+from server.initial_model import initial_model
+from server.run_record import RoundRecord, RunRecord, record_attempt, record_round
+from server.secure_round import FailedRound, SecureSum, sum_securely
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What an onlooker is told after each round."""
+
+    agreement: Agreement
+    record: RoundRecord
+    completed: int
+
+
+Observer = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The fixed parts of a run, and the rounds over them."""
+
+    conversation: Conversation
+    folder: RunFolder
+    config: FederationConfig
+    task: Task
+    agreement: Agreement
+    roster: Roster
+
+    @property
+    def spec(self) -> TallySpec:
+        """What is counted."""
+        return run_tally_spec(self.task.schema, self.agreement)
+
+    def layout(self, kind: RoundKind) -> VectorLayout:
+        """Layout of the vector of a round."""
+        parameters = len(flat_parameters(initial_model(self.task, self.agreement.seed)))
+        return run_layout(self.spec, self.agreement, parameters, kind)
+
+    def starting_point(self, past: RunRecord) -> Checkpoint:
+        """The last checkpoint, or the model as initialised."""
+        if past.last_trained:
+            return read_checkpoint(self.folder, past.last_trained)
+        model = initial_model(self.task, self.agreement.seed)
+        parameters = flat_parameters(model).astype(np.float64)
+        state = optimizer.init(self.agreement.server, len(parameters))
+        return Checkpoint(0, parameters, state)
+
+    def train(
+        self, number: int, checkpoint: Checkpoint, begun: int, observe: Observer
+    ) -> tuple[Checkpoint, str]:
+        """One training round; returns the next checkpoint and why the run stops, if it does."""
+        began = time.monotonic()
+        outcome, attempts = self._attempt(number, RoundKind.TRAIN, checkpoint, begun)
+        seconds = time.monotonic() - began
+        if isinstance(outcome, FailedRound):
+            record = _failed(number, RoundKind.TRAIN, outcome, attempts, seconds)
+            stops = BUDGET_EXHAUSTED in outcome.refusals.values() or (
+                self.config.run.on_failed_round == "stop"
+            )
+            reason = f"round {number} failed: {outcome}" if stops else ""
+            return self._recorded(record, checkpoint, observe), reason
+        sums = self.layout(RoundKind.TRAIN).decode(outcome.words)
+        following = self._step(number, checkpoint, sums)
+        write_checkpoint(self.folder, following)
+        record = RoundRecord(
+            round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
+                update={"update_norm": _mean(sums, UPDATE_NORM, outcome)}
+            ),
+            utility=self._utility(checkpoint.after_round, sums, outcome),
+            training_loss=_mean(sums, TRAINING_LOSS, outcome),
+        )
+        return self._recorded(record, following, observe), ""
+
+    def evaluate(self, checkpoint: Checkpoint, begun: int, observe: Observer) -> str:
+        """The evaluation round; returns why it failed, if it did."""
+        number, began = self.agreement.rounds + 1, time.monotonic()
+        outcome, attempts = self._attempt(number, RoundKind.EVALUATE, checkpoint, begun)
+        seconds = time.monotonic() - began
+        if isinstance(outcome, FailedRound):
+            record = _failed(number, RoundKind.EVALUATE, outcome, attempts, seconds)
+            self._recorded(record, checkpoint, observe)
+            return f"the evaluation round failed: {outcome}"
+        sums = self.layout(RoundKind.EVALUATE).decode(outcome.words)
+        overall = _in_scope(sums, "overall")
+        cell = self.agreement.evaluation.minimum_cell
+        scopes = self._readable_scopes(outcome)
+        record = RoundRecord(
+            round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
+            utility=self._utility(checkpoint.after_round, sums, outcome),
+            fairness=findings.fairness_by_scope(
+                self.spec, {scope: _in_scope(sums, scope) for scope in scopes}, cell
+            ),
+            drift=tuple(
+                drift
+                for scope in scopes
+                for drift in findings.drift(
+                    self.spec, _in_scope(sums, scope), _in_scope(sums, scope), scope
+                )
+            ),
+            majority=findings.majority_baseline(self.spec, overall),
+        )
+        self._recorded(record, checkpoint, observe)
+        return ""
+
+    def close(self, *, completed: bool) -> dict[str, Statement]:
+        """Ask every site for its ledger's statement; a silent site has none.
+
+        Sites forget the vectors of a completed run; those of a stopped one may be resent.
+        """
+        bodies = dict.fromkeys(self.agreement.sites, COMPLETED if completed else b"")
+        timeout = self.agreement.federation.round_timeout_seconds
+        answers = self.conversation.ask(Phase.CLOSE, Place(self.folder.id), bodies, timeout)
+        return {site: Statement.from_bytes(body) for site, body in answers.bodies.items()}
+
+    def named_model(self, checkpoint: Checkpoint) -> bytes:
+        """The model as a safetensors file, every tensor under its own name."""
+        model = initial_model(self.task, self.agreement.seed)
+        load_flat_parameters(model, checkpoint.parameters)
+        return save_model(
+            {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        )
+
+    def _attempt(
+        self, number: int, kind: RoundKind, checkpoint: Checkpoint, begun: int
+    ) -> tuple[SecureSum | FailedRound, int]:
+        """Try the round until it succeeds, a site refuses for its budget, or tries run out."""
+        outcome: SecureSum | FailedRound | None = None
+        attempt = begun
+        while outcome is None or _worth_another(outcome, attempt - begun, self.config):
+            attempt += 1
+            record_attempt(self.folder, number, attempt)
+            try:
+                outcome = self._sum(Place(self.folder.id, number, attempt), kind, checkpoint)
+            except FailedRound as failed:
+                outcome = failed
+        return outcome, attempt
+
+    def _sum(self, place: Place, kind: RoundKind, checkpoint: Checkpoint) -> SecureSum:
+        layout, model, rules = (
+            self.layout(kind),
+            checkpoint.model_bytes(),
+            self.agreement.federation,
+        )
+        terms = SessionTerms(
+            federation=self.roster.federation,
+            run=place.run,
+            round=place.round,
+            attempt=place.attempt,
+            config_digest=self.agreement.digest(),
+            model_digest=hashlib.sha256(model).digest(),
+            layout_digest=layout.digest(),
+            sites=self.agreement.sites,
+            threshold=rules.threshold,
+            quorum=rules.quorum,
+            length=layout.length,
+            groups=self.agreement.groups,
+            minimum_contributors=self.agreement.evaluation.minimum_contributors,
+        )
+        invitation = Invitation(
+            kind=kind,
+            agreement_digest=terms.config_digest.hex(),
+            model_digest=terms.model_digest.hex(),
+            layout_digest=terms.layout_digest.hex(),
+        )
+        return sum_securely(
+            self.conversation, terms, invitation, model, rules.round_timeout_seconds
+        )
+
+    def _step(self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats]) -> Checkpoint:
+        most = max(self.agreement.public_rows.values())
+        update = sums[UPDATE] * most / sums[WEIGHT]
+        state, parameters = optimizer.apply(
+            self.agreement.server, checkpoint.optimizer, checkpoint.parameters, update
+        )
+        if not np.all(np.isfinite(parameters)):
+            raise HedgerowError(
+                f"round {number}: the model is no longer finite; lower training.learning_rate or "
+                "server.learning_rate"
+            )
+        return Checkpoint(number, parameters, state)
+
+    def _utility(
+        self, after_round: int, sums: Mapping[str, Floats], outcome: SecureSum
+    ) -> UtilityPoint:
+        return UtilityPoint(
+            after_round=after_round,
+            sites=len(outcome.survivors),
+            overall=findings.utility(self.spec, _in_scope(sums, "overall")),
+            cohorts={
+                scope: findings.utility(self.spec, _in_scope(sums, scope))
+                for scope in self._readable_scopes(outcome)
+                if scope != "overall"
+            },
+        )
+
+    def _readable_scopes(self, outcome: SecureSum) -> tuple[str, ...]:
+        """`overall` and the cohorts that have survivors; a cohort without any summed nothing."""
+        alive = set(outcome.survivors)
+        return (
+            "overall",
+            *(name for name, sites in sorted(self.agreement.cohorts.items()) if alive & set(sites)),
+        )
+
+    def _recorded(
+        self, record: RoundRecord, checkpoint: Checkpoint, observe: Observer
+    ) -> Checkpoint:
+        record_round(self.folder, record)
+        completed = checkpoint.after_round
+        observe(Progress(self.agreement, record, completed))
+        return checkpoint
+
+
+def _worth_another(outcome: SecureSum | FailedRound, tried: int, config: FederationConfig) -> bool:
+    return (
+        isinstance(outcome, FailedRound)
+        and BUDGET_EXHAUSTED not in outcome.refusals.values()
+        and tried < config.run.attempts_per_round
+    )
+
+
+def _completed(
+    number: int,
+    kind: RoundKind,
+    outcome: SecureSum,
+    attempts: int,
+    seconds: float,
+) -> Round:
+    return Round(
+        round=number,
+        kind=kind.value,
+        status="completed",
+        attempts=attempts,
+        survivors=outcome.survivors,
+        dropped=dict(outcome.dropped),
+        seconds=seconds,
+    )
+
+
+def _failed(
+    number: int, kind: RoundKind, failure: FailedRound, attempts: int, seconds: float
+) -> RoundRecord:
+    return RoundRecord(
+        round=Round(
+            round=number,
+            kind=kind.value,
+            status="failed",
+            reason=str(failure),
+            attempts=attempts,
+            dropped=failure.dropped,
+            seconds=seconds,
+        )
+    )
+
+
+def _mean(sums: Mapping[str, Floats], name: str, outcome: SecureSum) -> float | None:
+    return float(sums[name][0]) / len(outcome.survivors) if name in sums else None
+
+
+def _in_scope(sums: Mapping[str, Floats], scope: str) -> dict[str, Floats]:
+    prefix = scoped(scope, "")
+    return {name.removeprefix(prefix): v for name, v in sums.items() if name.startswith(prefix)}
