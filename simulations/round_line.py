@@ -3,7 +3,7 @@
 from privacy.accountant import cost
 from privacy.plan import DpSgdPlan
 from privacy.run_plan import run_plan
-from server.coordination import Progress
+from server.rounds import Progress
 
 
 def round_line(progress: Progress) -> str:

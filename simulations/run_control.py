@@ -8,7 +8,7 @@ from federation import config_file
 from federation.config import FederationConfig
 from federation.run_folder import RunFolder
 from federation.summary import Summary
-from server.coordination import Observer
+from server.rounds import Observer
 from simulations.defaults import default_config
 from simulations.simulate import config_to_resume, run
 from simulations.sites import prepare, read_config
