@@ -58,7 +58,7 @@ class Training(Section):
 
     local_steps: Annotated[int, Field(ge=1)] = 3
     sampling_rate: Rate = 0.25
-    learning_rate: Positive = 2.0
+    learning_rate: Positive = 0.5
     momentum: Fraction = 0.0
     proximal_mu: Annotated[float, Field(ge=0)] = 0.0
     update_clip: Positive = 20.0

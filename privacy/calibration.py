@@ -1,18 +1,18 @@
 """The least noise that keeps a whole run within a target, by the accountant that will judge it."""
 
+from collections.abc import Callable
+
 from federation.errors import PrivacyRefusal
-from privacy.accountant import DISCRETISATION, epsilon_by_pld
+from privacy.accountant import is_affordable, is_clearly_affordable
 from privacy.event import PoissonSampledGaussian
 
 SCALE = 10_000
 """The result is a whole multiple of 1 / SCALE: the least such, and exactly printable."""
-COARSE = 1e-3
-"""Bin width of the search; ten times faster than the accountant's, and never optimistic."""
 LARGEST_NOISE_MULTIPLIER = 10_000
 
 
 def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
-    """Least noise multiplier, rounded up, at which `steps` steps cost at most `epsilon`.
+    """Least noise multiplier, rounded up to 4 decimals, at which `steps` steps cost `epsilon`.
 
     Args:
         epsilon: target, > 0.
@@ -24,24 +24,35 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
         PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
     """
 
-    def fits(units: int, discretisation: float) -> bool:
-        event = PoissonSampledGaussian(sampling_rate, units / SCALE, steps)
-        return epsilon_by_pld(event, delta, discretisation) <= epsilon
+    def event(units: int) -> PoissonSampledGaussian:
+        return PoissonSampledGaussian(sampling_rate, units / SCALE, steps)
+
+    def fits(units: int) -> bool:
+        return is_affordable([event(units)], delta, epsilon)
+
+    def clearly_fits(units: int) -> bool:
+        return is_clearly_affordable(event(units), delta, epsilon)
 
     high = SCALE // 2
-    while not fits(high, COARSE):
+    while not clearly_fits(high):
         high *= 2
         if high > LARGEST_NOISE_MULTIPLIER * SCALE:
             raise PrivacyRefusal(
-                f"privacy.epsilon = {epsilon:g} at delta = {delta:g}: no noise multiplier up to "
-                f"{LARGEST_NOISE_MULTIPLIER} meets it; raise epsilon or lower rounds, local_steps "
-                "or sampling_rate"
+                f"privacy.epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up "
+                f"to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, "
+                "local_steps or sampling_rate"
             )
-    low = 0
+    # The fast bound over-states a little: go near with it, and on with the other.
+    high = _least(clearly_fits, 0, high)
+    step = 1
+    while high > step and fits(high - step):
+        high, step = high - step, 2 * step
+    return _least(fits, max(high - step, 0), high) / SCALE
+
+
+def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """Least number in (low, high] from which on `holds` does; taken to hold at `high`."""
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle, COARSE) else (middle, high)
-    # The coarse bins over-state: what fits them fits the fine ones, and a little less may, too.
-    while high > 1 and fits(high - 1, DISCRETISATION):
-        high -= 1
-    return high / SCALE
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -4,11 +4,14 @@ A ledger stores events, and every accountant, of today or later, says what they 
 JSON names a mechanism out of a fixed list; an unknown one is refused, never imported by name.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import dp_accounting
 
 from federation.errors import PrivacyRefusal
+
+MOST_REPETITIONS = 10**9
+"""Of one event; far above any training, far below where an accountant's arithmetic overflows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +20,11 @@ class PoissonSampledGaussian:
 
     Attributes:
         sampling_rate: q in (0, 1].
-        noise_multiplier: standard deviation / L2 sensitivity, > 0.
-        count: how often, >= 1.
+        noise_multiplier: standard deviation / L2 sensitivity, finite, > 0.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
     """
 
     sampling_rate: float
@@ -27,10 +33,10 @@ class PoissonSampledGaussian:
 
     def __post_init__(self) -> None:
         sound = 0 < self.sampling_rate <= 1 and 0 < self.noise_multiplier < float("inf")
-        if not sound or self.count < 1:
+        if not (sound and 1 <= self.count <= MOST_REPETITIONS):
             raise PrivacyRefusal(
                 f"event {self}: expected 0 < sampling_rate <= 1, a finite noise_multiplier > 0 and "
-                "count >= 1"
+                "count from 1 to 10**9"
             )
 
     def to_dp_event(self) -> dp_accounting.DpEvent:
@@ -44,6 +50,10 @@ class PoissonSampledGaussian:
 @dataclass(frozen=True, slots=True)
 class NonPrivate:
     """A release without any guarantee; costs an infinite epsilon."""
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The same in dp-accounting's terms."""
+        return dp_accounting.NonPrivateDpEvent()
 
 
 PrivacyEvent = PoissonSampledGaussian | NonPrivate
@@ -66,10 +76,15 @@ def from_plain(plain: object) -> PrivacyEvent:
     Raises:
         PrivacyRefusal: an unknown mechanism, or parameters that are not its own.
     """
-    if not isinstance(plain, dict) or plain.get("mechanism") not in _MECHANISMS:
-        raise PrivacyRefusal(f"event: unknown mechanism; known are {', '.join(_MECHANISMS)}")
-    parameters = {name: value for name, value in plain.items() if name != "mechanism"}
-    try:
-        return _MECHANISMS[plain["mechanism"]](**parameters)
-    except TypeError as error:
-        raise PrivacyRefusal(f"event {plain['mechanism']}: wrong parameters") from error
+    name = plain.get("mechanism") if isinstance(plain, dict) else None
+    if not isinstance(plain, dict) or not isinstance(name, str) or name not in _MECHANISMS:
+        raise PrivacyRefusal(
+            f"event: unknown mechanism {name!r}; known are {', '.join(_MECHANISMS)}"
+        )
+    kind = _MECHANISMS[name]
+    parameters = {key: value for key, value in plain.items() if key != "mechanism"}
+    types = {field.name: field.type for field in fields(kind)}
+    given = {key: type(value) for key, value in parameters.items()}
+    if given != types:
+        raise PrivacyRefusal(f"event {name}: expected the parameters {types}, got {parameters}")
+    return kind(**parameters)

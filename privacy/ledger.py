@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from federation import canonical
 from federation.errors import BudgetExhausted, HedgerowError, IntegrityError, UsageError
-from privacy.accountant import Cost, cost
+from privacy.accountant import Cost, cost, is_affordable
 from privacy.event import PrivacyEvent, from_plain, to_plain
 
 VERSION = 1
@@ -359,10 +359,9 @@ def _counted(entries: tuple[Entry, ...]) -> list[PrivacyEvent]:
 
 def _require_affordable(entries: tuple[Entry, ...], event: PrivacyEvent) -> None:
     budget, counted = _budget(entries), _counted(entries)
-    after = cost([*counted, event], budget.delta).epsilon
-    # Outward: at the boundary the last bit of an accountant's sum decides against the release.
-    if math.isfinite(budget.epsilon) and not math.nextafter(after, math.inf) <= budget.epsilon:
+    if not is_affordable([*counted, event], budget.delta, budget.epsilon):
         before = cost(counted, budget.delta).epsilon
+        after = cost([*counted, event], budget.delta).epsilon
         raise BudgetExhausted(
             f"the budget of epsilon {budget.epsilon:g} at delta {budget.delta:g} does not cover "
             f"this: {before:.4f} is spent, and with it {after:.4f} would be"
