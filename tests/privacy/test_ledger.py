@@ -1,6 +1,7 @@
 """The ledger: nothing is forgotten, nothing forged, nothing overspent, whatever is killed."""
 
 import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -60,10 +61,12 @@ def test_the_budget_admits_exactly_what_it_covers(path) -> None:
     assert ledger.spent() == cost([EVENT] * most, 1e-3)
 
 
-def test_a_budget_met_to_the_last_bit_is_refused_outwards(path) -> None:
-    exact = cost([EVENT], 1e-3).epsilon
+def test_a_budget_may_be_spent_to_its_last_bit_and_no_further(tmp_path) -> None:
+    # The accountant has rounded outwards already.
+    price = cost([EVENT], 1e-3).epsilon
+    create(tmp_path / "enough.db", price).reserve("r", 1, 1, EVENT)
     with pytest.raises(BudgetExhausted):
-        create(path, exact).reserve("r", 1, 1, EVENT)
+        create(tmp_path / "less.db", math.nextafter(price, 0)).reserve("r", 1, 1, EVENT)
 
 
 def test_other_runs_on_the_dataset_count(path) -> None:
