@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv simulate test test-slow coverage lint bench lock screenshots
+.PHONY: venv simulate test test-slow coverage lint bench docs screenshots lock
 .DEFAULT_GOAL := simulate
 
 venv: $(STAMP)
@@ -44,8 +44,17 @@ lint: venv
 bench: venv
 	for bench in benchmarks/*.py; do $(BIN)/python $$bench || exit 1; done
 
+# The references that the code already knows: docs/configuration.md and docs/summary.schema.json.
+docs: venv
+	$(BIN)/python docs/write_reference.py
+
+# The pictures of the README, from a run made for them; needs Chromium.
+screenshots: venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	$(BIN)/python docs/take_screenshots.py
+
 # Rewrites constraints.txt from pyproject.toml; uv comes with flwr.
 lock: venv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra ray --python-version 3.11 --no-header \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra ray --python-version 3.11 --no-header \
 	  --no-annotate --no-emit-index-url --constraint lock-pins.txt --output-file constraints.txt
 	sed -i 's|+cpu||' constraints.txt

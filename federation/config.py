@@ -24,65 +24,99 @@ OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tup
 class Section(BaseModel):
     """A table of the file: frozen, no unknown key, no silent conversion."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class Run(Section):
     """What the run is called and how long it goes on."""
 
     name: Name = "heart"
+    """Names the federation in its roster and the run folder."""
     rounds: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Training rounds; one evaluation round follows them."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 2026
+    """Of the initial model and, in a simulation, of batches and noise; fixes the result."""
     attempts_per_round: Annotated[int, Field(ge=1, le=10)] = 1
+    """How often a round is tried; a retry resends the same noised vectors and costs no privacy."""
     on_failed_round: Literal["stop", "continue"] = "stop"
+    """`continue` goes on with the model as it was; `stop` leaves a run that can be resumed."""
 
 
 class TaskChoice(Section):
     """A built-in task's name or `package.module:attribute`, and what it is constructed with."""
 
     name: Annotated[str, Field(min_length=1)] = "heart"
+    """`heart`, `acs-employment`, `digits`, or the `module:attribute` of a task of your own."""
     options: dict[str, OptionValue] = {}
+    """Keyword arguments that the task is constructed with."""
 
 
 class FederationRules(Section):
     """Who takes part, and how many must."""
 
     sites: tuple[Name, ...] = ()
+    """Who is invited; empty means every site that the task has data for."""
     quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
+    """Fewest sites whose sum may be opened; twice it must exceed the sites by at least 2."""
     threshold: Annotated[int, Field(ge=2)] = 3
+    """Fewest sites that together can open anything."""
     round_timeout_seconds: Positive = 120.0
+    """How long each of the five exchanges of a round may take."""
 
 
 class Training(Section):
     """What one site does in one round."""
 
     local_steps: Annotated[int, Field(ge=1)] = 3
+    """Gradient steps at each site in each round."""
     sampling_rate: Rate = 0.25
+    """Probability with which each row joins the batch of each step."""
     learning_rate: Positive = 0.5
+    """Of the gradient steps."""
     momentum: Fraction = 0.0
+    """Of the gradient steps; starts from zero every round."""
     proximal_mu: Annotated[float, Field(ge=0)] = 0.0
+    """Above 0: FedProx' pull towards the global model (Li et al. 2020, arXiv:1812.06127)."""
     update_clip: Positive = 20.0
+    """Largest L2 norm of a site's update in a round; longer ones are scaled down."""
 
 
 class ServerOptimizer(Section):
     """What the server does with the mean update (Reddi et al. 2021, arXiv:2003.00295)."""
 
     optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
+    """What the mean update is taken for: the step itself, or a gradient."""
     learning_rate: Positive = 1.0
+    """Of the server."""
     momentum: Fraction = 0.9
+    """Of fedavgm."""
     beta_1: Fraction = 0.9
+    """Of fedadam."""
     beta_2: Fraction = 0.99
+    """Of fedadam."""
     tau: Positive = 1e-3
+    """Of fedadam: added to the root of the second moment."""
 
 
 class PrivacyChoice(Section):
     """Record-level DP-SGD at each site, or `off`, which every output then says."""
 
     mode: Literal["record", "off"] = "record"
+    """`record`: DP-SGD at every site, neighbours differ in one record. `off`: no privacy."""
     epsilon: Positive | None = None
+    """Target for the whole run, from which the noise multiplier is solved."""
     noise_multiplier: Positive | None = None
+    """Noise per step over max_grad_norm, where no target epsilon is given."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """At most 1 / rows of the largest site."""
     max_grad_norm: Positive = 1.0
+    """Per-record gradients are clipped to this L2 norm."""
 
     @model_validator(mode="after")
     def _exactly_one_way_to_set_the_noise(self) -> Self:
@@ -107,39 +141,52 @@ class EvaluationRules(Section):
     """What is counted at the sites and what of the sums is shown."""
 
     score_bins: Annotated[int, Field(ge=10, le=1000)] = 100
+    """Bins of the score histograms that AUC is read from."""
     feature_bins: Annotated[int, Field(ge=10, le=1000)] = 64
+    """Bins of a numeric feature in the drift histograms."""
     intersections: tuple[tuple[str, ...], ...] = ()
+    """Sets of sensitive attributes whose combined groups are judged, too."""
     minimum_cell: Annotated[int, Field(ge=1)] = 10
+    """Groups with fewer held-out rows are not shown."""
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)] = 3
+    """Fewest sites in a cohort whose sum is read apart."""
 
 
 class SitePolicyChoice(Section):
     """What every simulated site demands for itself; a deployed site writes its own `site.toml`."""
 
     epsilon_budget: Positive | None = None
+    """What each site allows to be spent; privacy.epsilon if left out."""
     minimum_quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
+    """Sites refuse a federation with a smaller quorum."""
     minimum_threshold: Annotated[int, Field(ge=2)] = 2
+    """Sites refuse a federation with a smaller threshold."""
 
 
 class Dropout(Section):
-    """A site that falls silent in one phase of one round, for simulations and tests.
-
-    `attempts` counts how many attempts at that round it misses.
-    """
+    """A site that falls silent in one phase of one round, for simulations and tests."""
 
     site: Name
+    """Which site."""
     round: Annotated[int, Field(ge=1)]
+    """In which round."""
     phase: Literal["advertise", "share", "train", "sign", "open"] = "train"
+    """From which phase of the round on it is silent."""
     attempts: Annotated[int, Field(ge=1)] = 1
+    """How many attempts at that round it misses."""
 
 
 class Simulation(Section):
     """How this machine plays all the sites."""
 
     backend: Literal["embedded", "ray"] = "embedded"
+    """`embedded`: worker processes of this machine. `ray`: Flower's engine on Ray."""
     workers: Annotated[int, Field(ge=1, le=256)] = 2
+    """Worker processes, or cores that Ray may use; changes no result."""
     baselines: bool = True
+    """Put each site alone and the centralized model beside the result."""
     dropouts: tuple[Dropout, ...] = ()
+    """Sites that fall silent, for trying out what a federation survives."""
 
 
 class FederationConfig(Section):
@@ -150,10 +197,12 @@ class FederationConfig(Section):
     """
 
     version: Literal[1] = 1
+    """Of this format."""
     run: Run = Run()
     task: TaskChoice = TaskChoice()
     federation: FederationRules = FederationRules()
     cohorts: dict[Name, tuple[Name, ...]] = {}
+    """Named sets of sites whose sums are read apart, such as `north = ["a", "b", "c"]`."""
     training: Training = Training()
     server: ServerOptimizer = ServerOptimizer()
     privacy: PrivacyChoice = PrivacyChoice(epsilon=2.0)

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from evaluation.report.terminal import summary_tables
 from federation.durable_file import write_atomically
@@ -77,7 +79,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
         run = go_on(resume, overrides)
     else:
         run = start(config, task or DEFAULT_TASK, overrides, out)
-    console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}")
+    console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}", highlight=False)
     summary = _play(run, console)
     _print(summary, run.folder, quiet=quiet, as_json=as_json)
     if summary.run.status == "stopped":
@@ -141,12 +143,13 @@ def _print(summary: Summary, folder: RunFolder, *, quiet: bool, as_json: bool) -
     if not quiet:
         console = Console()
         for plain in summary_tables(summary):
-            table = Table(title=plain.title, title_justify="left", header_style="bold")
+            console.print(Text(f"\n{plain.title}", style="italic"))
+            table = Table(header_style="bold", box=box.SIMPLE)
             for index, column in enumerate(plain.columns):
                 words = index == 0 or column in WORDS
                 table.add_column(column, justify="left" if words else "right")
             for row in plain.rows:
-                table.add_row(*row)
+                table.add_row(*map(Text, row))
             console.print(table)
         if summary.run.stopped_because:
             console.print(f"[bold red]stopped:[/] {summary.run.stopped_because}")

@@ -1,0 +1,116 @@
+"""Take the README's pictures: the default run in a terminal, and its report in a browser.
+
+    python docs/take_screenshots.py [--chromium PATH]
+
+Needs Chromium and the extra `docs`. Runs `hedgerow simulate` in a folder of its own, so that the
+pictures show what the command prints today.
+"""
+
+import argparse
+import io
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pyte
+from rich.console import Console
+from rich.style import Style
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+
+DOCS = Path(__file__).parent
+COLUMNS = 112
+
+
+def run_default(folder: Path) -> pyte.Screen:
+    """Run the main job on a terminal; returns the screen at its end."""
+    screen = pyte.Screen(COLUMNS, 200)
+    stream = pyte.ByteStream(screen)
+    stream.feed(b"$ make simulate\r\n")
+    ours, theirs = pty.openpty()
+    terminal = {"COLUMNS": str(COLUMNS), "LINES": "50", "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hedgerow", "simulate"],
+        cwd=folder,
+        env=os.environ | terminal | {"PYTHONPATH": str(DOCS.parent.resolve())},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    try:
+        while chunk := os.read(ours, 65536):
+            stream.feed(chunk)
+    except OSError:
+        pass  # how Linux says that the other end was closed
+    if process.wait() != 0:
+        raise SystemExit("\n".join(screen.display))
+    return screen
+
+
+def as_text(screen: pyte.Screen) -> Text:
+    """What stands on the screen, with its colours."""
+    text = Text()
+    for number, line in enumerate(screen.display):
+        if any(rest.strip() for rest in screen.display[number:]):
+            for column in range(len(line.rstrip())):
+                cell = screen.buffer[number][column]
+                text.append(cell.data, Style(color=_colour(cell.fg), bold=cell.bold,
+                                             italic=cell.italics))  # fmt: skip
+            text.append("\n")
+    return text
+
+
+def _colour(name: str) -> str | None:
+    if name == "default":
+        return None
+    return f"#{name}" if re.fullmatch("[0-9a-f]{6}", name) else name.replace("brown", "yellow")
+
+
+def picture_of_terminal(screen: pyte.Screen, chromium: str, folder: Path) -> None:
+    """docs/terminal.png."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
+    console.print(as_text(screen), end="")
+    svg = console.export_svg(title="hedgerow", theme=MONOKAI)
+    # The system's monospaced font; the export would fetch one from the network.
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = svg.replace("Fira Code", "DejaVu Sans Mono")
+    (folder / "terminal.svg").write_text(svg, encoding="utf-8")
+    width, height = (float(x) for x in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+    take(chromium, folder / "terminal.svg", "terminal.png", (int(width) + 1, int(height) + 1))
+
+
+def take(chromium: str, page: Path, name: str, size: tuple[int, int]) -> None:
+    """Photograph a page into docs/."""
+    subprocess.run(
+        [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            f"--window-size={size[0]},{size[1]}", f"--screenshot={(DOCS / name).resolve()}",
+            page.resolve().as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Run, and photograph both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chromium", default=shutil.which("chromium") or "chromium")
+    chromium = parser.parse_args().chromium
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        screen = run_default(folder)
+        picture_of_terminal(screen, chromium, folder)
+        (report,) = folder.glob("runs/*/report.html")
+        take(chromium, report, "report.png", (1180, 1900))
+    print("written: docs/terminal.png, docs/report.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Write the two references that the code already knows: settings, and the summary's JSON schema.
+
+python docs/write_reference.py           writes docs/configuration.md, docs/summary.schema.json
+python docs/write_reference.py --check   exits 1 if either differs from what it would write
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from federation.config import Dropout, FederationConfig, Section, Simulation
+from federation.site_policy import SitePolicy
+from federation.summary import SCHEMA, Summary
+
+DOCS = Path(__file__).parent
+
+HEAD = """\
+# Settings
+
+Written by `make docs` from the types that read the files; every line may be left out.
+`hedgerow init` writes a commented file to start from. An unknown key, a wrong type or an impossible
+value is refused with the key, the value, what was expected and the nearest valid name. Any setting
+can be overridden on the command line: `--set privacy.epsilon=4`.
+
+What all sites must agree to (`task`, `federation`, `cohorts`, `training`, `server`, `privacy`,
+`evaluation`) is hashed into every message of a run. `site_policy` and `simulation` concern one
+machine only.
+"""
+
+POLICY = """\
+# A site's own policy: `site.toml`
+
+Written by the site, outside anything a coordinator can ship. In a simulation every site's policy
+is made from `[site_policy]`. A proposal that goes past any of these is refused.
+
+"""
+
+
+def configuration() -> str:
+    """docs/configuration.md."""
+    schema = FederationConfig.model_json_schema()
+    parts = [HEAD]
+    for name, field in FederationConfig.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            parts += [f"\n## `[{name}]`\n\n{_first_line(section)}\n\n", *_table(section)]
+            if section is Simulation:
+                parts += [
+                    f"\n### Each of `dropouts`\n\n{_first_line(Dropout)}\n\n",
+                    *_table(Dropout),
+                ]
+        elif name == "cohorts":
+            text = schema["properties"][name]["description"]
+            parts.append(f"\n## `[cohorts]`\n\n{text} Each has at least\n"
+                         "`evaluation.minimum_contributors` sites, no site is in two, and none or "
+                         "that many\nare in no cohort: else a difference of sums would give a site "
+                         "away.\n")  # fmt: skip
+    parts += ["\n", POLICY, *_policy_table()]
+    return "".join(parts)
+
+
+def _first_line(section: type[Section]) -> str:
+    return (section.__doc__ or "").strip().split("\n\n", maxsplit=1)[0]
+
+
+def _table(section: type[Section]) -> Iterator[str]:
+    schema = section.model_json_schema()
+    yield "| key | value | default | what it is |\n|---|---|---|---|\n"
+    for key, facts in schema["properties"].items():
+        default = _literal(facts["default"]) if facts.get("default") is not None else ""
+        yield f"| `{key}` | {_kind(facts)} | {default} | {facts['description']} |\n"
+
+
+def _policy_table() -> Iterator[str]:
+    """The policy describes its keys under `Attributes:`."""
+    said = (SitePolicy.__doc__ or "").split("Attributes:")[1]
+    yield "| key | value | default | what it is |\n|---|---|---|---|\n"
+    lines = " ".join(said.split())
+    names = list(SitePolicy.model_fields)
+    starts = [lines.index(f"{name}: ") for name in names]
+    schema = SitePolicy.model_json_schema()["properties"]
+    for name, start, end in zip(names, starts, [*starts[1:], len(lines)], strict=True):
+        text = lines[start + len(name) + 2 : end].strip()
+        facts = schema[name]
+        default = _literal(facts["default"]) if facts.get("default") is not None else ""
+        yield f"| `{name}` | {_kind(facts)} | {default} | {text} |\n"
+
+
+def _literal(value: object) -> str:
+    return f"`{json.dumps(value)}`"
+
+
+def _kind(facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one line per kind of JSON schema
+    if "anyOf" in facts:
+        return " or ".join(_kind(f) for f in facts["anyOf"] if f.get("type") != "null")
+    if "enum" in facts:
+        return " or ".join(_literal(value) for value in facts["enum"])
+    if "const" in facts:
+        return _literal(facts["const"])
+    if facts.get("type") == "array":
+        items = facts.get("items", {})
+        return "list of tables" if "$ref" in items else f"list of {_plural(_kind(items))}"
+    if facts.get("type") == "object":
+        return "table"
+    if facts.get("type") == "boolean":
+        return "`true` or `false`"
+    word = {"integer": "whole number", "number": "number", "string": "text"}[facts["type"]]
+    signs = (
+        ("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")
+    )  # fmt: skip
+    bounds = ", ".join(f"{sign} {_number(facts[key])}" for key, sign in signs if key in facts)
+    return f"{word} {bounds}".strip()
+
+
+def _number(value: float) -> str:
+    return "2^63" if value == 2**63 else f"{value:g}"
+
+
+def _plural(kind: str) -> str:
+    return {"text": "names", "list of names": "lists of names"}.get(kind, kind)
+
+
+def summary_schema() -> str:
+    """docs/summary.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA}
+    return json.dumps(schema | Summary.model_json_schema(), indent=1) + "\n"
+
+
+def main() -> None:
+    """Write both, or check both."""
+    wanted = {"configuration.md": configuration(), "summary.schema.json": summary_schema()}
+    stale = []
+    for name, text in wanted.items():
+        path = DOCS / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(text, encoding="utf-8")
+    print(f"{'stale' if '--check' in sys.argv else 'written'}: {', '.join(stale) or 'none'}")
+    sys.exit(1 if stale and "--check" in sys.argv else 0)
+
+
+if __name__ == "__main__":
+    main()
