@@ -27,6 +27,12 @@ def test_the_example_is_under_sixty_lines() -> None:
     assert lines < 60
 
 
+def test_the_guide_shows_the_files_as_they_are() -> None:
+    guide = Path("docs/bring-your-own.md").read_text()
+    for name in ("mytask.py", "federation.toml"):
+        assert (EXAMPLE / name).read_text() in guide
+
+
 def test_missing_values_an_unseen_ward_and_a_site_with_three_rows(federation) -> None:
     federation.play()
     summary = federation.folder.read_summary()
