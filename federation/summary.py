@@ -115,6 +115,14 @@ class Fairness(Part):
     disparities: tuple[Disparity, ...]
 
 
+class FairnessPoint(Part):
+    """Gaps of one scope for the model after `after_round` rounds (0 = as initialised)."""
+
+    after_round: int
+    scope: str
+    disparities: tuple[Disparity, ...]
+
+
 class Drift(Part):
     """One feature: the current window against the reference window.
 
@@ -247,6 +255,7 @@ class Summary(Part):
     rounds: tuple[Round, ...]
     utility: tuple[UtilityPoint, ...]
     fairness: tuple[Fairness, ...]
+    fairness_by_round: tuple[FairnessPoint, ...] = ()
     drift: tuple[Drift, ...]
     baselines: tuple[Baseline, ...] = ()
     notes: tuple[str, ...] = ()

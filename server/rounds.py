@@ -27,7 +27,7 @@ from federation.round_layout import (
 )
 from federation.round_messages import COMPLETED, Invitation, Statement
 from federation.run_folder import RunFolder
-from federation.summary import Round, UtilityPoint
+from federation.summary import Fairness, Round, UtilityPoint
 from federation.task import Floats, Task
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.secure_sum.terms import SessionTerms
@@ -104,6 +104,7 @@ class Rounds:
             ),
             utility=self._utility(checkpoint.after_round, sums, outcome),
             training_loss=_mean(sums, TRAINING_LOSS, outcome),
+            fairness=self._fairness(sums, outcome),
         )
         return self._recorded(record, following, observe), ""
 
@@ -118,14 +119,11 @@ class Rounds:
             return f"the evaluation round failed: {outcome}"
         sums = self.layout(RoundKind.EVALUATE).decode(outcome.words)
         overall = _in_scope(sums, "overall")
-        cell = self.agreement.evaluation.minimum_cell
         scopes = self._readable_scopes(outcome)
         record = RoundRecord(
             round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
             utility=self._utility(checkpoint.after_round, sums, outcome),
-            fairness=findings.fairness_by_scope(
-                self.spec, {scope: _in_scope(sums, scope) for scope in scopes}, cell
-            ),
+            fairness=self._fairness(sums, outcome),
             drift=tuple(
                 drift
                 for scope in scopes
@@ -228,6 +226,10 @@ class Rounds:
                 if scope != "overall"
             },
         )
+
+    def _fairness(self, sums: Mapping[str, Floats], outcome: SecureSum) -> tuple[Fairness, ...]:
+        scopes = {scope: _in_scope(sums, scope) for scope in self._readable_scopes(outcome)}
+        return findings.fairness_by_scope(self.spec, scopes, self.agreement.evaluation.minimum_cell)
 
     def _readable_scopes(self, outcome: SecureSum) -> tuple[str, ...]:
         """`overall` and the cohorts that have survivors; a cohort without any summed nothing."""

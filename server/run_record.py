@@ -16,6 +16,7 @@ class RoundRecord(Part):
     Attributes:
         round: as the summary shows it.
         utility: of the model the round started from; None if the round failed.
+        fairness: of that same model, one per scope.
     """
 
     round: Round

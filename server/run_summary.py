@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from evaluation.report.page import render
@@ -13,6 +14,7 @@ from federation.round_messages import Statement
 from federation.run_folder import RunFolder
 from federation.summary import (
     Baseline,
+    FairnessPoint,
     Privacy,
     RunFacts,
     SecureSum,
@@ -23,6 +25,7 @@ from federation.summary import (
 from federation.task import Task
 from privacy.guarantee import covered, not_covered
 from server.coordination import Outcome
+from server.run_record import RoundRecord
 
 EXCHANGES_PER_ROUND = 5
 
@@ -56,6 +59,7 @@ def summarise(
         rounds=tuple(r.round for r in record.rounds),
         utility=_one_per_model(points),
         fairness=final.fairness if final else (),
+        fairness_by_round=_fairness_by_round(record.rounds),
         drift=final.drift if final else (),
         baselines=_baselines(outcome),
         notes=_notes(outcome),
@@ -152,6 +156,19 @@ def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
 def _one_per_model(points: list[UtilityPoint]) -> tuple[UtilityPoint, ...]:
     """The last word on each model: a failed round makes the next one judge the same model again."""
     return tuple({point.after_round: point for point in points}.values())
+
+
+def _fairness_by_round(rounds: Sequence[RoundRecord]) -> tuple[FairnessPoint, ...]:
+    last_word = {
+        (one.utility.after_round, fairness.scope): fairness.disparities
+        for one in rounds
+        if one.utility is not None
+        for fairness in one.fairness
+    }
+    return tuple(
+        FairnessPoint(after_round=after_round, scope=scope, disparities=disparities)
+        for (after_round, scope), disparities in last_word.items()
+    )
 
 
 def _baselines(outcome: Outcome) -> tuple[Baseline, ...]:

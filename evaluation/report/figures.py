@@ -1,7 +1,7 @@
 """Which numbers of the summary go into which chart, with the words that stand for the picture."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -19,7 +19,7 @@ from evaluation.report.charts import (
 )
 from evaluation.report.number_text import estimate, rate
 from evaluation.report.number_text import interval as interval_text
-from federation.summary import Estimate, Summary, Utility
+from federation.summary import Estimate, FairnessPoint, Summary, Utility
 
 OVERALL = "overall"
 
@@ -71,6 +71,51 @@ def utility_legend(summary: Summary) -> tuple[Key, ...]:
     return tuple(keys)
 
 
+GAPS_BY_ROUND = (
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+    "accuracy_difference",
+)
+"""The gaps that are drawn over rounds, in line styles 0, 1, 2; ratios would need an axis of their
+own, and equal opportunity is part of equalized odds."""
+
+ALIKE = Threshold("all groups alike", 0.0)
+
+
+def fairness_figures(summary: Summary) -> tuple[Figure, ...]:
+    """Gaps between the groups of each attribute after k rounds, overall; none if never measured."""
+    points = [one for one in summary.fairness_by_round if one.scope == OVERALL]
+    attributes = dict.fromkeys(gap.attribute for one in points for gap in one.disparities)
+    figures = []
+    for attribute in attributes:
+        series = tuple(
+            Series(_in_words_of(metric), gaps, style)
+            for style, metric in enumerate(GAPS_BY_ROUND)
+            if (gaps := _gaps(points, attribute, metric))
+        )
+        if series:
+            title = f"Gaps by {attribute}, by round"
+            words = _in_words(title, series, ())
+            chart = line_chart(title, words, "after round", series, (ALIKE,))
+            figures.append(Figure(f"Gaps by {attribute}: 0 is the same for all groups.", chart))
+    return tuple(figures)
+
+
+def fairness_legend(summary: Summary) -> tuple[Key, ...]:
+    """What the lines of the fairness figures are."""
+    drawn = {
+        gap.metric
+        for one in summary.fairness_by_round
+        for gap in one.disparities
+        if gap.estimate.value is not None
+    }
+    return tuple(
+        Key(swatch(style), _in_words_of(metric))
+        for style, metric in enumerate(GAPS_BY_ROUND)
+        if metric in drawn
+    )
+
+
 def participation_figure(summary: Summary) -> Figure | None:
     """How many sites' sums each round holds, against the quorum; None without rounds."""
     if not summary.rounds:
@@ -111,6 +156,19 @@ def _series(summary: Summary, read: Callable[[Utility], Estimate]) -> tuple[Seri
         for index, (name, points) in enumerate(lines.items())
         if points
     )
+
+
+def _gaps(points: Iterable[FairnessPoint], attribute: str, metric: str) -> tuple[Point, ...]:
+    return tuple(
+        Point(one.after_round, gap.estimate.value)
+        for one in sorted(points, key=lambda one: one.after_round)
+        for gap in one.disparities
+        if (gap.attribute, gap.metric) == (attribute, metric) and gap.estimate.value is not None
+    )
+
+
+def _in_words_of(metric: str) -> str:
+    return metric.replace("_", " ")
 
 
 def _cohorts(summary: Summary) -> tuple[str, ...]:

@@ -80,6 +80,8 @@ def render(summary: Summary) -> str:
             fairness=[
                 (scope.scope, group_tables.group_tables(scope)) for scope in summary.fairness
             ],
+            fairness_figures=figures.fairness_figures(summary),
+            fairness_legend=figures.fairness_legend(summary),
             drift=drift_tables(summary),
         )
     )

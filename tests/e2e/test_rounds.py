@@ -1,11 +1,24 @@
 """Rounds over real agents: who may be lost, what a retry costs, what a refusal stops."""
 
+import numpy as np
 import pytest
+import torch
+from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
 from federation_in_process import Federation
+from safetensors.torch import load
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    log_loss,
+    roc_auc_score,
+)
 
 from client.site_home import SiteHome
 from federation.envelope import Phase
 from federation.errors import PrivacyRefusal, RoundFailed
+from federation.task import SiteRequest
+from federation.task_loading import load_task
 from privacy.ledger import verify
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -38,6 +51,43 @@ def test_an_undisturbed_run_records_everything(undisturbed) -> None:
     assert summary.privacy.noise_source == "seeded (simulation)"
     for site in SITES:
         assert ledger_kinds(undisturbed, site) == ["budget", *["reserve", "commit"] * 3]
+
+
+def test_every_number_is_what_sklearn_and_fairlearn_find_on_the_pooled_rows(undisturbed) -> None:
+    config, task = undisturbed.config, load_task("heart", {})
+    model = task.build_model()
+    model.load_state_dict(load(undisturbed.model))
+    parts = [
+        part
+        for site in SITES
+        for data in [task.load(SiteRequest(site, config.run.seed))]
+        for part in (data.reference, data.current)
+    ]
+    labels = np.concatenate([part.targets.numpy() for part in parts])
+    with torch.no_grad():
+        scores = task.probabilities(model(torch.cat([part.inputs for part in parts])))[:, 1].numpy()
+    said = scores >= 0.5
+    summary = undisturbed.folder.read_summary()
+    final = summary.utility[-1].overall
+    assert final.accuracy.value == accuracy_score(labels, said)
+    assert final.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, said))
+    assert final.log_loss == pytest.approx(log_loss(labels, scores), abs=1e-4)
+    assert final.brier == pytest.approx(brier_score_loss(labels, scores), abs=1e-4)
+    assert final.auc.low <= roc_auc_score(labels, scores) <= final.auc.high
+    gaps = {(g.attribute, g.metric): g.estimate.value for g in summary.fairness[0].disparities}
+    for attribute in ("sex", "age_group"):
+        groups = np.concatenate([part.groups[attribute] for part in parts])
+        for metric in (demographic_parity_difference, equalized_odds_difference):
+            theirs = metric(labels, said, sensitive_features=groups)
+            assert gaps[attribute, metric.__name__] == theirs
+
+
+def test_gaps_are_recorded_for_the_model_of_every_round(undisturbed) -> None:
+    summary = undisturbed.folder.read_summary()
+    points = [(p.after_round, p.scope) for p in summary.fairness_by_round]
+    assert points == [(k, "overall") for k in range(4)]
+    assert summary.fairness_by_round[-1].disparities == summary.fairness[0].disparities
+    assert summary.fairness_by_round[0].disparities != summary.fairness[0].disparities
 
 
 def test_the_same_seed_gives_the_same_model_and_another_another(undisturbed, tmp_path) -> None:

@@ -8,6 +8,7 @@ from federation.summary import (
     Drift,
     Estimate,
     Fairness,
+    FairnessPoint,
     GroupRates,
     Privacy,
     Round,
@@ -82,6 +83,11 @@ def hospitals() -> Summary:
         rounds=_rounds(),
         utility=_utility(),
         fairness=(_fairness("overall", 1.0), _fairness("university", 0.6)),
+        fairness_by_round=tuple(
+            FairnessPoint(after_round=k, scope=scope, disparities=_fairness(scope, 1.0).disparities)
+            for k in range(21)
+            for scope in ("overall", "university")
+        ),
         drift=_drift("overall", 1.0) + _drift("university", 0.4),
         baselines=_baselines(),
         notes=(
@@ -159,6 +165,7 @@ def stopped_without_privacy() -> Summary:
                 ),
             ),
             "fairness": (),
+            "fairness_by_round": (),
             "drift": (),
             "baselines": (),
             "notes": (),

@@ -335,6 +335,16 @@ def test_charts_say_first_and_last_value_of_every_line() -> None:
     assert "majority class: 0.500" in chart
 
 
+def test_gaps_are_drawn_over_rounds_for_every_attribute_that_has_one() -> None:
+    sex, age = figures.fairness_figures(hospitals())
+    assert "demographic parity difference: 0.41 after round 0" in sex.chart.replace("0.410", "0.41")
+    assert "equalized odds difference" in sex.chart
+    assert "equalized odds difference" not in age.chart
+    names = [key.name for key in figures.fairness_legend(hospitals())]
+    assert names == ["demographic parity difference", "equalized odds difference"]
+    assert figures.fairness_figures(stopped_without_privacy()) == ()
+
+
 def test_the_legend_names_every_line_once_also_beyond_the_styles() -> None:
     base = hospitals()
     many = {f"cohort {i}": base.utility[0].overall for i in range(8)}
