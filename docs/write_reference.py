@@ -69,7 +69,8 @@ def _table(section: type[Section]) -> Iterator[str]:
     schema = section.model_json_schema()
     yield "| key | value | default | what it is |\n|---|---|---|---|\n"
     for key, facts in schema["properties"].items():
-        default = _literal(facts["default"]) if facts.get("default") is not None else ""
+        said = key not in {"quorum", "threshold"} and facts.get("default") is not None
+        default = _literal(facts["default"]) if said else ""
         yield f"| `{key}` | {_kind(facts)} | {default} | {facts['description']} |\n"
 
 

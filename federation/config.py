@@ -57,15 +57,25 @@ class TaskChoice(Section):
     """Keyword arguments that the task is constructed with."""
 
 
+def usual_quorum(sites: int) -> int:
+    """Two thirds: a third of the sites may be lost, and two survivor sets share enough sites."""
+    return max(FEWEST_SITES, -(-2 * sites // 3))
+
+
+def usual_threshold(sites: int) -> int:
+    """A majority: no two disjoint sets of sites can both open something."""
+    return sites // 2 + 1
+
+
 class FederationRules(Section):
     """Who takes part, and how many must."""
 
     sites: tuple[Name, ...] = ()
     """Who is invited; empty means every site that the task has data for."""
     quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
-    """Fewest sites whose sum may be opened; twice it must exceed the sites by at least 2."""
+    """Fewest sites whose sum may be opened; two thirds of the sites if left out."""
     threshold: Annotated[int, Field(ge=2)] = 3
-    """Fewest sites that together can open anything."""
+    """Fewest sites that together can open anything; a majority of the sites if left out."""
     round_timeout_seconds: Positive = 120.0
     """How long each of the five exchanges of a round may take."""
 
@@ -212,32 +222,36 @@ class FederationConfig(Section):
 
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
-        rules = self.federation
-        if rules.threshold > rules.quorum:
-            raise ConfigError(
-                "federation.threshold",
-                rules.threshold,
-                f"at most federation.quorum = {rules.quorum}",
-                "the survivors must be able to open the sum",
-            )
-        if rules.sites:
-            _check_sites(self)
         _check_cohorts(self)
-        if self.site_policy.minimum_quorum > rules.quorum:
-            raise ConfigError(
-                "federation.quorum",
-                rules.quorum,
-                f"at least site_policy.minimum_quorum = {self.site_policy.minimum_quorum}",
-                "the sites would refuse every round",
-            )
-        if self.site_policy.minimum_threshold > rules.threshold:
-            raise ConfigError(
-                "federation.threshold",
-                rules.threshold,
-                f"at least site_policy.minimum_threshold = {self.site_policy.minimum_threshold}",
-                "the sites would refuse every round",
-            )
+        if self.federation.sites:
+            _check_sites(self)
+            _check_quorum(self)
         return self
+
+
+def _check_quorum(config: FederationConfig) -> None:
+    rules, policy = config.federation, config.site_policy
+    if rules.threshold > rules.quorum:
+        raise ConfigError(
+            "federation.threshold",
+            rules.threshold,
+            f"at most federation.quorum = {rules.quorum}",
+            "the survivors must be able to open the sum",
+        )
+    if policy.minimum_quorum > rules.quorum:
+        raise ConfigError(
+            "federation.quorum",
+            rules.quorum,
+            f"at least site_policy.minimum_quorum = {policy.minimum_quorum}",
+            "the sites would refuse every round",
+        )
+    if policy.minimum_threshold > rules.threshold:
+        raise ConfigError(
+            "federation.threshold",
+            rules.threshold,
+            f"at least site_policy.minimum_threshold = {policy.minimum_threshold}",
+            "the sites would refuse every round",
+        )
 
 
 def _check_sites(config: FederationConfig) -> None:

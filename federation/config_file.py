@@ -10,7 +10,7 @@ from typing import Any, get_args
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from federation.config import FederationConfig
+from federation.config import FederationConfig, usual_quorum, usual_threshold
 from federation.errors import ConfigError, UsageError
 
 _WORDING = {
@@ -53,6 +53,7 @@ def parse(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Federation
     merged = json.loads(json.dumps(table, default=str))
     for override in overrides:
         _apply(merged, override)
+    _suit_to_the_sites(merged)
     try:
         return FederationConfig.model_validate_json(json.dumps(merged))
     except ValidationError as error:
@@ -76,6 +77,17 @@ def require_known(key: str, value: str, known: Iterable[str]) -> None:
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
     remedy = f"did you mean {near[0]}?" if near else ""
     raise ConfigError(key, value, f"one of {', '.join(names)}", remedy)
+
+
+def _suit_to_the_sites(table: Table) -> None:
+    """Give quorum and threshold, where left out, what suits the sites that are named."""
+    rules = table.get("federation")
+    if not isinstance(rules, dict):
+        return
+    sites = rules.get("sites")
+    if isinstance(sites, list) and sites:
+        rules.setdefault("quorum", usual_quorum(len(sites)))
+        rules.setdefault("threshold", usual_threshold(len(sites)))
 
 
 def _apply(table: Table, override: str) -> None:

@@ -27,7 +27,9 @@ def read_csv(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, skipinitialspace=True)
     except OSError as error:
         raise DataError(f"cannot read the data file {path}: {error.strerror}") from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise DataError(f"{path} is no CSV table: {error}") from error
     names = [str(name).strip() for name in header.iloc[0]]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -46,9 +48,9 @@ def require_columns(table: pd.DataFrame, columns: Sequence[str], source: str) ->
     """
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise DataError(
-            f"{source}: no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
-        )
+        there = ", ".join(map(str, table.columns))
+        hint = "; separate columns by commas" if len(table.columns) == 1 else ""
+        raise DataError(f"{source}: no column {', '.join(missing)}; it has {there}{hint}")
 
 
 def feature_values(table: pd.DataFrame, feature: Feature, source: str) -> Floats:

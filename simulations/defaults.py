@@ -21,14 +21,12 @@ _TABLES: dict[str, dict[str, Any]] = {
     "acs-employment": {
         "run": {"name": "acs-employment", "rounds": 20},
         "task": {"name": "acs-employment"},
-        "federation": {"quorum": 9, "threshold": 6},
         "training": {"local_steps": 10, "sampling_rate": 0.05, "learning_rate": 0.5},
         "privacy": {"epsilon": 4.0, "delta": 1e-5},
     },
     "digits": {
         "run": {"name": "digits", "rounds": 20},
         "task": {"name": "digits"},
-        "federation": {"quorum": 6, "threshold": 4},
         "training": {"local_steps": 5, "sampling_rate": 0.2, "learning_rate": 0.4},
         "privacy": {"epsilon": 8.0, "delta": 1e-3},
     },

@@ -24,8 +24,8 @@ name = "{task}"                # heart, acs-employment, digits, or "package.modu
 
 [federation]
 # sites = ["a", "b", "c"]      # default: all the task has data for
-quorum = {quorum}                     # fewest sites whose sum may be opened (3 or more)
-threshold = {threshold}                  # fewest sites that together can open anything
+# quorum = 3                   # fewest sites whose sum may be opened; default: two thirds
+# threshold = 3                # fewest sites that together can open anything; default: a majority
 round_timeout_seconds = 120.0  # for each of a round's five exchanges
 """
 
@@ -83,8 +83,6 @@ def example(task: str) -> str:
         "name": task.partition(":")[0].replace(".", "-").replace("_", "-").lower(),
         "task": task,
         "rounds": config.run.rounds,
-        "quorum": config.federation.quorum,
-        "threshold": config.federation.threshold,
         "local_steps": config.training.local_steps,
         "sampling_rate": config.training.sampling_rate,
         "learning_rate": config.training.learning_rate,

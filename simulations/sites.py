@@ -50,7 +50,9 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
             "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
         )
     table = config.model_dump(mode="json", exclude_none=True)
-    table["federation"]["sites"] = list(sites)
+    # What the user left out suits the number of sites, which is known only now.
+    given = config.federation.model_dump(mode="json", exclude_unset=True)
+    table["federation"] = given | {"sites": list(sites)}
     resolved = config_file.parse(table)
     _check_evaluation(resolved, task)
     return resolved

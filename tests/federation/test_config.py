@@ -43,7 +43,11 @@ def test_what_is_written_reads_back_the_same() -> None:
         ({"version": 2}, "version", "1"),
         ({"training": {"sampling_rate": 1.5}}, "training.sampling_rate", "<= 1"),
         ({"federation": {"quorum": 2}}, "federation.quorum", ">= 3"),
-        ({"federation": {"threshold": 4}}, "federation.threshold", "federation.quorum = 3"),
+        (
+            {"federation": {"sites": ["a", "b", "c"], "threshold": 4}},
+            "federation.threshold",
+            "federation.quorum = 3",
+        ),
         ({"federation": {"sites": ["a", "b"]}}, "federation.sites", "at least 3 sites"),
         ({"federation": {"sites": ["a", "b", "b"]}}, "federation.sites", "distinct"),
         (
@@ -52,7 +56,7 @@ def test_what_is_written_reads_back_the_same() -> None:
             "at most the number of sites, 3",
         ),
         (
-            {"federation": {"sites": ["a", "b", "c", "d", "e", "f"]}},
+            {"federation": {"sites": ["a", "b", "c", "d", "e", "f"], "quorum": 3}},
             "federation.quorum",
             "at least 4 for 6 sites",
         ),
@@ -83,8 +87,12 @@ def test_what_is_written_reads_back_the_same() -> None:
             "privacy.noise_multiplier",
             "remove one of the two",
         ),
-        ({"site_policy": {"minimum_quorum": 4}}, "federation.quorum", "refuse every round"),
-        ({"site_policy": {"minimum_threshold": 4}}, "federation.threshold", "refuse every round"),
+        (FIVE | {"site_policy": {"minimum_quorum": 5}}, "federation.quorum", "refuse every round"),
+        (
+            FIVE | {"site_policy": {"minimum_threshold": 4}},
+            "federation.threshold",
+            "refuse every round",
+        ),
         ({"evaluation": {"minimum_contributors": 2}}, "evaluation.minimum_contributors", ">= 3"),
     ],
 )
@@ -132,6 +140,17 @@ def test_an_unreadable_file_is_a_usage_error(tmp_path: Path, content: bytes, tex
         path.write_bytes(content)
     with pytest.raises(UsageError, match=text):
         config_file.read(path)
+
+
+@given(st.integers(3, 300))
+def test_what_is_left_out_suits_any_number_of_sites(count: int) -> None:
+    sites = [f"s{i}" for i in range(count)]
+    rules = config_file.parse({"federation": {"sites": sites}}).federation
+    # A third of the sites may be lost, a third may collude with a coordinator that lies.
+    assert rules.quorum <= max(3, count - count // 3)
+    assert min(rules.threshold - 1, 2 * rules.quorum - count - 1) >= (count - 3) // 3
+    given_quorum = config_file.parse({"federation": {"sites": sites, "quorum": count}}).federation
+    assert given_quorum.quorum == count
 
 
 @given(st.integers(3, 40), st.data())

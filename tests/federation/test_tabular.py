@@ -190,7 +190,8 @@ def test_wrong_data_is_one_error_that_tells_no_value(spoil, says: str) -> None:
         (b"", "is no CSV table"),
         (b"clinic,age\n", "a header and no rows"),
         (b"clinic,age,age\nulm,1,2\n", "the column age stands there twice"),
-        (b"\xff\xfe\x00\x01\n1\n", "is no CSV table"),
+        (b"\xff\xfe\x00\x01\n1\n", "save it as UTF-8"),
+        (b"clinic;age\nulm;2\n", "separate columns by commas"),
         (b"a,b\n1,2,3,4\n1\n", "no column|is no CSV table"),
     ],
 )
