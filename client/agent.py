@@ -17,14 +17,18 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.consent import Refusal, check_agreement
-from client.contribution import Workbench, evaluation_contribution, training_contribution
+from client.contribution import (
+    Workbench,
+    evaluation_contribution,
+    require_trainable,
+    training_contribution,
+)
 from client.journal import Contribution, Journal
 from federation.agreement import Agreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import BUDGET_EXHAUSTED, Phase, Reply, Request
 from federation.errors import (
     BudgetExhausted,
-    HedgerowError,
     PrivacyRefusal,
     ProtocolViolation,
 )
@@ -40,6 +44,9 @@ from privacy.secure_sum.terms import SessionTerms
 
 Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_sum.Signed
 S = TypeVar("S", bound=Stage)
+
+RUN_OVERSPENT = "run_overspent"
+"""The refusal code of a site that a run asks for more releases than it agreed to."""
 TaskLoader = Callable[[Agreement], Task]
 
 
@@ -116,9 +123,6 @@ class SiteAgent:
         except ProtocolViolation as error:
             self._session = None
             reply = Reply(self._site, "refused", "protocol", str(error))
-        except HedgerowError as error:
-            self._session = None
-            reply = Reply(self._site, "failed", type(error).__name__, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, only its type may leave
             self._session = None
             self._assets.note_fault(traceback.format_exc())
@@ -136,11 +140,12 @@ class SiteAgent:
         if request.body.decode(errors="replace") != self._assets.roster.federation:
             raise Refusal("unknown_federation", "this site belongs to another federation")
         policy, ledger = self._assets.policy, self._assets.ledger
+        budget = ledger.budget()
         return Enlistment(
             public_rows=policy.public_rows,
             roster_digest=self._assets.roster.digest(),
-            delta=policy.delta,
-            epsilon_budget=policy.epsilon_budget,
+            delta=budget.delta,
+            epsilon_budget=_finite(budget.epsilon),
             epsilon_spent=_finite(ledger.spent().epsilon),
         ).to_bytes()
 
@@ -158,14 +163,16 @@ class SiteAgent:
         if request.body == COMPLETED:
             self._assets.journal.forget(request.run)
         ledger, cost = self._assets.ledger, self._assets.ledger.spent()
+        budget = ledger.budget()
         kinds = [entry.kind for entry in ledger.entries()]
         head_seq, head_hash = ledger.head()
         seeded = not isinstance(self._assets.training_entropy, SystemEntropy)
         return Statement(
+            delta=budget.delta,
             epsilon_spent=_finite(cost.epsilon),
             epsilon_pld=_finite(cost.epsilon_pld),
             epsilon_rdp=_finite(cost.epsilon_rdp),
-            epsilon_budget=self._assets.policy.epsilon_budget,
+            epsilon_budget=_finite(budget.epsilon),
             reserved=kinds.count("reserve"),
             committed=kinds.count("commit"),
             voided=kinds.count("void"),
@@ -182,10 +189,11 @@ class SiteAgent:
                 raise Refusal("not_agreed", "this site has not agreed to this run")
             agreement, policy = Agreement.from_bytes(body), self._assets.policy
             task = self._assets.load_task(agreement)
-            data = task.load(SiteRequest(policy.site, agreement.seed))
-            self._benches[run] = Workbench(
-                policy.site, agreement, task, data, self._assets.training_entropy
-            )
+            # The site's own seed: whoever could choose it could have any row counted, not trained.
+            data = task.load(SiteRequest(policy.site, policy.split_seed))
+            bench = Workbench(policy.site, agreement, task, data, self._assets.training_entropy)
+            require_trainable(bench)
+            self._benches[run] = bench
         return self._benches[run]
 
     # -- the five phases of a round --------------------------------------------------------
@@ -196,8 +204,10 @@ class SiteAgent:
             raise ProtocolViolation("invitation: not under the agreement this site knows")
         if invitation.layout_digest != bench.layout(invitation.kind).digest().hex():
             raise ProtocolViolation("invitation: the layout is not the agreement's")
-        if not 1 <= request.round <= bench.agreement.rounds + 1:
-            raise ProtocolViolation("invitation: a round beyond the agreement")
+        _check_round(request.round, invitation.kind, bench.agreement.rounds)
+        self._assets.journal.bind_model(
+            request.run, request.round, bytes.fromhex(invitation.model_digest)
+        )
         self._mark(request)
         if invitation.kind is RoundKind.TRAIN:
             self._check_budget(bench, request, invitation)
@@ -229,7 +239,7 @@ class SiteAgent:
         following, message = secure_sum.mask(state, work.envelopes, words)
         self._mark(request)
         if entry:
-            self._assets.ledger.commit(entry, hashlib.sha256(words.tobytes()).hexdigest())
+            self._assets.ledger.commit(entry, _sha256(words))
         self._session = replace(session, state=following)
         return message
 
@@ -294,9 +304,9 @@ class SiteAgent:
         stored = self._stored_contribution(request, terms.model_digest, terms.layout_digest)
         if stored is not None:
             # The same noised vector again: nothing new is released, so nothing is charged.
-            return self._uncommitted(request, stored.charge), stored.words
+            return self._uncommitted(request, stored), stored.words
         charge, entry = self._reserve(bench, request)
-        words = training_contribution(bench, parameters, request.round)
+        words = training_contribution(bench, parameters, request.round, charge)
         kept = Contribution(charge, terms.model_digest, terms.layout_digest, words)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, words
@@ -307,7 +317,12 @@ class SiteAgent:
         stored = self._assets.journal.contribution(request.run, request.round)
         if stored is None or stored.model_digest != model_digest:
             return None
-        return stored if stored.layout_digest == layout_digest else None
+        if stored.layout_digest != layout_digest:
+            return None
+        paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
+        # Paid for, and by a release of exactly these words: else it is a release of its own.
+        same = paid and paid.released_sha256 in {None, _sha256(stored.words)}
+        return stored if same else None
 
     def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:
         """The number of the round's next release, and the reservation that stands open for it.
@@ -327,8 +342,16 @@ class SiteAgent:
         charge, standing = self._unpaid_charge(request)
         if standing is not None:
             return charge, standing.seq
+        self._require_within_agreement(bench, request)
         event = bench.plan().event()
         return charge, self._assets.ledger.reserve(request.run, request.round, charge, event)
+
+    def _require_within_agreement(self, bench: Workbench, request: Request) -> None:
+        """A run may charge for as many rounds as were agreed, whatever the budget would bear."""
+        if self._assets.ledger.reserved_for(request.run) >= bench.agreement.rounds:
+            raise Refusal(
+                RUN_OVERSPENT, "this run has charged this site for all the rounds it agreed to"
+            )
 
     def _check_budget(self, bench: Workbench, request: Request, invitation: Invitation) -> None:
         """Refuse before anything is advertised what the ledger would refuse before training.
@@ -340,6 +363,7 @@ class SiteAgent:
         charge, standing = self._unpaid_charge(request)
         if standing is not None or self._stored_contribution(request, *digests) is not None:
             return
+        self._require_within_agreement(bench, request)
         ledger, event = self._assets.ledger, bench.plan().event()
         try:
             ledger.require_affordable(event)
@@ -348,9 +372,25 @@ class SiteAgent:
             ledger.reserve(request.run, request.round, charge, event)
             raise
 
-    def _uncommitted(self, request: Request, charge: int) -> int:
-        reservation = self._assets.ledger.reservation(request.run, request.round, charge)
-        return 0 if reservation is None or reservation.committed else reservation.seq
+    def _uncommitted(self, request: Request, stored: Contribution) -> int:
+        paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
+        return 0 if paid is None or paid.committed else paid.seq
+
+
+def _check_round(number: int, kind: RoundKind, rounds: int) -> None:
+    """Return if a round of this number may be of this kind.
+
+    Training rounds come first. Each model that a run may end with has an evaluation round of its
+    own after them: the run's last model, or that of a run that stopped and later went on.
+    """
+    if not 1 <= number <= 2 * rounds + 1:
+        raise ProtocolViolation("invitation: a round beyond the agreement")
+    if (kind is RoundKind.EVALUATE) != (number > rounds):
+        raise ProtocolViolation(f"invitation: round {number} is not for kind {kind}")
+
+
+def _sha256(words: Words) -> str:
+    return hashlib.sha256(words.tobytes()).hexdigest()
 
 
 def _refusal_code(error: PrivacyRefusal) -> str:

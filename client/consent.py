@@ -27,6 +27,12 @@ def check_agreement(policy: SitePolicy, roster_sites: frozenset[str], agreement:
 def _check_task(policy: SitePolicy, agreement: Agreement) -> None:
     if agreement.task.name not in policy.tasks:
         raise Refusal("task_not_allowed", f"this site does not run the task {agreement.task.name}")
+    if agreement.task.options != policy.task_options.get(agreement.task.name, {}):
+        # An option can choose which rows are held out, and those are counted without noise.
+        raise Refusal(
+            "task_options_differ",
+            f"this site runs the task {agreement.task.name} with options of its own only",
+        )
 
 
 def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: Agreement) -> None:

@@ -19,6 +19,7 @@ from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.entropy import Entropy
 from federation.errors import DataError
+from federation.initial_model import initial_model
 from federation.layout import VectorLayout, Words
 from federation.round_layout import (
     CLIPPED_UPDATES,
@@ -34,6 +35,11 @@ from federation.task import Floats, SiteData, Task
 from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.mechanisms.clipping import clip_l2
+from privacy.model_validation import (
+    require_private_layers,
+    require_records_apart,
+    require_travelling_state,
+)
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import run_plan
 
@@ -62,7 +68,7 @@ class Workbench:
 
     def layout(self, kind: RoundKind) -> VectorLayout:
         """The layout of a round, from the agreement and the task alone."""
-        parameters = len(flat_parameters(self.task.build_model()))
+        parameters = len(flat_parameters(initial_model(self.task, self.agreement.seed)))
         return run_layout(self.spec(), self.agreement, parameters, kind)
 
     def plan(self) -> DpSgdPlan | NonPrivatePlan:
@@ -70,13 +76,30 @@ class Workbench:
         return run_plan(self.agreement, self.site)
 
 
-def training_contribution(bench: Workbench, parameters: Floats, round_: int) -> Words:
+def require_trainable(bench: Workbench) -> None:
+    """Return if the task's model can be trained as agreed; asked before anything is charged.
+
+    Raises:
+        PrivacyRefusal: record-level privacy was agreed and the model or the loss mixes records.
+        UsageError: the model has state that would not travel.
+    """
+    model, train = initial_model(bench.task, bench.agreement.seed), bench.data.train
+    require_travelling_state(model)
+    if bench.agreement.privacy is not None:
+        require_private_layers(model)
+        require_records_apart(model, bench.task.loss, (train.inputs, train.targets))
+
+
+def training_contribution(
+    bench: Workbench, parameters: Floats, round_: int, charge: int = 1
+) -> Words:
     """One round's vector: the clipped, weighted update and the incoming model's tallies.
 
     Args:
         bench: of the site.
         parameters: of the global model, shape (d,).
-        round_: number of the round; batches and noise are drawn for it alone.
+        round_: number of the round.
+        charge: which release of the round this is; batches and noise are drawn for it alone.
 
     Returns:
         shape (layout.length,), uint32, not yet masked.
@@ -84,27 +107,32 @@ def training_contribution(bench: Workbench, parameters: Floats, round_: int) -> 
     Raises:
         DataError: training diverged, or the model's output is not a probability.
     """
-    model = bench.task.build_model()
-    load_flat_parameters(model, parameters)
+    model = _model(bench, parameters)
     values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
-    values |= _update_values(bench, _train(bench, model, round_))
+    values |= _update_values(bench, _train(bench, model, round_, charge))
     return bench.layout(RoundKind.TRAIN).encode(values)
 
 
 def evaluation_contribution(bench: Workbench, parameters: Floats) -> Words:
     """An evaluation round's vector: tallies of the model and of both windows, no update."""
-    model = bench.task.build_model()
-    load_flat_parameters(model, parameters)
+    model = _model(bench, parameters)
     spec = bench.spec()
     tallies = outcome_tallies(bench.task, model, bench.data, spec)
     values = _scoped(bench, tallies | window_tallies(bench.data, spec))
     return bench.layout(RoundKind.EVALUATE).encode(values)
 
 
-def _train(bench: Workbench, model: nn.Module, round_: int) -> LocalUpdate:
+def _model(bench: Workbench, parameters: Floats) -> nn.Module:
+    """The global model: frozen parts as every side initialises them, the rest as it travelled."""
+    model = initial_model(bench.task, bench.agreement.seed)
+    load_flat_parameters(model, parameters)
+    return model
+
+
+def _train(bench: Workbench, model: nn.Module, round_: int, charge: int) -> LocalUpdate:
     training, rows = bench.agreement.training, (bench.data.train.inputs, bench.data.train.targets)
     descent = Descent(training.learning_rate, training.momentum, training.proximal_mu)
-    entropy, plan = bench.entropy.child("training", bench.site, round_), bench.plan()
+    entropy, plan = bench.entropy.child("training", bench.site, round_, charge), bench.plan()
     if isinstance(plan, DpSgdPlan):
         return train_privately(model, rows, bench.task.loss, plan, descent, entropy)
     return train_without_privacy(model, rows, bench.task.loss, plan, descent, entropy)

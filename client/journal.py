@@ -1,10 +1,10 @@
 """The journal of a site: what it has irrevocably said, durable before it says it.
 
-It holds the agreements of running runs, one mark per irreversible answer, the one contribution a
-site ever makes to a round, and the one survivor set it helps to open for that round. A retry of a
-round therefore resends the stored contribution (no second noise on one charge), and never to a
-second survivor set (two sums of the same vectors over different sets would differ by one site's
-vector).
+It holds the agreements of running runs, one mark per irreversible answer, the one model a round is
+about, the one contribution a site ever makes to it, and the one survivor set it helps to open for
+it. A retry of a round therefore resends the stored contribution (no second noise on one charge),
+and never to a second survivor set (two sums of the same vectors over different sets would differ by
+one site's vector); and no round has held-out rows judged on model after model.
 """
 
 import json
@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS marks (
 CREATE TABLE IF NOT EXISTS contributions (
     run TEXT, round INTEGER, charge INTEGER NOT NULL, model BLOB NOT NULL, layout BLOB NOT NULL,
     words BLOB NOT NULL, PRIMARY KEY (run, round)
+) STRICT;
+CREATE TABLE IF NOT EXISTS models (
+    run TEXT, round INTEGER, model BLOB NOT NULL, PRIMARY KEY (run, round)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS survivors (
     run TEXT, round INTEGER, sites TEXT NOT NULL, PRIMARY KEY (run, round)
@@ -116,6 +119,20 @@ class Journal:
             return None
         charge, model, layout, words = row
         return Contribution(charge, model, layout, np.frombuffer(words, "<u4").astype(np.uint32))
+
+    def bind_model(self, run: str, round_: int, digest: bytes) -> None:
+        """Record the one model that this round is about.
+
+        Raises:
+            ProtocolViolation: the round was about another model before.
+        """
+        with self._db:
+            self._db.execute("INSERT OR IGNORE INTO models VALUES (?, ?, ?)", (run, round_, digest))
+        row = self._db.execute(
+            "SELECT model FROM models WHERE run = ? AND round = ?", (run, round_)
+        ).fetchone()
+        if row[0] != digest:
+            raise ProtocolViolation("model: this round was about another one before")
 
     def bind_survivors(self, run: str, round_: int, sites: tuple[str, ...]) -> None:
         """Record the one survivor set that this round's contribution may be opened with.

@@ -119,6 +119,13 @@ def _first_error(error: ValidationError) -> ConfigError:
     if isinstance(cause, ConfigError):
         return cause
     location = [str(part) for part in first["loc"] if part != "[key]"]
+    if location[:2] == ["task", "options"] and len(location) > 2:
+        # A union of kinds: pydantic's own text speaks of the first kind only.
+        return ConfigError(
+            ".".join(location[:3]),
+            first["input"],
+            "true, false, a number, a text, or a list of whole numbers, of numbers or of texts",
+        )
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])

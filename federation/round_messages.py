@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError
 
 from federation import canonical
+from federation.agreement import LARGEST_PUBLIC_ROWS
 from federation.config import Section
 from federation.errors import ProtocolViolation
 from federation.round_layout import RoundKind
@@ -41,7 +42,7 @@ class Body(Section):
 class Enlistment(Body):
     """A site's public facts, in answer to `enlist`."""
 
-    public_rows: int
+    public_rows: Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]
     roster_digest: Digest
     delta: float
     epsilon_budget: float | None
@@ -58,8 +59,12 @@ class Invitation(Body):
 
 
 class Statement(Body):
-    """What a site's ledger says, in answer to `close`; facts of its budget, not of its rows."""
+    """What a site's ledger says, in answer to `close`; facts of its budget, not of its rows.
 
+    Every epsilon is at `delta`, which is the ledger's.
+    """
+
+    delta: float
     epsilon_spent: float | None
     epsilon_pld: float | None
     epsilon_rdp: float | None

@@ -1,13 +1,14 @@
 """`site.toml`: what a site demands for itself, whatever a coordinator proposes."""
 
+import json
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from federation.config import FEWEST_SITES, Name, Section
+from federation.config import FEWEST_SITES, Name, OptionValue, Section
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
 
@@ -20,8 +21,11 @@ class SitePolicy(Section):
         dataset: names the rows that the ledger keeps the budget of.
         public_rows: the number of training rows the site declares in public.
         tasks: names of the tasks the site runs.
-        epsilon_budget: never spent past, over all runs on the dataset; infinite only where
-            `allow_without_privacy` says so.
+        task_options: what each of them is constructed with, exactly; a task left out here takes
+            none.
+        split_seed: which rows are held out comes from it and from nothing a coordinator says.
+        epsilon_budget: never spent past, over all runs on the dataset; left out only where
+            `allow_without_privacy` is true.
         delta: the delta the budget is stated at.
         minimum_quorum: fewest survivors whose sum the site helps to open.
         minimum_threshold: fewest sites that together can open anything.
@@ -33,12 +37,25 @@ class SitePolicy(Section):
     dataset: Annotated[str, Field(min_length=1)]
     public_rows: Annotated[int, Field(ge=1)]
     tasks: tuple[str, ...]
+    task_options: dict[str, dict[str, OptionValue]] = {}
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)]
     epsilon_budget: Annotated[float, Field(gt=0)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)]
     minimum_quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     minimum_threshold: Annotated[int, Field(ge=2)] = 2
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     allow_without_privacy: bool = False
+
+    @model_validator(mode="after")
+    def _a_budget_unless_without_privacy(self) -> Self:
+        if self.epsilon_budget is None and not self.allow_without_privacy:
+            raise ConfigError(
+                "site.epsilon_budget",
+                None,
+                "a number > 0",
+                "only a site with allow_without_privacy = true may go without a budget",
+            )
+        return self
 
     def write(self, path: Path) -> None:
         """Write as TOML, atomically, readable by its owner alone."""
@@ -60,8 +77,12 @@ class SitePolicy(Section):
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{path} is not valid TOML: {error}") from error
         try:
-            return cls.model_validate(table, strict=False)
+            # Through JSON, where a list may stand for a tuple and nothing else is converted.
+            return cls.model_validate_json(json.dumps(table, default=str))
         except ValidationError as error:
             first = error.errors()[0]
+            cause = first.get("ctx", {}).get("error")
+            if isinstance(cause, ConfigError):
+                raise cause from error
             key = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"site.{key}", first["input"], first["msg"]) from error

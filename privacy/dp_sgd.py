@@ -7,7 +7,6 @@ sampling rate and the divisor from the private number of rows (Opacus issues 571
 """
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,22 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from opacus import GradSampleModule
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from federation.entropy import Entropy
-from federation.errors import PrivacyRefusal
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
 from privacy.mechanisms.gaussian_noise import gaussian_noise
+from privacy.model_validation import require_private_layers
+from privacy.per_sample_gradients import Loss, per_example, per_sample_gradients
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.poisson_sampling import poisson_sample
 
 Floats = npt.NDArray[np.float64]
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-GRAD_SAMPLE = "grad_sample"
-"""The attribute Opacus' hooks set on each parameter."""
 
 LARGEST_PHYSICAL_BATCH = 512
 """Rows whose per-sample gradients are held at once; bounds memory, changes no guarantee."""
@@ -122,7 +116,7 @@ def train_without_privacy(
         parameters = trainable(local)
         if not len(batch):
             return np.zeros(sum(p.numel() for p in parameters))
-        losses = _per_example(loss, local(rows[0][batch]), rows[1][batch])
+        losses = per_example(loss, local(rows[0][batch]), rows[1][batch])
         total, seen = total + float(losses.detach().sum()), seen + len(batch)
         parts = torch.autograd.grad(losses.sum(), parameters)
         flat: Floats = torch.cat([part.reshape(-1) for part in parts]).double().numpy()
@@ -164,44 +158,6 @@ def clipped_gradient_sum(
     return total, not_finite
 
 
-def per_sample_gradients(model: nn.Module, rows: tuple[Tensor, Tensor], loss: Loss) -> Tensor:
-    """Gradient of each row's loss, shape (B, d), by Opacus' hooks; the model keeps none of them."""
-    with _known_warnings_ignored():
-        wrapped = GradSampleModule(model, loss_reduction="sum", strict=True)
-        try:
-            torch.autograd.backward(_per_example(loss, wrapped(rows[0]), rows[1]).sum())
-            parts = [_grad_sample(p, len(rows[1])) for p in trainable(model)]
-        finally:
-            wrapped.to_standard_module()
-            model.zero_grad(set_to_none=True)
-            for parameter in trainable(model):
-                setattr(parameter, GRAD_SAMPLE, None)
-    return torch.cat(parts, dim=1).detach()
-
-
-def _grad_sample(parameter: nn.Parameter, rows: int) -> Tensor:
-    """What the hooks left on a parameter, flat per row; zero if the forward pass did not use it."""
-    gradients = getattr(parameter, GRAD_SAMPLE, None)
-    if gradients is None:
-        return torch.zeros(rows, parameter.numel())
-    assert isinstance(gradients, Tensor)
-    return gradients.reshape(rows, -1)
-
-
-def require_private_layers(model: nn.Module) -> None:
-    """Return if every layer treats records one by one.
-
-    Raises:
-        PrivacyRefusal: one does not; names it and the remedy.
-    """
-    problems = ModuleValidator.validate(copy.deepcopy(model).train(), strict=False)
-    if problems:
-        raise PrivacyRefusal(
-            f"the model cannot be trained with record-level privacy: {problems[0]} "
-            "(for instance, replace BatchNorm by GroupNorm)"
-        )
-
-
 def _descend(
     model: nn.Module,
     rows: int,
@@ -226,27 +182,9 @@ def _descend(
     return here - start
 
 
-def _per_example(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
-    losses = loss(output, targets)
-    if losses.shape != (len(targets),):
-        raise ValueError(
-            f"task.loss returned shape {tuple(losses.shape)}: expected one loss per example, "
-            f"({len(targets)},); use reduction='none'"
-        )
-    return losses
-
-
 @contextmanager
 def _torch_seeded(entropy: Entropy) -> Iterator[None]:
     """Dropout layers draw from torch's global generator: seed it for this round, then restore."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(entropy.bytes(8), "little"))
-        yield
-
-
-@contextmanager
-def _known_warnings_ignored() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # The input needs no gradient, so torch tells each time that its hook sees outputs only.
-        warnings.filterwarnings("ignore", message="Full backward hook is firing")
         yield

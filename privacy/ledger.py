@@ -73,7 +73,13 @@ class Reservation:
 
     seq: int
     event: PrivacyEvent
-    committed: bool
+    released_sha256: str | None
+    """Digest of what was released; None while the reservation is open."""
+
+    @property
+    def committed(self) -> bool:
+        """Whether it was released."""
+        return self.released_sha256 is not None
 
 
 class Ledger:
@@ -185,17 +191,27 @@ class Ledger:
         """
         entries = self._checked_entries()
         settled = {
-            entry.body["reservation"]: entry.kind
+            entry.body["reservation"]: entry
             for entry in entries
             if entry.kind in ("commit", "void")
         }
         for entry in entries:
             body = entry.body
             same = (body.get("run"), body.get("round"), body.get("charge")) == (run, round_, charge)
-            if entry.kind == "reserve" and same and settled.get(entry.seq) != "void":
-                committed = settled.get(entry.seq) == "commit"
-                return Reservation(entry.seq, from_plain(body["event"]), committed)
+            end = settled.get(entry.seq)
+            if entry.kind == "reserve" and same and (end is None or end.kind == "commit"):
+                released = None if end is None else str(end.body["released_sha256"])
+                return Reservation(entry.seq, from_plain(body["event"]), released)
         return None
+
+    def reserved_for(self, run: str) -> int:
+        """How many charges of a run stand, open or committed."""
+        entries = self._checked_entries()
+        voided = _voided(entries)
+        return sum(
+            entry.kind == "reserve" and entry.body["run"] == run and entry.seq not in voided
+            for entry in entries
+        )
 
     def reserve(self, run: str, round_: int, charge: int, event: PrivacyEvent) -> int:
         """Charge an event before the work starts; returns the entry's number.
@@ -347,9 +363,13 @@ def _budget(entries: tuple[Entry, ...]) -> Budget:
     return Budget(math.inf if epsilon is None else float(str(epsilon)), float(str(body["delta"])))
 
 
+def _voided(entries: tuple[Entry, ...]) -> set[object]:
+    return {entry.body["reservation"] for entry in entries if entry.kind == "void"}
+
+
 def _counted(entries: tuple[Entry, ...]) -> list[PrivacyEvent]:
     """Events of all reservations but the voided ones: an open one counts as spent."""
-    voided = {entry.body["reservation"] for entry in entries if entry.kind == "void"}
+    voided = _voided(entries)
     return [
         from_plain(entry.body["event"])
         for entry in entries

@@ -34,7 +34,7 @@ from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.conversation import Conversation, Place
-from server.initial_model import initial_model
+from federation.initial_model import initial_model
 from server.run_record import RoundRecord, RunRecord, record_attempt, record_round
 from server.secure_round import FailedRound, SecureSum, sum_securely
 

@@ -23,7 +23,7 @@ from privacy.dp_sgd import Descent, train_privately, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import plan_for_rows
-from server.initial_model import initial_model
+from federation.initial_model import initial_model
 
 
 def baselines(task: Task, agreement: Agreement, federated: nn.Module) -> tuple[Baseline, ...]:

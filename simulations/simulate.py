@@ -18,7 +18,7 @@ from federation.task import Task
 from federation.task_loading import load_task
 from server.app import server_app
 from server.coordination import Outcome
-from server.initial_model import initial_model
+from federation.initial_model import initial_model
 from server.rounds import Observer
 from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid

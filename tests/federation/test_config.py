@@ -39,6 +39,8 @@ def test_what_is_written_reads_back_the_same() -> None:
         ({"run": {"rounds": True}}, "run.rounds", "a whole number"),
         ({"run": {"rounds": 0}}, "run.rounds", "a number >= 1"),
         ({"run": 3}, "run", "a table"),
+        ({"task": {"options": {"hidden": [8, "x"]}}}, "task.options.hidden", "or of texts"),
+        ({"task": {"options": {"hidden": {"a": 1}}}}, "task.options.hidden", "a list of"),
         ({"run": {"name": "Ä b"}}, "run.name", "a name of lower-case letters"),
         ({"version": 2}, "version", "1"),
         ({"training": {"sampling_rate": 1.5}}, "training.sampling_rate", "<= 1"),

@@ -47,7 +47,7 @@ def rows_for(model: nn.Module, n: int, seed: int = 1):
 def test_opacus_hooks_vmap_and_a_plain_loop_agree(make) -> None:
     model = make()
     inputs, targets = rows_for(model, 7)
-    hooks = dp_sgd.per_sample_gradients(model, (inputs, targets), loss)
+    hooks = per_sample_gradients(model, (inputs, targets), loss)
 
     loop = []
     for x, y in zip(inputs, targets, strict=True):

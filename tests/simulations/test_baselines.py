@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from federation import config_file
 from federation.task import SiteRequest
 from federation.task_loading import load_task
-from server.initial_model import initial_model
+from federation.initial_model import initial_model
 from server.proposal import propose
 from simulations.baselines import baselines
 from simulations.sites import resolve

@@ -1,4 +1,4 @@
-"""The model before round 1, the same on every machine."""
+"""The model before round 1, the same on every machine, its frozen parts included."""
 
 import torch
 from torch import nn
