@@ -1,6 +1,8 @@
 """The command `hedgerow`: mounts what each package owns and turns errors into one line each."""
 
+import os
 import sys
+import tempfile
 import traceback
 from importlib.metadata import version
 from pathlib import Path
@@ -57,9 +59,19 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except Exception:  # noqa: BLE001 - a bug of ours: say so, keep the details for the report
-        log = Path("hedgerow-crash.log")
-        log.write_text(traceback.format_exc(), encoding="utf-8")
-        _fail(f"this is a bug in hedgerow; please report it with {log}", HedgerowError.exit_code)
+        details = _keep(traceback.format_exc())
+        _fail(f"this is a bug in hedgerow; please report it with {details}", 1)
+
+
+def _keep(details: str) -> Path:
+    """Write the details of a crash where the user is, or else where anyone may write."""
+    for folder in (Path(), Path(tempfile.gettempdir())):
+        try:
+            (folder / "hedgerow-crash.log").write_text(details, encoding="utf-8")
+        except OSError:
+            continue
+        return folder / "hedgerow-crash.log"
+    return Path(os.devnull)
 
 
 def _fail(text: str, code: int) -> None:

@@ -26,7 +26,7 @@ from client.contribution import (
 from client.journal import Contribution, Journal
 from federation.agreement import Agreement
 from federation.entropy import Entropy, SystemEntropy
-from federation.envelope import BUDGET_EXHAUSTED, Phase, Reply, Request
+from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase, Reply, Request
 from federation.errors import (
     BudgetExhausted,
     PrivacyRefusal,
@@ -37,6 +37,7 @@ from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
 from federation.site_policy import SitePolicy
+from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
 from privacy.ledger import Ledger, Reservation
 from privacy.secure_sum import site as secure_sum
@@ -44,9 +45,6 @@ from privacy.secure_sum.terms import SessionTerms
 
 Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_sum.Signed
 S = TypeVar("S", bound=Stage)
-
-RUN_OVERSPENT = "run_overspent"
-"""The refusal code of a site that a run asks for more releases than it agreed to."""
 TaskLoader = Callable[[Agreement], Task]
 
 
@@ -178,7 +176,7 @@ class SiteAgent:
             voided=kinds.count("void"),
             refused=kinds.count("refuse"),
             ledger_head=f"{head_seq}:{head_hash}",
-            noise_source="seeded (simulation)" if seeded else "operating system",
+            noise_source=SEEDED if seeded else SYSTEM,
         ).to_bytes()
 
     def _bench(self, run: str) -> Workbench:

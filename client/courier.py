@@ -3,11 +3,12 @@
 It imports flwr and the standard library only and understands nothing it carries. A malicious
 bundle in its place can deny service; it cannot read a row, sign, spend or unmask, because all of
 that is the agent's. How an agent is reached is the site's own installation: an entry point of the
-group `hedgerow.agent_connector`, chosen by what the node's configuration holds.
+group `hedgerow.agent_connector`, the one that the node's configuration names as `agent`, or
+`simulation`.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import entry_points
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -37,18 +38,18 @@ def client_app(connect: Connect) -> ClientApp:
     return app
 
 
-@lru_cache(maxsize=1)
-def _installed_connector() -> Connect:
-    """The connector this site installed; a site has exactly one."""
-    found = list(entry_points(group="hedgerow.agent_connector"))
-    if len(found) != 1:
-        raise RuntimeError(f"expected one installed agent connector, found {len(found)}")
-    connect: Connect = found[0].load()
+@cache
+def _installed_connector(name: str) -> Connect:
+    """The connector of this name that this machine installed."""
+    installed = entry_points(group="hedgerow.agent_connector")
+    if name not in installed.names:
+        raise RuntimeError(f"no agent connector {name!r} is installed; there is {installed.names}")
+    connect: Connect = installed[name].load()
     return connect
 
 
 def _connect(context: Context) -> Answer:
-    return _installed_connector()(context)
+    return _installed_connector(str(context.node_config.get("agent", "simulation")))(context)
 
 
 app = client_app(_connect)

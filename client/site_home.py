@@ -3,9 +3,11 @@
 site.toml  identity.pem  roster.json  journal.sqlite
 """
 
+import fcntl
+import math
 import os
 import time
-from collections.abc import Callable
+import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.journal import Journal
 from federation.durable_file import write_atomically
-from federation.entropy import Entropy
+from federation.entropy import Entropy, SeededEntropy, SystemEntropy
 from federation.errors import IntegrityError, UsageError
 from federation.roster import Roster
 from federation.site_policy import SitePolicy
 from privacy.ledger import Budget, Ledger
+
+LEAVING_SECONDS = 30.0
+"""How long an agent whose coordinator was killed may take to finish and leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,11 @@ class SiteHome:
     def journal(self) -> Path:
         """What was irrevocably said."""
         return self.path / "journal.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the site's one agent while it runs."""
+        return self.path / ".lock"
 
     @property
     def faults(self) -> Path:
@@ -100,39 +110,114 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     Ledger.create(path, key, (policy.site, policy.dataset), budget, utc_now).close()
 
 
-def open_agent(
-    home: SiteHome,
-    ledger: Path,
-    load_task: TaskLoader,
-    training_entropy: Entropy,
-    clock: Callable[[], float] = time.time,
-) -> SiteAgent:
-    """The agent of a site.
+def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent:
+    """The agent of a site, whose batches and noise come from the operating system.
 
     Args:
-        home: with all four files but the journal, which is made if missing.
+        home: with its policy, key and roster; the journal is made if missing.
         ledger: of the policy's dataset; its whole chain is verified.
         load_task: finds and constructs the task of an agreement.
-        training_entropy: of batches and DP noise.
-        clock: seconds since the epoch.
 
     Raises:
-        HedgerowError: a file is missing, wrong or damaged; the text names it.
+        HedgerowError: a file is missing, wrong or damaged, or the site has an agent already; the
+            text names it.
     """
-    key = home.read_identity()
-    return SiteAgent(
-        SiteAssets(
-            policy=SitePolicy.read(home.policy),
-            identity=key,
-            roster=Roster.read(home.roster),
-            ledger=Ledger.open(ledger, key, utc_now),
-            journal=Journal(home.journal),
-            load_task=load_task,
-            training_entropy=training_entropy,
-            clock=clock,
-            note_fault=home.note_fault,
+    return _open(home, ledger, load_task, SystemEntropy())
+
+
+def open_simulated_agent(
+    home: SiteHome, ledger: Path, load_task: TaskLoader, seeded: SeededEntropy
+) -> SiteAgent:
+    """As `open_agent`, with batches and noise that a seed repeats: every output says so."""
+    return _open(home, ledger, load_task, seeded)
+
+
+def verify_home(home: SiteHome, ledger: Path) -> None:
+    """Return if an agent could be opened, as far as files go.
+
+    Raises:
+        HedgerowError: as `open_agent`.
+    """
+    _, account = _policy_and_account(home, ledger, home.read_identity())
+    account.close()
+    Roster.read(home.roster)
+    Journal(home.journal).close()
+
+
+def _open(
+    home: SiteHome, ledger: Path, load_task: TaskLoader, training_entropy: Entropy
+) -> SiteAgent:
+    lock = _claim(home)
+    try:
+        key = home.read_identity()
+        policy, account = _policy_and_account(home, ledger, key)
+        agent = SiteAgent(
+            SiteAssets(
+                policy=policy,
+                identity=key,
+                roster=Roster.read(home.roster),
+                ledger=account,
+                journal=Journal(home.journal),
+                load_task=load_task,
+                training_entropy=training_entropy,
+                clock=time.time,
+                note_fault=home.note_fault,
+            )
         )
-    )
+    except BaseException:
+        os.close(lock)
+        raise
+    weakref.finalize(agent, os.close, lock)
+    return agent
+
+
+def _claim(home: SiteHome) -> int:
+    """The lock of a home, as a file descriptor; an agent that is just leaving is waited for.
+
+    Raises:
+        UsageError: two agents would release two vectors on one charge.
+    """
+    try:
+        lock = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UsageError(f"cannot open {home.lock}: {error.strerror}") from error
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                os.close(lock)
+                raise UsageError(
+                    f"another agent is running for {home.path}; a site has one"
+                ) from error
+            time.sleep(0.05)
+        else:
+            return lock
+
+
+def _policy_and_account(
+    home: SiteHome, path: Path, key: Ed25519PrivateKey
+) -> tuple[SitePolicy, Ledger]:
+    """The policy, and the ledger if it is of the dataset and holds the budget stated there.
+
+    Raises:
+        IntegrityError: it is not; the ledger would go on enforcing another budget.
+    """
+    policy, account = SitePolicy.read(home.policy), Ledger.open(path, key, utc_now)
+    budget = account.budget()
+    epsilon = math.inf if policy.epsilon_budget is None else policy.epsilon_budget
+    stated = (policy.site, policy.dataset, epsilon, policy.delta)
+    held = (*account.holder(), budget.epsilon, budget.delta)
+    names = ("site", "dataset", "epsilon_budget", "delta")
+    for name, ours, theirs in zip(names, stated, held, strict=True):
+        if ours != theirs:
+            account.close()
+            raise IntegrityError(
+                f"{name} is {ours} in {home.policy} and {theirs} in the ledger {path}: a ledger "
+                "keeps what it was opened with; set it back, or open a ledger for another dataset"
+            )
+    return policy, account
 
 
 def utc_now() -> str:

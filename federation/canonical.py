@@ -8,7 +8,8 @@ def encode(value: object) -> bytes:
     """Canonical JSON: keys sorted, no spaces, UTF-8.
 
     Raises:
-        ValueError: `value` holds NaN or an infinity, which JSON cannot say.
+        ValueError: `value` holds what the encoding cannot say: NaN, an infinity, or half a
+            surrogate pair.
         TypeError: `value` holds something JSON has no word for.
 
     >>> encode({"b": 1, "a": [True, None]})

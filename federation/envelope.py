@@ -6,6 +6,7 @@ site, the request's nonce and the whole payload, so an answer fits one question 
 """
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -23,6 +24,10 @@ LARGEST_MESSAGE = 1 << 30
 LARGEST_HEADER = 1 << 16
 BUDGET_EXHAUSTED = "budget_exhausted"
 """The refusal code of a site whose ledger does not cover the round."""
+RUN_OVERSPENT = "run_overspent"
+"""The refusal code of a site that a run asks for more releases than it agreed to."""
+_NONCE = re.compile(r"[0-9a-f]{32}")
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # it names a folder, too
 _SIGNING = b"hedgerow/reply/v1\x00"
 
 
@@ -79,8 +84,12 @@ class Request:
             raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
         if header["phase"] not in set(Phase):
             raise ProtocolViolation("message phase: not one of the protocol's")
-        if len(header["nonce"]) != 32 or not 0 < len(header["run"]) <= 200:
-            raise ProtocolViolation("message nonce or run: wrong length")
+        if not _NONCE.fullmatch(header["nonce"]):
+            raise ProtocolViolation("message nonce: expected 32 hexadecimal digits")
+        if not _RUN.fullmatch(header["run"]):
+            raise ProtocolViolation("message run: expected a name of letters, digits and . _ -")
+        if not math.isfinite(header["expires"]):
+            raise ProtocolViolation("message expires: not finite")
         if header["round"] < 0 or header["attempt"] < 0:
             raise ProtocolViolation("message round or attempt: negative")
         return cls(
@@ -194,3 +203,14 @@ def _expect(header: dict[str, Any], fields: dict[str, type | tuple[type, ...]]) 
     for name, kind in fields.items():
         if not isinstance(header[name], kind) or isinstance(header[name], bool):
             raise ProtocolViolation(f"message header: {name} has a wrong type")
+        if isinstance(header[name], str) and not _is_text(header[name]):
+            raise ProtocolViolation(f"message header: {name} is not text")
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be encoded: JSON's escapes can also spell half a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,21 +1,50 @@
 """The run folder: what a run leaves behind, and what a resumed run starts from.
 
 runs/<utc>-<name>-<short id>/
-config.toml  environment.json  rounds.jsonl  model.safetensors  summary.json  report.html
+config.toml  environment.json  roster.json  agreement.json  rounds.jsonl
+model.safetensors  summary.json  report.html
 ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
 """
 
+import fcntl
 import json
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from federation import canonical
 from federation.durable_file import append_durably, write_atomically
 from federation.errors import IntegrityError, UsageError
 from federation.summary import Summary
+
+
+class Environment(BaseModel):
+    """On what a run was prepared: `environment.json`.
+
+    Attributes:
+        versions: per package.
+        platform: of the machine.
+        git_commit: of the source tree; None for an installed package.
+        seed: of the run.
+        config_digest: SHA-256 of the canonical configuration.
+        roster_digest: SHA-256 of the canonical roster.
+        task_folder: where the user's task module lies, if it is not installed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    versions: dict[str, str]
+    platform: str
+    git_commit: str | None
+    seed: int
+    config_digest: str
+    roster_digest: str
+    task_folder: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +81,20 @@ class RunFolder:
             raise UsageError(f"{path} is no run folder: it holds no config.toml")
         return cls(path)
 
+    @contextmanager
+    def sole_user(self) -> Iterator[None]:
+        """Hold the folder's lock.
+
+        Raises:
+            UsageError: another process holds it; two on one run would get in each other's way.
+        """
+        with (self.path / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(f"{self.path} is in use by another process") from error
+            yield
+
     @property
     def id(self) -> str:
         """Name of the folder; names the run in every message and ledger entry."""
@@ -66,6 +109,11 @@ class RunFolder:
     def environment(self) -> Path:
         """Versions, commit, seeds and digests."""
         return self.path / "environment.json"
+
+    @property
+    def agreement(self) -> Path:
+        """What all sites agreed to, byte for byte; a resumed run goes on under it."""
+        return self.path / "agreement.json"
 
     @property
     def rounds(self) -> Path:
@@ -124,6 +172,24 @@ class RunFolder:
         """Replace `rounds.jsonl`, for instance without the torn line of a crash."""
         lines = [json.dumps(record, sort_keys=True, allow_nan=False) + "\n" for record in records]
         write_atomically(self.rounds, "".join(lines).encode())
+
+    def write_environment(self, environment: Environment) -> None:
+        """Write `environment.json`."""
+        content = canonical.encode(environment.model_dump(mode="json"))
+        write_atomically(self.environment, content + b"\n")
+
+    def read_environment(self) -> Environment:
+        """Read `environment.json`.
+
+        Raises:
+            IntegrityError: it is missing or not what was written.
+        """
+        try:
+            return Environment.model_validate_json(self.environment.read_bytes())
+        except OSError as error:
+            raise IntegrityError(f"cannot read {self.environment}: {error.strerror}") from error
+        except ValidationError as error:
+            raise IntegrityError(f"{self.environment} is not what was written") from error
 
     def write_summary(self, summary: Summary) -> None:
         """Write `summary.json`."""

@@ -12,6 +12,8 @@ from federation.config import FEWEST_SITES, Name, OptionValue, Section
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
 
+TaskOptions = dict[str, OptionValue]
+
 
 class SitePolicy(Section):
     """One site's floors and ceilings; a run that goes past any of them is refused.
@@ -37,7 +39,7 @@ class SitePolicy(Section):
     dataset: Annotated[str, Field(min_length=1)]
     public_rows: Annotated[int, Field(ge=1)]
     tasks: tuple[str, ...]
-    task_options: dict[str, dict[str, OptionValue]] = {}
+    task_options: dict[str, TaskOptions] = Field(default_factory=dict)
     split_seed: Annotated[int, Field(ge=0, lt=2**63)]
     epsilon_budget: Annotated[float, Field(gt=0)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)]

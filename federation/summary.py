@@ -11,6 +11,11 @@ from pydantic import BaseModel, ConfigDict
 SCHEMA: Literal["hedgerow/summary/1"] = "hedgerow/summary/1"
 
 
+SYSTEM: Literal["operating system"] = "operating system"
+SEEDED: Literal["seeded (simulation)"] = "seeded (simulation)"
+NoiseSource = Literal["operating system", "seeded (simulation)", "none", "unknown"]
+
+
 class Part(BaseModel):
     """A frozen piece of the summary; unknown fields are an error."""
 
@@ -157,10 +162,14 @@ class Drift(Part):
 
 
 class SiteAccount(Part):
-    """What one site's ledger says at the end; `epsilon_spent` counts open reservations too."""
+    """What one site's ledger says at the end.
+
+    `epsilon_spent` counts open reservations too; every epsilon is at the ledger's own `delta`.
+    """
 
     public_rows: int
     expected_batch_size: float
+    delta: float
     epsilon_spent: float | None
     epsilon_pld: float | None
     epsilon_rdp: float | None
@@ -184,7 +193,7 @@ class Privacy(Part):
     steps: int
     unit: str
     neighbouring_relation: str
-    noise_source: Literal["operating system", "seeded (simulation)", "none"]
+    noise_source: NoiseSource
     sites: dict[str, SiteAccount]
     covered: tuple[str, ...]
     not_covered: tuple[str, ...]
@@ -227,6 +236,7 @@ class RunFacts(Part):
     name: str
     status: Literal["completed", "stopped", "interrupted"]
     stopped_because: str = ""
+    stopped_by_budget: bool = False
     started: str
     finished: str
     seconds: float

@@ -113,6 +113,11 @@ class TabularTask:
             )
         rows = self._rows(table)
         train, reference, current = self._split(table, rows.targets.numpy(), request)
+        if not len(train):
+            raise DataError(
+                f"{self._name}: the site {request.site} has no row to train on: all its rows are "
+                f"in the current windows, {', '.join(self._current_windows)}"
+            )
         return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
 
     def _split(

@@ -5,29 +5,35 @@ composition, and what is not covered.
 """
 
 from federation.agreement import Agreement
+from privacy.secure_sum.terms import tolerated_colluders
 
 
 def covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is guaranteed."""
     rules, terms = agreement.federation, agreement.privacy
-    colluders = min(rules.threshold - 1, 2 * rules.quorum - len(agreement.sites) - 1)
+    colluders = tolerated_colluders(rules.threshold, rules.quorum, len(agreement.sites))
+    apart = (
+        f" Counts of a cohort are summed over at least {agreement.evaluation.minimum_contributors}."
+        if agreement.cohorts
+        else ""
+    )
     sums = (
         f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} "
-        "sites, never one site's update, weight, metric or count. This holds against a coordinator "
-        f"that lies, together with up to {colluders} colluding "
-        f"site{'' if colluders == 1 else 's'}.",
-        "No row leaves a site, in any form.",
+        f"sites.{apart} No round shows it one site's update, weight, metric or count, even if it "
+        f"lies and up to {colluders} site{'' if colluders == 1 else 's'} "
+        f"{'colludes' if colluders == 1 else 'collude'} with it.",
     )
     if terms is None:
-        return sums
+        return (*sums, "Rows stay at the sites; what leaves is the model's update and counts.")
     return (
-        f"Each training record is protected by differential privacy: whoever sees every model of "
-        f"this run cannot tell well whether one record was there. The unit is one record, "
-        "neighbouring datasets differ by adding or removing one, and the bound on epsilon is the "
-        f"one in the table, at delta = {terms.delta:g}, over all runs in the site's ledger.",
+        "Each training record is protected by differential privacy: whoever sees every model of "
+        "this run cannot tell well whether one record was there. The unit is one record, "
+        "neighbouring datasets differ by adding or removing one, and the bound is the epsilon in "
+        "the table, at the delta beside it, over all runs in the site's ledger.",
         "It does not rest on trust in the coordinator or in other sites: each site adds the whole "
         "noise to its own gradients before anything leaves.",
         *sums,
+        "Rows stay at the sites; what leaves is noised updates and counts of held-out rows.",
     )
 
 
@@ -39,14 +45,17 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
         else (
             "A person with several records: the guarantee is for one record each, and weakens with "
             "every further one.",
+            "Later runs whose settings were chosen after seeing what earlier ones gave: the ledger "
+            "adds up all runs as if their settings had been fixed beforehand.",
         )
     )
     return (
         *without,
         "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
         "over sites, exactly and without noise, and are not part of epsilon.",
-        "If the set of surviving sites changes between rounds, counts that stay the same from "
-        "round to round can be had for the lost site by subtracting two sums.",
+        "Differences between rounds: if the set of surviving sites changes, or a coordinator that "
+        "lies makes it change, counts of held-out rows that stay nearly the same from round to "
+        "round can be had for the lost site by subtracting two sums.",
         "Facts declared in public: each site's number of training rows, who took part and when.",
         "Choices made by looking at results, such as the learning rate, and anything a site "
         "publishes elsewhere about the same people.",

@@ -163,6 +163,11 @@ class Ledger:
         """The budget in force."""
         return _budget(self._checked_entries())
 
+    def holder(self) -> tuple[str, str]:
+        """The site and the dataset that the ledger is of."""
+        body = self._checked_entries()[0].body
+        return str(body["site"]), str(body["dataset"])
+
     def head(self) -> tuple[int, str]:
         """Number and hash of the last entry: printed or sent elsewhere, it shows a cut tail."""
         last = self._checked_entries()[-1]

@@ -45,7 +45,8 @@ def _main(grid: Grid, context: Context) -> None:
     """Entry of `flwr run`: the run folder that the settings name, or a freshly prepared one."""
     settings = {name: str(value) for name, value in context.run_config.items()}
     folder = RunFolder.open(Path(settings["run"])) if settings["run"] else _prepare(settings)
-    server_app(folder, "flower", _print_progress, lambda _: None)(grid, context)
+    with folder.sole_user():
+        server_app(folder, "flower", _print_progress, lambda _: None)(grid, context)
 
 
 def _prepare(settings: dict[str, str]) -> RunFolder:

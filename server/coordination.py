@@ -8,7 +8,7 @@ from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
 from federation.envelope import Phase
-from federation.errors import PrivacyRefusal, RoundFailed
+from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed, UsageError
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment, Statement
@@ -16,7 +16,7 @@ from federation.run_folder import RunFolder
 from federation.task import Task
 from server.conversation import Conversation, Place
 from server.proposal import propose
-from server.rounds import Observer, Rounds
+from server.rounds import Observer, Rounds, Stop
 from server.run_record import RunRecord, read_record, record_start
 from server.transport import Transport
 
@@ -32,7 +32,7 @@ class Outcome:
         agreement: that all sites signed.
         record: of all rounds.
         statements: per site that could still be asked, what its ledger says.
-        stopped_because: empty if all rounds were run.
+        stopped: None if all rounds were run.
         model: final parameters, little-endian float32, as they travel.
         words: length of a training round's vector.
     """
@@ -40,7 +40,7 @@ class Outcome:
     agreement: Agreement
     record: RunRecord
     statements: Mapping[str, Statement]
-    stopped_because: str
+    stopped: Stop | None
     model: bytes
     words: int
 
@@ -73,13 +73,13 @@ def coordinate(
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = propose(config, folder.id, rows)
+    agreement = _settled(folder, propose(config, folder.id, rows))
     _agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
-    rounds = Rounds(conversation, folder, config, task, agreement, roster)
+    rounds = Rounds(conversation, folder, config, task, agreement, roster, dict(past.survivors))
 
     # 3. Rounds from where the past ends.
     checkpoint = rounds.starting_point(past)
-    stopped = ""
+    stopped: Stop | None = None
     for number in range(past.next_round(config.run.on_failed_round), agreement.rounds + 1):
         checkpoint, stopped = rounds.train(
             number, checkpoint, past.attempts.get(number, 0), observe
@@ -89,9 +89,10 @@ def coordinate(
 
     # 4. The final model, evaluated by all sites in a round of its own.
     write_atomically(folder.model, rounds.named_model(checkpoint))
-    if past.evaluated_after != checkpoint.after_round:
-        begun = past.attempts.get(agreement.rounds + 1, 0)
-        stopped = rounds.evaluate(checkpoint, begun, observe) or stopped
+    if past.final_evaluation is None or past.last_trained != checkpoint.after_round:
+        begun = past.attempts.get(rounds.evaluation_round(checkpoint), 0)
+        unjudged = rounds.evaluate(checkpoint, begun, observe)
+        stopped = stopped or unjudged
 
     # 5. What the ledgers say.
     statements = rounds.close(completed=not stopped)
@@ -99,6 +100,20 @@ def coordinate(
     return Outcome(
         agreement, read_record(folder), statements, stopped, checkpoint.model_bytes(), words
     )
+
+
+def _settled(folder: RunFolder, proposed: Agreement) -> Agreement:
+    """The agreement of the folder's first start: a resumed run goes on under exactly that.
+
+    Solved again, the noise could come out otherwise, on another version of an accountant.
+    """
+    if not folder.agreement.exists():
+        write_atomically(folder.agreement, proposed.to_bytes())
+        return proposed
+    try:
+        return Agreement.from_bytes(folder.agreement.read_bytes())
+    except UsageError as error:
+        raise IntegrityError(f"{folder.agreement} is not what was written: {error}") from error
 
 
 def _enlist(

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,9 @@ from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
-from federation.envelope import BUDGET_EXHAUSTED, Phase
-from federation.errors import HedgerowError
+from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase
+from federation.errors import DataError, ProtocolViolation
+from federation.initial_model import initial_model
 from federation.layout import VectorLayout
 from federation.roster import Roster
 from federation.round_layout import (
@@ -34,9 +36,14 @@ from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.conversation import Conversation, Place
-from federation.initial_model import initial_model
-from server.run_record import RoundRecord, RunRecord, record_attempt, record_round
-from server.secure_round import FailedRound, SecureSum, sum_securely
+from server.run_record import (
+    RoundRecord,
+    RunRecord,
+    record_attempt,
+    record_round,
+    record_survivors,
+)
+from server.secure_round import FailedRound, SecureSum, SurvivorRecord, sum_securely
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +55,30 @@ class Progress:
     completed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run does not go on; `by_budget` if a site's ledger forbade it."""
+
+    reason: str
+    by_budget: bool = False
+
+
 Observer = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """The fixed parts of a run, and the rounds over them."""
+    """The fixed parts of a run, and the rounds over them.
+
+    Attributes:
+        conversation: the line to the sites.
+        folder: of the run.
+        config: as it ran.
+        task: what is trained.
+        agreement: that all sites signed.
+        roster: the sites' public keys.
+        survivors: per round number, the set that the sites were asked to sign; rounds add theirs.
+    """
 
     conversation: Conversation
     folder: RunFolder
@@ -61,6 +86,7 @@ class Rounds:
     task: Task
     agreement: Agreement
     roster: Roster
+    survivors: dict[int, tuple[str, ...]]
 
     @property
     def spec(self) -> TallySpec:
@@ -83,58 +109,68 @@ class Rounds:
 
     def train(
         self, number: int, checkpoint: Checkpoint, begun: int, observe: Observer
-    ) -> tuple[Checkpoint, str]:
+    ) -> tuple[Checkpoint, Stop | None]:
         """One training round; returns the next checkpoint and why the run stops, if it does."""
         began = time.monotonic()
         outcome, attempts = self._attempt(number, RoundKind.TRAIN, checkpoint, begun)
         seconds = time.monotonic() - began
-        if isinstance(outcome, FailedRound):
-            record = _failed(number, RoundKind.TRAIN, outcome, attempts, seconds)
-            stops = BUDGET_EXHAUSTED in outcome.refusals.values() or (
-                self.config.run.on_failed_round == "stop"
+        try:
+            if isinstance(outcome, FailedRound):
+                raise outcome
+            sums = self.layout(RoundKind.TRAIN).decode(outcome.words)
+            following = self._step(number, checkpoint, sums)
+            record = RoundRecord(
+                round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
+                    update={"update_norm": _mean(sums, UPDATE_NORM, outcome)}
+                ),
+                utility=self._utility(checkpoint.after_round, sums, outcome),
+                training_loss=_mean(sums, TRAINING_LOSS, outcome),
+                fairness=self._fairness(sums, outcome),
             )
-            reason = f"round {number} failed: {outcome}" if stops else ""
-            return self._recorded(record, checkpoint, observe), reason
-        sums = self.layout(RoundKind.TRAIN).decode(outcome.words)
-        following = self._step(number, checkpoint, sums)
+        except (FailedRound, DataError) as failure:
+            record = _failed(number, RoundKind.TRAIN, failure, attempts, seconds)
+            stop = Stop(f"round {number} failed: {failure}", _is_spent(failure))
+            stops = stop.by_budget or self.config.run.on_failed_round == "stop"
+            return self._recorded(record, checkpoint, observe), stop if stops else None
         write_checkpoint(self.folder, following)
-        record = RoundRecord(
-            round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
-                update={"update_norm": _mean(sums, UPDATE_NORM, outcome)}
-            ),
-            utility=self._utility(checkpoint.after_round, sums, outcome),
-            training_loss=_mean(sums, TRAINING_LOSS, outcome),
-            fairness=self._fairness(sums, outcome),
-        )
-        return self._recorded(record, following, observe), ""
+        return self._recorded(record, following, observe), None
 
-    def evaluate(self, checkpoint: Checkpoint, begun: int, observe: Observer) -> str:
-        """The evaluation round; returns why it failed, if it did."""
-        number, began = self.agreement.rounds + 1, time.monotonic()
+    def evaluation_round(self, checkpoint: Checkpoint) -> int:
+        """Number of the round that judges a final model; the run's last model has rounds + 1.
+
+        A run that stopped and goes on ends with another model, and no round is about two.
+        """
+        rounds = self.agreement.rounds
+        return rounds + 1 + (rounds - checkpoint.after_round)
+
+    def evaluate(self, checkpoint: Checkpoint, begun: int, observe: Observer) -> Stop | None:
+        """The evaluation round of a final model; returns why it failed, if it did."""
+        number, began = self.evaluation_round(checkpoint), time.monotonic()
         outcome, attempts = self._attempt(number, RoundKind.EVALUATE, checkpoint, begun)
         seconds = time.monotonic() - began
-        if isinstance(outcome, FailedRound):
-            record = _failed(number, RoundKind.EVALUATE, outcome, attempts, seconds)
+        try:
+            if isinstance(outcome, FailedRound):
+                raise outcome
+            sums = self.layout(RoundKind.EVALUATE).decode(outcome.words)
+            record = RoundRecord(
+                round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
+                utility=self._utility(checkpoint.after_round, sums, outcome),
+                fairness=self._fairness(sums, outcome),
+                drift=tuple(
+                    drift
+                    for scope in self._readable_scopes(outcome)
+                    for drift in findings.drift(
+                        self.spec, _in_scope(sums, scope), _in_scope(sums, scope), scope
+                    )
+                ),
+                majority=findings.majority_baseline(self.spec, _in_scope(sums, "overall")),
+            )
+        except (FailedRound, DataError) as failure:
+            record = _failed(number, RoundKind.EVALUATE, failure, attempts, seconds)
             self._recorded(record, checkpoint, observe)
-            return f"the evaluation round failed: {outcome}"
-        sums = self.layout(RoundKind.EVALUATE).decode(outcome.words)
-        overall = _in_scope(sums, "overall")
-        scopes = self._readable_scopes(outcome)
-        record = RoundRecord(
-            round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
-            utility=self._utility(checkpoint.after_round, sums, outcome),
-            fairness=self._fairness(sums, outcome),
-            drift=tuple(
-                drift
-                for scope in scopes
-                for drift in findings.drift(
-                    self.spec, _in_scope(sums, scope), _in_scope(sums, scope), scope
-                )
-            ),
-            majority=findings.majority_baseline(self.spec, overall),
-        )
+            return Stop(f"the evaluation round failed: {failure}")
         self._recorded(record, checkpoint, observe)
-        return ""
+        return None
 
     def close(self, *, completed: bool) -> dict[str, Statement]:
         """Ask every site for its ledger's statement; a silent site has none.
@@ -144,7 +180,12 @@ class Rounds:
         bodies = dict.fromkeys(self.agreement.sites, COMPLETED if completed else b"")
         timeout = self.agreement.federation.round_timeout_seconds
         answers = self.conversation.ask(Phase.CLOSE, Place(self.folder.id), bodies, timeout)
-        return {site: Statement.from_bytes(body) for site, body in answers.bodies.items()}
+        statements = {}
+        for site, body in answers.bodies.items():
+            # A site whose statement cannot be read has made none.
+            with suppress(ProtocolViolation):
+                statements[site] = Statement.from_bytes(body)
+        return statements
 
     def named_model(self, checkpoint: Checkpoint) -> bytes:
         """The model as a safetensors file, every tensor under its own name."""
@@ -197,8 +238,20 @@ class Rounds:
             layout_digest=terms.layout_digest.hex(),
         )
         return sum_securely(
-            self.conversation, terms, invitation, model, rules.round_timeout_seconds
+            self.conversation,
+            terms,
+            invitation,
+            model,
+            rules.round_timeout_seconds,
+            self._survivors(place.round),
         )
+
+    def _survivors(self, number: int) -> SurvivorRecord:
+        def record(sites: tuple[str, ...]) -> None:
+            record_survivors(self.folder, number, sites)
+            self.survivors[number] = sites
+
+        return SurvivorRecord(self.survivors.get(number), record)
 
     def _step(self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats]) -> Checkpoint:
         most = max(self.agreement.public_rows.values())
@@ -207,7 +260,7 @@ class Rounds:
             self.agreement.server, checkpoint.optimizer, checkpoint.parameters, update
         )
         if not np.all(np.isfinite(parameters)):
-            raise HedgerowError(
+            raise DataError(
                 f"round {number}: the model is no longer finite; lower training.learning_rate or "
                 "server.learning_rate"
             )
@@ -248,10 +301,16 @@ class Rounds:
         return checkpoint
 
 
+def _is_spent(failure: Exception) -> bool:
+    """Whether a site refused because nothing is left to spend: no further attempt changes that."""
+    codes = {BUDGET_EXHAUSTED, RUN_OVERSPENT}
+    return isinstance(failure, FailedRound) and not codes.isdisjoint(failure.refusals.values())
+
+
 def _worth_another(outcome: SecureSum | FailedRound, tried: int, config: FederationConfig) -> bool:
     return (
         isinstance(outcome, FailedRound)
-        and BUDGET_EXHAUSTED not in outcome.refusals.values()
+        and not _is_spent(outcome)
         and tried < config.run.attempts_per_round
     )
 
@@ -275,7 +334,7 @@ def _completed(
 
 
 def _failed(
-    number: int, kind: RoundKind, failure: FailedRound, attempts: int, seconds: float
+    number: int, kind: RoundKind, failure: FailedRound | DataError, attempts: int, seconds: float
 ) -> RoundRecord:
     return RoundRecord(
         round=Round(
@@ -284,7 +343,7 @@ def _failed(
             status="failed",
             reason=str(failure),
             attempts=attempts,
-            dropped=failure.dropped,
+            dropped=failure.dropped if isinstance(failure, FailedRound) else {},
             seconds=seconds,
         )
     )

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
+from federation.errors import IntegrityError
 from federation.run_folder import RunFolder
 from federation.summary import Drift, Fairness, Part, Round, Utility, UtilityPoint
 
@@ -27,6 +28,32 @@ class RoundRecord(Part):
     majority: Utility | None = None
 
 
+class _Started(Part):
+    event: Literal["start"] = "start"
+    at: str
+
+
+class _Attempted(Part):
+    event: Literal["attempt"] = "attempt"
+    round: int
+    attempt: int
+
+
+class _Survived(Part):
+    event: Literal["survivors"] = "survivors"
+    round: int
+    sites: tuple[str, ...]
+
+
+class _Ended(Part):
+    event: Literal["round"] = "round"
+    record: RoundRecord
+
+
+_Event = _Started | _Attempted | _Survived | _Ended
+_EVENT: TypeAdapter[_Event] = TypeAdapter(Annotated[_Event, Field(discriminator="event")])
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """The recorded past.
@@ -36,12 +63,14 @@ class RunRecord:
         starts: how often the run was started or resumed.
         rounds: finished rounds in order.
         attempts: per round number, how many attempts were begun.
+        survivors: per round number, the set that the sites were asked to sign.
     """
 
     started: str
     starts: int
     rounds: tuple[RoundRecord, ...]
     attempts: Mapping[int, int]
+    survivors: Mapping[int, tuple[str, ...]]
 
     @property
     def last_trained(self) -> int:
@@ -72,17 +101,12 @@ class RunRecord:
 
     @property
     def final_evaluation(self) -> RoundRecord | None:
-        """The evaluation round, if it was completed."""
+        """The completed evaluation round of the model as it is now."""
         for record in reversed(self.rounds):
-            if record.round.kind == "evaluate" and record.round.status == "completed":
+            done = record.round.kind == "evaluate" and record.round.status == "completed"
+            if done and record.utility and record.utility.after_round == self.last_trained:
                 return record
         return None
-
-    @property
-    def evaluated_after(self) -> int | None:
-        """After how many rounds the model was that the final evaluation judged."""
-        final = self.final_evaluation
-        return None if final is None or final.utility is None else final.utility.after_round
 
 
 def read_record(folder: RunFolder) -> RunRecord:
@@ -93,27 +117,46 @@ def read_record(folder: RunFolder) -> RunRecord:
     """
     lines = folder.read_rounds()
     folder.rewrite_rounds(lines)
-    starts = [str(line["at"]) for line in lines if line["event"] == "start"]
-    rounds = TypeAdapter(tuple[RoundRecord, ...]).validate_python(
-        tuple(line["record"] for line in lines if line["event"] == "round"), strict=False
-    )
+    starts: list[str] = []
+    rounds: list[RoundRecord] = []
     attempts: dict[int, int] = {}
-    for line in lines:
-        if line["event"] == "attempt":
-            attempts[int(str(line["round"]))] = int(str(line["attempt"]))
-    return RunRecord(starts[0] if starts else "", len(starts), rounds, attempts)
+    survivors: dict[int, tuple[str, ...]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = _EVENT.validate_python(line)
+        except ValidationError as error:
+            raise IntegrityError(f"{folder.rounds}, line {number}: not what was written") from error
+        match event:
+            case _Started():
+                starts.append(event.at)
+            case _Attempted():
+                attempts[event.round] = event.attempt
+            case _Survived():
+                survivors[event.round] = event.sites
+            case _Ended():
+                rounds.append(event.record)
+    return RunRecord(starts[0] if starts else "", len(starts), tuple(rounds), attempts, survivors)
 
 
 def record_start(folder: RunFolder, at: str) -> None:
     """Note that the run starts or goes on, at a UTC time."""
-    folder.append_round({"event": "start", "at": at})
+    _append(folder, _Started(at=at))
 
 
 def record_attempt(folder: RunFolder, round_: int, attempt: int) -> None:
     """Note that an attempt begins; the number is never used again, whatever happens to it."""
-    folder.append_round({"event": "attempt", "round": round_, "attempt": attempt})
+    _append(folder, _Attempted(round=round_, attempt=attempt))
+
+
+def record_survivors(folder: RunFolder, round_: int, sites: tuple[str, ...]) -> None:
+    """Note the survivor set that the sites are about to sign; it is the round's only one."""
+    _append(folder, _Survived(round=round_, sites=sites))
 
 
 def record_round(folder: RunFolder, record: RoundRecord) -> None:
     """Note how a round ended."""
-    folder.append_round({"event": "round", "record": record.model_dump(mode="json")})
+    _append(folder, _Ended(record=record))
+
+
+def _append(folder: RunFolder, event: "_Event") -> None:
+    folder.append_round(event.model_dump(mode="json"))

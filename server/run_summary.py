@@ -1,7 +1,6 @@
 """From a run's outcome to `summary.json` and `report.html`; no number is made here."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,8 +12,11 @@ from federation.layout import RING_BITS
 from federation.round_messages import Statement
 from federation.run_folder import RunFolder
 from federation.summary import (
+    SEEDED,
+    SYSTEM,
     Baseline,
     FairnessPoint,
+    NoiseSource,
     Privacy,
     RunFacts,
     SecureSum,
@@ -69,15 +71,16 @@ def summarise(
 def _facts(
     folder: RunFolder, config: FederationConfig, task: Task, outcome: Outcome, backend: str
 ) -> RunFacts:
-    environment = json.loads(folder.environment.read_bytes())
+    environment = folder.read_environment()
     finished = datetime.now(UTC)
     started = datetime.fromisoformat(outcome.record.started)
     agreement = outcome.agreement
     return RunFacts(
         id=folder.id,
         name=config.run.name,
-        status="stopped" if outcome.stopped_because else "completed",
-        stopped_because=outcome.stopped_because,
+        status="stopped" if outcome.stopped else "completed",
+        stopped_because=outcome.stopped.reason if outcome.stopped else "",
+        stopped_by_budget=outcome.stopped is not None and outcome.stopped.by_budget,
         started=started.isoformat(),
         finished=finished.isoformat(timespec="seconds"),
         seconds=sum(r.round.seconds for r in outcome.record.rounds),
@@ -93,14 +96,12 @@ def _facts(
         config_digest=agreement.digest().hex(),
         model_sha256=hashlib.sha256(folder.model.read_bytes()).hexdigest(),
         model_parameters=len(outcome.model) // 4,
-        versions=environment["versions"],
+        versions=environment.versions,
     )
 
 
 def _privacy(outcome: Outcome) -> Privacy:
     agreement, terms = outcome.agreement, outcome.agreement.privacy
-    sources = {statement.noise_source for statement in outcome.statements.values()}
-    seeded = "seeded (simulation)" in sources
     return Privacy(
         mode="off" if terms is None else "record",
         delta=None if terms is None else terms.delta,
@@ -111,8 +112,7 @@ def _privacy(outcome: Outcome) -> Privacy:
         steps=agreement.steps,
         unit="record",
         neighbouring_relation="add or remove one record",
-        noise_source="none" if terms is None
-        else "seeded (simulation)" if seeded else "operating system",
+        noise_source=_noise_source(outcome),
         sites={
             site: _account(agreement, site, statement)
             for site, statement in sorted(outcome.statements.items())
@@ -122,11 +122,23 @@ def _privacy(outcome: Outcome) -> Privacy:
     )  # fmt: skip
 
 
+def _noise_source(outcome: Outcome) -> NoiseSource:
+    """Where all sites' noise came from; a site that did not say may have had any."""
+    sources = {statement.noise_source for statement in outcome.statements.values()}
+    if outcome.agreement.privacy is None:
+        return "none"
+    if SEEDED in sources:
+        return SEEDED
+    all_said = set(outcome.statements) == set(outcome.agreement.sites)
+    return SYSTEM if all_said and sources == {SYSTEM} else "unknown"
+
+
 def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccount:
     rows = agreement.public_rows[site]
     return SiteAccount(
         public_rows=rows,
         expected_batch_size=agreement.training.sampling_rate * rows,
+        delta=statement.delta,
         epsilon_spent=statement.epsilon_spent,
         epsilon_pld=statement.epsilon_pld,
         epsilon_rdp=statement.epsilon_rdp,
@@ -140,7 +152,7 @@ def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccou
 
 
 def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
-    environment = json.loads(folder.environment.read_bytes())
+    environment = folder.read_environment()
     rules = outcome.agreement.federation
     return SecureSum(
         threshold=rules.threshold,
@@ -149,7 +161,7 @@ def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
         words=outcome.words,
         upload_bytes_per_site=outcome.words * RING_BITS // 8,
         exchanges_per_round=EXCHANGES_PER_ROUND,
-        roster_digest=environment["roster_digest"],
+        roster_digest=environment.roster_digest,
     )
 
 
@@ -194,6 +206,8 @@ def _baselines(outcome: Outcome) -> tuple[Baseline, ...]:
 def _notes(outcome: Outcome) -> tuple[str, ...]:
     silent = sorted(set(outcome.agreement.sites) - set(outcome.statements))
     notes = []
+    if outcome.record.final_evaluation is None:
+        notes.append("the model as it is now was not evaluated; groups and drift are not known")
     if silent:
         notes.append(f"no closing statement came from {', '.join(silent)}: ask for their ledgers")
     survivors = {r.round.survivors for r in outcome.record.rounds if r.round.survivors}

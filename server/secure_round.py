@@ -1,6 +1,6 @@
 """One secure sum over the sites: five questions, of which the coordinator learns one total."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from federation.envelope import Phase
@@ -10,6 +10,34 @@ from federation.round_messages import Invitation, Work
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.terms import SessionTerms
 from server.conversation import Answers, Conversation, Place
+
+
+class SurvivorRecord:
+    """The one survivor set of a round, recorded before any site is asked to sign it.
+
+    A site signs one set per round and no other ever again, so a retry must come to the same set.
+    """
+
+    def __init__(
+        self, bound: tuple[str, ...] | None, record: Callable[[tuple[str, ...]], None]
+    ) -> None:
+        self.bound, self._record = bound, record
+
+    def bind(self, survivors: tuple[str, ...]) -> None:
+        """Note the set that the sites are about to sign.
+
+        Raises:
+            RoundFailed: they may have signed another one before.
+        """
+        if self.bound is None:
+            self._record(survivors)
+            self.bound = survivors
+        elif survivors != self.bound:
+            gone = ", ".join(sorted(set(self.bound) - set(survivors)))
+            raise RoundFailed(
+                f"an earlier attempt had {', '.join(self.bound)} sign for this round, and of them "
+                f"{gone} did not come back; the round waits for them"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +76,7 @@ def sum_securely(
     invitation: Invitation,
     model: bytes,
     timeout: float,
+    survivors: SurvivorRecord,
 ) -> SecureSum:
     """Run one session to its sum.
 
@@ -57,6 +86,7 @@ def sum_securely(
         invitation: what `terms` are about, as the sites are told.
         model: the global model as it travels.
         timeout: seconds that each of the five exchanges may take.
+        survivors: what the sites may have bound themselves to in an earlier attempt.
 
     Raises:
         FailedRound: fewer than the quorum were left, or the sum could not be opened.
@@ -70,20 +100,24 @@ def sum_securely(
         return answers.bodies
 
     try:
-        adverts = ask(Phase.ADVERTISE, dict.fromkeys(terms.sites, invitation.to_bytes()))
+        invited = survivors.bound or terms.sites
+        adverts = ask(Phase.ADVERTISE, dict.fromkeys(invited, invitation.to_bytes()))
         sharing, bundle = coordinator.gather(terms, adverts, conversation.roster.public_keys())
         dealt = ask(Phase.SHARE, dict.fromkeys(adverts, bundle))
         masking, envelopes = coordinator.route(sharing, dealt)
         work = {site: Work(model, sealed).to_bytes() for site, sealed in envelopes.items()}
         masked = ask(Phase.TRAIN, work)
-        signing, survivors = coordinator.collect(masking, masked)
-        signed = ask(Phase.SIGN, dict.fromkeys(masked, survivors))
+        signing, named = coordinator.collect(masking, masked)
+        survivors.bind(signing.survivors)
+        signed = ask(Phase.SIGN, dict.fromkeys(signing.survivors, named))
         opening, signatures = coordinator.relay(signing, signed)
         answers = ask(Phase.OPEN, dict.fromkeys(signed, signatures))
         revealed = coordinator.reveal(opening, answers)
     except RoundFailed as error:
         raise FailedRound(str(error), losses.dropped, losses.refusals) from error
     lost = set(terms.sites) - set(revealed.survivors)
+    if survivors.bound:
+        losses.note(lost - set(invited), "not invited: the others signed a sum without it before")
     dropped = {
         site: losses.dropped.get(site, "excluded by a failed check") for site in sorted(lost)
     }
@@ -100,3 +134,6 @@ class _Losses:
     def add(self, answers: Answers) -> None:
         self.dropped = {**answers.lost, **self.dropped}
         self.refusals = {**answers.refusals, **self.refusals}
+
+    def note(self, sites: Iterable[str], reason: str) -> None:
+        self.dropped = {**dict.fromkeys(sites, reason), **self.dropped}

@@ -17,25 +17,28 @@ from evaluation.run_layout import run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.entropy import SeededEntropy
+from federation.initial_model import initial_model
 from federation.summary import Baseline, Utility
 from federation.task import SiteData, SiteRequest, Task
 from privacy.dp_sgd import Descent, train_privately, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import plan_for_rows
-from federation.initial_model import initial_model
 
 
-def baselines(task: Task, agreement: Agreement, federated: nn.Module) -> tuple[Baseline, ...]:
+def baselines(
+    task: Task, agreement: Agreement, federated: nn.Module, rounds: int
+) -> tuple[Baseline, ...]:
     """Each site alone, and the centralized model with and without the same privacy.
 
     Args:
         task: of the run.
         agreement: of the run.
         federated: the run's final model, to be judged on each site's own rows.
+        rounds: how many training rounds that model is of.
     """
     sites = {site: task.load(SiteRequest(site, agreement.seed)) for site in agreement.sites}
-    bench = _Yardstick(task, agreement, run_tally_spec(task.schema, agreement))
+    bench = _Yardstick(task, agreement, run_tally_spec(task.schema, agreement), rounds)
     alone = tuple(_alone(bench, site, sites, federated) for site in agreement.sites)
     return (*alone, *_centralized(bench, tuple(sites.values())))
 
@@ -47,10 +50,11 @@ class _Yardstick:
     task: Task
     agreement: Agreement
     spec: TallySpec
+    rounds: int
 
     def train(self, data: Sequence[SiteData], rows: int, name: str, *, private: bool) -> nn.Module:
         """A model trained on the train rows of `data`, with `rows` of them declared in public."""
-        plan = plan_for_rows(self.agreement, rows, self.agreement.rounds)
+        plan = plan_for_rows(self.agreement, rows, self.rounds)
         if isinstance(plan, DpSgdPlan) and not private:
             plan = NonPrivatePlan(plan.sampling_rate, plan.steps, plan.expected_batch_size)
         training = self.agreement.training

@@ -83,8 +83,8 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     summary = _play(run, console)
     _print(summary, run.folder, quiet=quiet, as_json=as_json)
     if summary.run.status == "stopped":
-        exhausted = any(site.refused for site in summary.privacy.sites.values())
-        raise typer.Exit(PrivacyRefusal.exit_code if exhausted else RoundFailed.exit_code)
+        spent = summary.run.stopped_by_budget
+        raise typer.Exit(PrivacyRefusal.exit_code if spent else RoundFailed.exit_code)
 
 
 @app.command()
@@ -115,7 +115,9 @@ def _play(run: "ReadyRun", console: Console) -> Summary:
             bar_id = bar.add_task("rounds", total=run.config.run.rounds + 1, line="")
             return run.play(
                 lambda told: bar.update(
-                    bar_id, completed=told.record.round.round, line=round_line(told)
+                    bar_id,
+                    completed=min(told.record.round.round, run.config.run.rounds + 1),
+                    line=round_line(told),
                 )
             )
     except KeyboardInterrupt as error:
@@ -138,7 +140,7 @@ def _progress(console: Console) -> Progress:
 
 def _print(summary: Summary, folder: RunFolder, *, quiet: bool, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(json.loads(folder.summary.read_text())))
+        typer.echo(json.dumps(json.loads(folder.summary.read_text(encoding="utf-8"))))
         return
     if not quiet:
         console = Console()

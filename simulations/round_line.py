@@ -22,10 +22,12 @@ def round_line(progress: Progress) -> str:
 
 
 def epsilon_so_far(progress: Progress) -> str:
-    """Epsilon of the completed rounds at one site, or that there is no privacy."""
+    """Epsilon of all rounds up to this one at one site, or that there is no privacy."""
     agreement = progress.agreement
     plan = run_plan(agreement, agreement.sites[0])
     if not isinstance(plan, DpSgdPlan):
         return "NO PRIVACY"
-    spent = cost([plan.event()] * progress.completed, plan.delta)
+    # A failed round counts: a site may have reserved for it, and a resend costs nothing.
+    charged = min(progress.record.round.round, agreement.rounds)
+    spent = cost([plan.event()] * charged, plan.delta)
     return f"epsilon {spent.epsilon:.3f}"

@@ -1,8 +1,5 @@
 """A whole simulated run: prepare or resume, run on a backend, put the yardsticks beside it."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
@@ -12,19 +9,24 @@ from torch import nn
 from federation import config_file
 from federation.config import FederationConfig
 from federation.errors import UsageError
+from federation.initial_model import initial_model
 from federation.run_folder import RunFolder
 from federation.summary import Summary
 from federation.task import Task
 from federation.task_loading import load_task
 from server.app import server_app
 from server.coordination import Outcome
-from federation.initial_model import initial_model
 from server.rounds import Observer
 from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
-from simulations.sites import read_config, search_task_folder, simulated_client_app
+from simulations.sites import (
+    read_config,
+    search_task_folder,
+    simulated_client_app,
+    verify_sites,
+)
 
 
 def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summary:
@@ -40,12 +42,15 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
     """
     outcomes: list[Outcome] = []
     search_task_folder(folder)
-    with _sole_user(folder):
+    with folder.sole_user():
+        verify_sites(folder, config)
         _play(folder, config, observe, outcomes)
         summary = folder.read_summary()
-        if config.simulation.baselines and summary.utility and outcomes:
+        rounds = summary.run.rounds_completed
+        if config.simulation.baselines and rounds and outcomes:
             task = load_task(config.task.name, config.task.options)
-            beside = baselines(task, outcomes[0].agreement, _final_model(folder, task, config))
+            model = _final_model(folder, task, config)
+            beside = baselines(task, outcomes[0].agreement, model, rounds)
             summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
             write_summary(folder, summary)
     return summary
@@ -72,17 +77,6 @@ def _final_model(folder: RunFolder, task: Task, config: FederationConfig) -> nn.
     model = initial_model(task, config.run.seed)
     model.load_state_dict(load(folder.model.read_bytes()))
     return model
-
-
-@contextmanager
-def _sole_user(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder's lock: two processes on one run would spend one budget twice."""
-    with (folder.path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"{folder.path} is in use by another process") from error
-        yield
 
 
 def config_to_resume(path: Path, overrides: list[str]) -> FederationConfig:

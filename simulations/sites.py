@@ -4,7 +4,6 @@ A simulated site is a real one (its own keys, policy, journal and ledger) whose 
 come from the run's seed, which every output says.
 """
 
-import json
 import platform
 import subprocess
 from collections.abc import Callable
@@ -17,8 +16,9 @@ from flwr.app import Context
 from flwr.clientapp import ClientApp
 
 from client.agent import SiteAgent
+from client.contribution import Workbench, require_trainable
 from client.courier import client_app
-from client.site_home import SiteHome, create_ledger, open_agent
+from client.site_home import SiteHome, create_ledger, open_simulated_agent, verify_home
 from federation import canonical, config_file
 from federation.agreement import Agreement
 from federation.config import Dropout, FederationConfig
@@ -27,7 +27,7 @@ from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError
 from federation.roster import Roster
-from federation.run_folder import RunFolder
+from federation.run_folder import Environment, RunFolder
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
@@ -73,17 +73,23 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
-    rows = {site: _training_rows(task, resolved, site) for site in resolved.federation.sites}
+    data = {
+        site: task.load(SiteRequest(site, resolved.run.seed)) for site in resolved.federation.sites
+    }
+    rows = {site: len(loaded.train) for site, loaded in data.items()}
+    policies = [_policy(resolved, site, count) for site, count in rows.items()]
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
-    propose(resolved, "not yet named", rows)
+    agreement = propose(resolved, "not yet named", rows)
+    for site, loaded in data.items():
+        entropy = SeededEntropy(resolved.run.seed)
+        require_trainable(Workbench(site, agreement, task, loaded, entropy))
     folder = RunFolder.create(parent, config.run.name, datetime.now(UTC))
     keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in rows}
     roster = Roster(config.run.name, keys)
     roster.write(folder.path / "roster.json")
-    for site, count in rows.items():
-        _furnish(folder, resolved, site, count, roster)
-    environment = _environment(resolved, roster, task_folder)
-    write_atomically(folder.environment, canonical.encode(environment) + b"\n")
+    for policy in policies:
+        _furnish(folder, policy, roster)
+    folder.write_environment(_environment(resolved, roster, task_folder))
     write_atomically(folder.config, config_file.write_text(resolved).encode())
     return folder
 
@@ -120,9 +126,19 @@ def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
     return _SilencedAgent(agent, dropouts) if dropouts else agent.answer
 
 
+def verify_sites(folder: RunFolder, config: FederationConfig) -> None:
+    """Return if every site's files are what was written: said here, not after a wait for it.
+
+    Raises:
+        HedgerowError: one is missing, wrong or damaged; the text names it.
+    """
+    for site in config.federation.sites:
+        verify_home(SiteHome(folder.site_home(site)), folder.ledger(site))
+
+
 def search_task_folder(folder: RunFolder) -> None:
     """Let this process import the task that lies where the run was first started."""
-    task_folder = json.loads(folder.environment.read_bytes())["task_folder"]
+    task_folder = folder.read_environment().task_folder
     if task_folder is not None:
         add_search_folder(Path(task_folder))
 
@@ -156,7 +172,7 @@ def _open_agent(path: Path, config: FederationConfig, site: str) -> SiteAgent:
     def load(agreement: Agreement) -> Task:
         return load_task(agreement.task.name, agreement.task.options)
 
-    return open_agent(
+    return open_simulated_agent(
         SiteHome(folder.site_home(site)),
         folder.ledger(site),
         load,
@@ -164,14 +180,8 @@ def _open_agent(path: Path, config: FederationConfig, site: str) -> SiteAgent:
     )
 
 
-def _training_rows(task: Task, config: FederationConfig, site: str) -> int:
-    return len(task.load(SiteRequest(site, config.run.seed)).train)
-
-
-def _furnish(
-    folder: RunFolder, config: FederationConfig, site: str, rows: int, roster: Roster
-) -> None:
-    home, choice = SiteHome(folder.site_home(site)), config.site_policy
+def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
+    choice = config.site_policy
     without_privacy = config.privacy.mode == "off"
     budget = choice.epsilon_budget or config.privacy.epsilon
     if budget is None and not without_privacy:
@@ -181,20 +191,27 @@ def _furnish(
             "a number > 0 when privacy.noise_multiplier is given",
             "the epsilon every simulated site allows to be spent",
         )
-    SitePolicy(
+    return SitePolicy(
         site=site,
         dataset=f"{config.task.name}/{site}",
         public_rows=rows,
         tasks=(config.task.name,),
+        task_options={config.task.name: config.task.options},
+        split_seed=config.run.seed,
         epsilon_budget=None if without_privacy else budget,
         delta=config.privacy.delta,
         minimum_quorum=choice.minimum_quorum,
         minimum_threshold=choice.minimum_threshold,
         minimum_contributors=config.evaluation.minimum_contributors,
         allow_without_privacy=without_privacy,
-    ).write(home.policy)
+    )
+
+
+def _furnish(folder: RunFolder, policy: SitePolicy, roster: Roster) -> None:
+    home = SiteHome(folder.site_home(policy.site))
+    policy.write(home.policy)
     roster.write(home.roster)
-    create_ledger(home, folder.ledger(site))
+    create_ledger(home, folder.ledger(policy.site))
 
 
 def _check_evaluation(config: FederationConfig, task: Task) -> None:
@@ -210,18 +227,16 @@ def _check_evaluation(config: FederationConfig, task: Task) -> None:
             )
 
 
-def _environment(
-    config: FederationConfig, roster: Roster, task_folder: Path | None
-) -> dict[str, object]:
-    return {
-        "versions": {"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
-        "platform": platform.platform(),
-        "git_commit": _git_commit(),
-        "seed": config.run.seed,
-        "config_digest": canonical.digest(config.model_dump(mode="json")),
-        "roster_digest": roster.digest(),
-        "task_folder": None if task_folder is None else str(task_folder.resolve()),
-    }
+def _environment(config: FederationConfig, roster: Roster, task_folder: Path | None) -> Environment:
+    return Environment(
+        versions={"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
+        platform=platform.platform(),
+        git_commit=_git_commit(),
+        seed=config.run.seed,
+        config_digest=canonical.digest(config.model_dump(mode="json")),
+        roster_digest=roster.digest(),
+        task_folder=None if task_folder is None else str(task_folder.resolve()),
+    )
 
 
 def _git_commit() -> str | None:

@@ -3,8 +3,8 @@
 import math
 
 from evaluation.report.number_text import epsilon, percent
-from evaluation.report.verdicts import largest_epsilon
-from federation.summary import Summary
+from evaluation.report.verdicts import largest_delta, largest_epsilon
+from federation.summary import SEEDED, Summary
 
 ACCUSED_WRONGLY = 0.01
 """The false positive rate at which the sentence about membership is made."""
@@ -15,7 +15,7 @@ def stamps(summary: Summary) -> tuple[str, ...]:
     found = []
     if summary.privacy.mode == "off":
         found.append("Privacy off")
-    if summary.privacy.noise_source == "seeded (simulation)":
+    if summary.privacy.noise_source == SEEDED:
         found.append("Seeded noise: simulation only")
     return tuple(found)
 
@@ -51,7 +51,7 @@ def largest_hit_rate(epsilon: float, delta: float, false_positive_rate: float) -
 
 def meaning(summary: Summary) -> str:
     """The guarantee as one sentence about an attacker; empty when there is none to state."""
-    worst, delta = largest_epsilon(summary), summary.privacy.delta
+    worst, delta = largest_epsilon(summary), largest_delta(summary)
     if summary.privacy.mode == "off" or worst is None or delta is None:
         return ""
     found = largest_hit_rate(worst, delta, ACCUSED_WRONGLY)

@@ -66,7 +66,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Privacy",
         "Act",
-        "A site has spent more than its budget, or what a site has spent is not known.",
+        "A site has spent more than its budget; or what a site has spent, or where its noise came "
+        "from, is not known.",
     ),
     Rule(
         "Privacy",

@@ -17,7 +17,7 @@ from evaluation.report.verdict_rules import (
     WORSENED,
     Grade,
 )
-from federation.summary import Disparity, Drift, SiteAccount, Summary, Utility
+from federation.summary import SEEDED, Disparity, Drift, SiteAccount, Summary, Utility
 
 _SEVERITY: dict[Grade, int] = {"Off": 0, "OK": 1, "Watch": 2, "Act": 3}
 
@@ -108,10 +108,16 @@ def privacy(summary: Summary) -> Verdict:
         return Verdict("Privacy", "Off", "no guarantee", sentence)
     worst = largest_epsilon(summary)
     headline = "ε unknown" if worst is None else f"ε ≤ {epsilon(worst)}"
-    ok = f"Per {terms.unit}, at delta {setting(terms.delta)}; the largest of all sites"
+    ok = f"Per {terms.unit}, at delta {setting(largest_delta(summary))}; the largest of all sites"
     budgeted = all(account.epsilon_budget is not None for account in terms.sites.values())
     ok += ", each within its budget." if budgeted else "; not every site has set a budget."
     return _worst("Privacy", headline, ok, _privacy_findings(summary))
+
+
+def largest_delta(summary: Summary) -> float | None:
+    """The largest delta that a site's epsilon is stated at; the run's own if none is."""
+    deltas = [account.delta for account in summary.privacy.sites.values()]
+    return max(deltas, default=summary.privacy.delta)
 
 
 def largest_epsilon(summary: Summary) -> float | None:
@@ -209,13 +215,15 @@ def _privacy_findings(summary: Summary) -> Iterator[Finding]:
     for name, account in terms.sites.items():
         if _exceeds(account.epsilon_spent, account.epsilon_budget):
             yield Finding("Act", f"{name} has spent more than its budget.")
-    if terms.noise_source == "seeded (simulation)":
+    if terms.noise_source == SEEDED:
         yield Finding("Watch", "The noise is drawn from a seed: a simulation, protecting nobody.")
+    if terms.noise_source == "unknown":
+        yield Finding("Act", "Not every site said where its noise came from.")
     worst = largest_epsilon(summary)
     if _exceeds(worst, WEAK_EPSILON):
         yield Finding("Watch", f"An epsilon above {WEAK_EPSILON:g} is a weak guarantee.")
     for name, account in terms.sites.items():
-        if terms.delta is not None and terms.delta * account.public_rows >= 1:
+        if terms.mode == "record" and account.delta * account.public_rows >= 1:
             yield Finding("Watch", f"Delta is not below 1 / rows of {name}.")
         yield from _account_findings(name, account)
 

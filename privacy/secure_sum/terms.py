@@ -37,6 +37,11 @@ FEWEST_SHARES = 2
 _KIND = 0
 
 
+def tolerated_colluders(threshold: int, quorum: int, sites: int) -> int:
+    """How many of `sites` may collude with a lying coordinator, by the argument above."""
+    return min(threshold - 1, 2 * quorum - sites - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionTerms:
     """One attempt at one round; coordinator and sites derive it each for themselves.
@@ -129,7 +134,7 @@ class SessionTerms:
     @property
     def tolerated_colluders(self) -> int:
         """How many sites may collude with a lying coordinator and still learn the sum only."""
-        return min(self.threshold - 1, 2 * self.quorum - len(self.sites) - 1)
+        return tolerated_colluders(self.threshold, self.quorum, len(self.sites))
 
     def group_below_minimum(self, survivors: frozenset[str]) -> tuple[str, ...] | None:
         """The first group with survivors, but too few to be read apart."""

@@ -9,6 +9,7 @@ import itertools
 import secrets
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -38,11 +39,12 @@ WORKER_DIED = 1
 
 @dataclass
 class _Worker:
-    """One process and what it still owes."""
+    """One process, the message it still owes an answer to, and those that wait for their turn."""
 
     process: ForkServerProcess
     pipe: Connection
     owes: dict[str, Message] = field(default_factory=dict)
+    queue: deque[Message] = field(default_factory=deque)
 
 
 class EmbeddedGrid(Grid):
@@ -163,6 +165,15 @@ class EmbeddedGrid(Grid):
             self._bury(self._workers[index])
             self._workers[index] = self._start()
         worker = self._workers[index]
+        worker.queue.append(message)
+        if not worker.owes:
+            self._hand_over(worker)
+
+    def _hand_over(self, worker: _Worker) -> None:
+        """Give an idle worker its next message: a busy one might itself wait to be read from."""
+        if not worker.queue:
+            return
+        message = worker.queue.popleft()
         worker.owes[message.metadata.message_id] = message
         try:
             worker.pipe.send((message.content, message.metadata))
@@ -180,6 +191,7 @@ class EmbeddedGrid(Grid):
                 self._bury(worker)
                 continue
             instruction = worker.owes.pop(name)
+            self._hand_over(worker)
             self._done[name] = (
                 _error(instruction, CLIENT_APP_RAISED, reason)
                 if content is None
@@ -188,10 +200,11 @@ class EmbeddedGrid(Grid):
 
     def _bury(self, worker: _Worker) -> None:
         worker.process.join(timeout=1)
-        for name, instruction in worker.owes.items():
+        for instruction in (*worker.owes.values(), *worker.queue):
             reason = f"the worker process died (exit code {worker.process.exitcode})"
-            self._done[name] = _error(instruction, WORKER_DIED, reason)
+            self._done[instruction.metadata.message_id] = _error(instruction, WORKER_DIED, reason)
         worker.owes = {}
+        worker.queue.clear()
 
 
 def _error(instruction: Message, code: int, reason: str) -> Message:

@@ -16,6 +16,7 @@ from federation.site_policy import SitePolicy
 SITES = ("a", "b", "c", "d", "e")
 POLICY = SitePolicy(
     site="a",
+    split_seed=7,
     dataset="d",
     public_rows=100,
     tasks=("heart",),
@@ -56,6 +57,12 @@ def test_an_agreement_at_every_floor_is_accepted() -> None:
     ("code", "policy", "agreement"),
     [
         ("task_not_allowed", {"tasks": ("digits",)}, {}),
+        ("task_options_differ", {"task_options": {"heart": {"hidden": (8,)}}}, {}),
+        (
+            "task_options_differ",
+            {},
+            {"task": TaskChoice(name="heart", options={"held_out_fraction": 0.9})},
+        ),
         ("not_invited", {"site": "z", "public_rows": 100}, {}),
         ("quorum_too_small", {"minimum_quorum": 5}, {}),
         ("threshold_too_small", {"minimum_threshold": 4}, {}),

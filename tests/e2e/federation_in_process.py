@@ -1,5 +1,6 @@
 """A whole federation in this process: the real server loop and real agents, a direct transport."""
 
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -76,6 +77,7 @@ class Federation:
     def restart_agents(self) -> None:
         """What a kill does to every site: whatever is not on its disk is gone."""
         sites.simulated_site.cache_clear()
+        gc.collect()  # an agent holds its home's lock until it is gone
 
     @property
     def model(self) -> bytes:

@@ -125,8 +125,8 @@ def two_lost(**run: object) -> dict:
 def test_below_the_quorum_the_run_stops_with_the_reason(tmp_path) -> None:
     federation = Federation(tmp_path, two_lost())
     outcome = federation.play()
-    assert "round 2 failed" in outcome.stopped_because
-    assert "quorum is 3" in outcome.stopped_because
+    assert "round 2 failed" in outcome.stopped.reason
+    assert "quorum is 3" in outcome.stopped.reason
     summary = federation.folder.read_summary()
     assert (summary.run.status, summary.run.rounds_completed) == ("stopped", 1)
     assert summary.rounds[1].status == "failed"
@@ -210,7 +210,7 @@ def test_a_survivor_set_once_signed_is_the_only_one_for_its_vectors(tmp_path) ->
 
     again.before = without_one
     outcome = federation.play(again)
-    assert "round 2 failed" in outcome.stopped_because
+    assert "round 2 failed" in outcome.stopped.reason
     dropped = federation.folder.read_summary().rounds[1].dropped
     assert "another set was signed" in dropped["hungary"]
 

@@ -190,6 +190,7 @@ def _record_privacy() -> Privacy:
             name: SiteAccount(
                 public_rows=ROWS[name],
                 expected_batch_size=ROWS[name] / 4,
+                delta=1e-3,
                 epsilon_spent=epsilon,
                 epsilon_pld=epsilon,
                 epsilon_rdp=epsilon * 1.11,

@@ -19,7 +19,7 @@ from federation.site_policy import SitePolicy
 
 SITES = ("a", "b", "c", "d", "e", "f", "g")
 POLICY = SitePolicy(
-    site="a", dataset="d", public_rows=9, tasks=("t",), epsilon_budget=1.0, delta=0.1
+    split_seed=7, site="a", dataset="d", public_rows=9, tasks=("t",), epsilon_budget=1.0, delta=0.1
 )
 
 
@@ -135,6 +135,17 @@ def test_a_policy_reads_back_readable_by_its_owner_alone(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "named"),
     [
+        (
+            'site="a"\ndataset="d"\npublic_rows=1\ntasks=[]\nsplit_seed=1\ndelta=0.1',
+            ConfigError,
+            "site.epsilon_budget = None: expected a number > 0 .only a site with allow_without",
+        ),
+        (
+            'site="a"\ndataset="d"\npublic_rows=1\ntasks=[]\nsplit_seed=1\ndelta=0.1\n'
+            'allow_without_privacy="yes"',
+            ConfigError,
+            "site.allow_without_privacy = 'yes'",
+        ),
         ("site = ", UsageError, "not valid TOML"),
         ("sites = 1", ConfigError, r"site\."),
         (

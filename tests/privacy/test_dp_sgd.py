@@ -15,6 +15,7 @@ from federation.errors import ConfigError, PrivacyRefusal
 from privacy import dp_sgd
 from privacy.dp_sgd import Descent, train_privately, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.per_sample_gradients import per_sample_gradients
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 
 PLAN = DpSgdPlan(0.5, 3, 1.0, 1.0, 8.0, 1e-3)

@@ -6,9 +6,9 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from federation import config_file
+from federation.initial_model import initial_model
 from federation.task import SiteRequest
 from federation.task_loading import load_task
-from federation.initial_model import initial_model
 from server.proposal import propose
 from simulations.baselines import baselines
 from simulations.sites import resolve
@@ -35,7 +35,7 @@ def load(site: str):
 def beside():
     agreement = agreement_with()
     untrained = initial_model(TASK, agreement.seed)
-    return {b.name: b for b in baselines(TASK, agreement, untrained)}
+    return {b.name: b for b in baselines(TASK, agreement, untrained, 5)}
 
 
 def test_each_site_alone_and_all_rows_together(beside) -> None:
@@ -78,11 +78,11 @@ def test_pooling_without_privacy_beats_a_constant(beside) -> None:
 
 def test_with_privacy_off_there_is_no_second_centralized_model() -> None:
     agreement = agreement_with(run={"rounds": 1, "seed": 0}, privacy={"mode": "off"})
-    made = baselines(TASK, agreement, initial_model(TASK, 0))
+    made = baselines(TASK, agreement, initial_model(TASK, 0), 1)
     assert [b.name for b in made if not b.name.startswith("alone")] == ["centralized"]
 
 
 def test_the_same_seed_gives_the_same_yardsticks(beside) -> None:
     agreement = agreement_with()
-    again = baselines(TASK, agreement, initial_model(TASK, agreement.seed))
+    again = baselines(TASK, agreement, initial_model(TASK, agreement.seed), 5)
     assert {b.name: b for b in again} == beside
