@@ -15,7 +15,14 @@ from evaluation.tally_sums import TallySums
 from federation.summary import Drift, Estimate, Utility
 from federation.task import Floats
 
-__all__ = ["drift", "fairness", "fairness_by_scope", "majority_baseline", "utility"]
+__all__ = [
+    "drift",
+    "fairness",
+    "fairness_by_scope",
+    "majority_baseline",
+    "require_consistent",
+    "utility",
+]
 
 NO_ROWS = "no held-out rows"
 
@@ -41,6 +48,24 @@ def utility(spec: TallySpec, sums: Mapping[str, Floats]) -> Utility:
         brier=tallies.loss("brier") / rows if rows else None,
         auc=auc_estimate([tallies.scores(c) for c in spec.class_labels or (OVERALL,)]),
     )
+
+
+def require_consistent(spec: TallySpec, sums: Mapping[str, Floats], *, windows: bool) -> None:
+    """Return if a scope's tallies agree on how many rows they are of.
+
+    Args:
+        spec: what was counted.
+        sums: per name of `spec.segments`, and with `windows` of `spec.window_segments` of both.
+        windows: whether the windows were counted, too.
+
+    Raises:
+        KeyError: a segment is not in `sums`.
+        DataError: they do not; a site sent something else than counts of its rows.
+    """
+    tallies = TallySums(spec, sums)
+    tallies.require_consistent_outcomes()
+    if windows:
+        tallies.require_consistent_windows()
 
 
 def majority_baseline(spec: TallySpec, sums: Mapping[str, Floats]) -> Utility:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.group_metrics import FN, TP, Counts
-from evaluation.tally_spec import Group, TallySpec, Window
+from evaluation.tally_spec import OVERALL, Group, TallySpec, Window
 from federation.errors import DataError
 from federation.schema import Feature
 from federation.task import Floats
@@ -74,11 +74,55 @@ class TallySums:
         """Rows per bin of a feature in a window, shape (bins,)."""
         return self._counts(f"{window}/{feature.name}")
 
+    def require_consistent_outcomes(self) -> None:
+        """Return if all outcome tallies are of one and the same number of rows.
+
+        Raises:
+            DataError: names one that is not; a site sent something else than counts of its rows.
+        """
+        rows = self.rows()
+        self.correct()
+        totals = {"labels": int(self.labels().sum())}
+        for label in self.spec.class_labels or (OVERALL,):
+            totals[f"confusion/{label}"] = int(self.confusion(label).sum())
+            totals[f"scores/{label}"] = int(self.scores(label).sum())
+        for family in self.spec.families:
+            totals[f"groups of {family[0].attribute}"] = int(self.outcomes(family).sum())
+        _require_totals(totals, rows)
+
+    def require_consistent_windows(self) -> None:
+        """Return if every feature was counted over the same rows, and both windows over all.
+
+        Raises:
+            DataError: as `require_consistent_outcomes`.
+        """
+        features = self.spec.schema.features
+        counted = {
+            window: {f"{window}/{f.name}": int(self.histogram(window, f).sum()) for f in features}
+            for window in WINDOWS
+        }
+        for totals in counted.values():
+            _require_totals(totals, next(iter(totals.values()), 0))
+        whole = sum(next(iter(totals.values()), 0) for totals in counted.values())
+        if features:
+            _require_totals({"both windows": whole}, self.rows())
+
     def _counts(self, name: str) -> Counts:
         values = self.sums[name]
         if not np.all((values >= 0) & (values == np.rint(values))):
             raise DataError(f"sum of {name}: expected whole numbers >= 0; a site sent no counts")
         return values.astype(np.int64)
+
+
+WINDOWS: tuple[Window, ...] = ("reference", "current")
+
+
+def _require_totals(totals: Mapping[str, int], rows: int) -> None:
+    for name, total in totals.items():
+        if total != rows:
+            raise DataError(
+                f"sum of {name}: expected {rows} rows in all, got {total}; a site sent no counts"
+            )
 
 
 def _no_more(correct: int, rows: int, name: str) -> int:

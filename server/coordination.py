@@ -8,7 +8,13 @@ from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
 from federation.envelope import Phase
-from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed, UsageError
+from federation.errors import (
+    IntegrityError,
+    PrivacyRefusal,
+    ProtocolViolation,
+    RoundFailed,
+    UsageError,
+)
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment, Statement
@@ -122,8 +128,12 @@ def _enlist(
     conversation = Conversation(roster, transport)
     timeout = max(ENLIST_SECONDS, config.federation.round_timeout_seconds)
     addresses, bodies = conversation.find_sites(config.federation.sites, place, timeout)
-    enlisted = {site: Enlistment.from_bytes(body) for site, body in bodies.items()}
-    for site, enlistment in enlisted.items():
+    enlisted = {}
+    for site, body in bodies.items():
+        try:
+            enlistment = enlisted[site] = Enlistment.from_bytes(body)
+        except ProtocolViolation as error:
+            raise RoundFailed(f"{site} does not say who it is: {error}") from error
         if enlistment.roster_digest != roster.digest():
             raise PrivacyRefusal(
                 f"{site} pins another roster ({enlistment.roster_digest[:16]}...) than the "

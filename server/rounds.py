@@ -117,7 +117,7 @@ class Rounds:
         try:
             if isinstance(outcome, FailedRound):
                 raise outcome
-            sums = self.layout(RoundKind.TRAIN).decode(outcome.words)
+            sums = self._read(RoundKind.TRAIN, outcome)
             following = self._step(number, checkpoint, sums)
             record = RoundRecord(
                 round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
@@ -151,7 +151,7 @@ class Rounds:
         try:
             if isinstance(outcome, FailedRound):
                 raise outcome
-            sums = self.layout(RoundKind.EVALUATE).decode(outcome.words)
+            sums = self._read(RoundKind.EVALUATE, outcome)
             record = RoundRecord(
                 round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
                 utility=self._utility(checkpoint.after_round, sums, outcome),
@@ -252,6 +252,19 @@ class Rounds:
             self.survivors[number] = sites
 
         return SurvivorRecord(self.survivors.get(number), record)
+
+    def _read(self, kind: RoundKind, outcome: SecureSum) -> Mapping[str, Floats]:
+        """The sum by segment.
+
+        Raises:
+            DataError: its counts contradict each other.
+        """
+        sums = self.layout(kind).decode(outcome.words)
+        for scope in self.agreement.all_scopes:
+            findings.require_consistent(
+                self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
+            )
+        return sums
 
     def _step(self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats]) -> Checkpoint:
         most = max(self.agreement.public_rows.values())

@@ -1,5 +1,9 @@
 """Rounds over real agents: who may be lost, what a retry costs, what a refusal stops."""
 
+import json
+import sqlite3
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +18,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from client import agent
 from client.site_home import SiteHome
-from federation.envelope import Phase
-from federation.errors import PrivacyRefusal, RoundFailed
+from federation.envelope import Phase, parse_reply
+from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed
 from federation.task import SiteRequest
 from federation.task_loading import load_task
 from privacy.ledger import verify
@@ -191,7 +196,10 @@ def test_a_killed_run_resumes_to_the_same_model_and_spends_nothing_twice(
         assert sorted(ledger_kinds(federation, site)) == sorted(ledger_kinds(undisturbed, site))
 
 
-def test_a_survivor_set_once_signed_is_the_only_one_for_its_vectors(tmp_path) -> None:
+@pytest.mark.parametrize("honest", [True, False], ids=["honest", "lying"])
+def test_a_survivor_set_once_signed_is_the_only_one_for_its_vectors(
+    undisturbed, tmp_path, monkeypatch, honest: bool
+) -> None:
     federation = Federation(tmp_path)
     line = federation.transport()
 
@@ -209,10 +217,126 @@ def test_a_survivor_set_once_signed_is_the_only_one_for_its_vectors(tmp_path) ->
             raise ConnectionError("down")
 
     again.before = without_one
-    outcome = federation.play(again)
-    assert "round 2 failed" in outcome.stopped.reason
-    dropped = federation.folder.read_summary().rounds[1].dropped
-    assert "another set was signed" in dropped["hungary"]
+    if honest:
+        outcome = federation.play(again)
+        assert "cleveland did not come back; the round waits" in outcome.stopped.reason
+    else:
+        monkeypatch.setattr("server.secure_round.SurvivorRecord.bind", lambda *_: None)
+        outcome = federation.play(again)
+        assert "round 2 failed" in outcome.stopped.reason
+        dropped = federation.folder.read_summary().rounds[1].dropped
+        assert "another set was signed" in dropped["hungary"]
+        monkeypatch.undo()
+    # The sites are not stuck: with all of them back, the round is completed.
+    federation.play()
+    assert federation.folder.read_summary().run.status == "completed"
+    assert federation.model == undisturbed.model
+
+
+def test_a_retry_comes_to_the_survivors_that_signed_before(tmp_path) -> None:
+    lost_early = {"site": "hungary", "round": 2, "phase": "train"}
+    lost_late = {"site": "cleveland", "round": 2, "phase": "sign"}
+    table = {
+        "federation": {"quorum": 3, "threshold": 3},
+        "simulation": {"dropouts": [lost_early, lost_late], "baselines": False},
+    }
+    federation = Federation(tmp_path, table)
+    assert "round 2 failed" in federation.play().stopped.reason
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert (summary.run.status, summary.run.rounds_completed) == ("completed", 3)
+    second = next(r for r in summary.rounds if (r.round, r.status) == (2, "completed"))
+    assert second.survivors == ("cleveland", "switzerland", "va_long_beach")
+    assert "signed a sum without it" in second.dropped["hungary"]
+    # The stopped run's model and the final one were judged in rounds of their own.
+    assert [p.after_round for p in summary.utility] == [0, 1, 2, 3]
+    judged = [r.round for r in summary.rounds if r.kind == "evaluate" and r.status == "completed"]
+    assert judged[-1] == 4
+    assert summary.baselines[-1].utility == summary.utility[-1].overall
+
+
+def test_a_run_cannot_charge_for_more_rounds_than_were_agreed(tmp_path) -> None:
+    federation = Federation(tmp_path, {"site_policy": {"epsilon_budget": 50.0}})
+    federation.play()
+    home = federation.folder.site_home("hungary")
+    journal = sqlite3.connect(home / "journal.sqlite")
+    # As after a journal is lost: the site knows neither its vectors nor what it answered.
+    for table in ("contributions", "marks", "models", "survivors"):
+        journal.execute(f"DELETE FROM {table}")
+    journal.commit()
+    journal.close()
+    federation.restart_agents()
+    rounds = federation.folder.rounds
+    kept = [line for line in rounds.read_text().splitlines() if '"event": "start"' in line]
+    rounds.write_text("\n".join(kept) + "\n")
+    federation.play()
+    first = federation.folder.read_summary().rounds[0]
+    assert "charged this site for all the rounds it agreed to" in first.dropped["hungary"]
+    assert ledger_kinds(federation, "hungary").count("reserve") == 3
+
+
+def test_a_resumed_run_goes_on_under_the_agreement_that_was_signed(tmp_path, monkeypatch) -> None:
+    federation = Federation(tmp_path, two_lost())
+    federation.play()
+    monkeypatch.setattr("server.proposal.noise_multiplier", lambda *_: 99.0)
+    federation.play()
+    assert federation.folder.read_summary().run.status == "completed"
+    federation.folder.agreement.write_bytes(b"{}")
+    with pytest.raises(IntegrityError, match=r"agreement\.json is not what was written"):
+        federation.play()
+
+
+@pytest.mark.parametrize(
+    ("phase", "body"),
+    [
+        (Phase.ENLIST, {"public_rows": 0}),
+        (Phase.ENLIST, None),
+        (Phase.CLOSE, {"reserved": "many"}),
+        (Phase.CLOSE, None),
+    ],
+)
+def test_a_site_that_says_nonsense_is_named_and_ends_nothing_by_a_traceback(
+    tmp_path, phase: Phase, body: dict | None
+) -> None:
+    federation = Federation(tmp_path)
+    line = federation.transport()
+    key = SiteHome(federation.folder.site_home("hungary")).read_identity()
+
+    def spoil(node: int, request, reply: bytes) -> bytes:
+        if (node, request.phase) != (1, phase):
+            return reply
+        said = parse_reply(reply)[0]
+        spoiled = b"\xff" if body is None else json.dumps(json.loads(said.body) | body).encode()
+        return replace(said, body=spoiled).sign("test", request, key)
+
+    line.alter = spoil
+    if phase is Phase.ENLIST:
+        with pytest.raises(RoundFailed, match="hungary"):
+            federation.play(line)
+        return
+    federation.play(line)
+    summary = federation.folder.read_summary()
+    assert "hungary" not in summary.privacy.sites
+    assert any("hungary" in note for note in summary.notes)
+    assert summary.privacy.noise_source == "seeded (simulation)"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_counts_that_no_rows_can_give_fail_the_round(tmp_path, monkeypatch, seed: int) -> None:
+    federation = Federation(tmp_path, {"run": {"name": "test", "rounds": 1}})
+    honest, random = agent.evaluation_contribution, np.random.default_rng(seed)
+
+    def garbled(*given: object) -> np.ndarray:
+        words = honest(*given)
+        most = [2**32, 1000, 2][seed % 3]
+        return words + random.integers(0, most, len(words), dtype=np.uint32)
+
+    monkeypatch.setattr(agent, "evaluation_contribution", garbled)
+    outcome = federation.play()
+    assert "the evaluation round failed" in outcome.stopped.reason
+    summary = federation.folder.read_summary()
+    assert summary.fairness == ()
+    assert any("was not evaluated" in note for note in summary.notes)
 
 
 def test_a_site_refuses_past_its_budget_and_the_run_says_so(tmp_path) -> None:

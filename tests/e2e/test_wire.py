@@ -10,7 +10,8 @@ from federation_in_process import Federation
 from client.contribution import Workbench, evaluation_contribution, training_contribution
 from federation.agreement import Agreement
 from federation.entropy import SeededEntropy
-from federation.envelope import Phase, parse_reply
+from federation.envelope import Phase, Reply, Request, parse_reply
+from federation.errors import DataError, UsageError
 from federation.round_layout import RoundKind
 from federation.task import SiteRequest
 from federation.task_loading import load_task
@@ -101,6 +102,11 @@ def test_masked_words_look_uniform_and_the_sum_does_not(recorded) -> None:
         assert chi_square < 370  # 255 degrees of freedom: exceeded once in 400,000 recordings
 
 
+def ask(federation: Federation, node: int, request: Request, **changes) -> Reply:
+    later = replace(request, expires=request.expires + 1e6, nonce="f" * 32, **changes)
+    return parse_reply(simulated_site(federation.folder.path, node)(later.to_bytes()))[0]
+
+
 def test_every_reply_is_one_of_the_protocols_messages(recorded) -> None:
     _, wire = recorded
     for _, request, reply in wire:
@@ -121,8 +127,8 @@ def test_public_facts_say_nothing_beyond_what_is_declared(recorded) -> None:
         "public_rows", "roster_digest", "delta", "epsilon_budget", "epsilon_spent",
     }  # fmt: skip
     assert set(json.loads(close)) == {
-        "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget", "reserved", "committed",
-        "voided", "refused", "ledger_head", "noise_source",
+        "delta", "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget", "reserved",
+        "committed", "voided", "refused", "ledger_head", "noise_source",
     }  # fmt: skip
 
 
@@ -154,6 +160,39 @@ def test_a_coordinator_cannot_ask_for_another_layout_model_or_agreement(recorded
         asked = replace(request, body=body, attempt=7, expires=request.expires + 1e6)
         reply, _ = parse_reply(simulated_site(federation.folder.path, node)(asked.to_bytes()))
         assert reply.code == "protocol"
-    beyond = replace(request, round=99, expires=request.expires + 1e6)
-    reply, _ = parse_reply(simulated_site(federation.folder.path, node)(beyond.to_bytes()))
-    assert "beyond the agreement" in reply.reason
+    assert "beyond the agreement" in ask(federation, node, request, round=99).reason
+
+
+def test_held_out_rows_are_judged_once_a_round_and_on_one_model(recorded) -> None:
+    federation, wire = recorded
+    invitations = [item for item in wire if item[1].phase is Phase.ADVERTISE]
+    node, training, _ = next(item for item in invitations if item[1].round == 1)
+    _, evaluation, _ = next(item for item in invitations if item[1].round == 2)
+    # Evaluation rounds in place of training, as many as the coordinator has models for.
+    layout = json.loads(evaluation.body)["layout_digest"]
+    asked = json.loads(training.body) | {"kind": "evaluate", "layout_digest": layout}
+    reply = ask(federation, node, training, body=json.dumps(asked).encode(), attempt=7)
+    assert "round 1 is not for kind evaluate" in reply.reason
+    # A training round more than was agreed.
+    reply = ask(federation, node, training, round=2, attempt=7)
+    assert "round 2 is not for kind train" in reply.reason
+    for request in (training, evaluation):
+        other = json.loads(request.body) | {"model_digest": "0" * 64}
+        reply = ask(federation, node, request, body=json.dumps(other).encode(), attempt=8)
+        assert "another one before" in reply.reason
+
+
+def test_an_error_text_never_leaves_a_site(recorded, monkeypatch) -> None:
+    federation, wire = recorded
+    node, request, _ = next(item for item in wire if item[1].phase is Phase.CLOSE)
+    for error in (DataError, ValueError, UsageError):
+
+        def fail(*_: object, kind: type[Exception] = error) -> None:
+            raise kind("could not convert 'Jane Doe, born 1961-03-02'")
+
+        monkeypatch.setattr("privacy.ledger.Ledger.spent", fail)
+        reply = ask(federation, node, request)
+        assert (reply.status, reply.code) == ("failed", "internal")
+        assert "Jane" not in reply.reason
+    faults = federation.folder.site_home("cleveland") / "faults.log"
+    assert faults.read_text().count("Jane Doe") >= 3

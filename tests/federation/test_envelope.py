@@ -1,5 +1,7 @@
 """Requests and replies: what is sent arrives, what is forged or malformed is refused by name."""
 
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -88,8 +90,14 @@ GOOD = {
         (framed(GOOD | {"round": True}), "round has a wrong type"),
         (framed(GOOD | {"v": 2}), "version 2"),
         (framed(GOOD | {"phase": "steal"}), "phase"),
-        (framed(GOOD | {"nonce": "0"}), "wrong length"),
-        (framed(GOOD | {"run": ""}), "wrong length"),
+        (framed(GOOD | {"nonce": "0"}), "nonce"),
+        (framed(GOOD | {"nonce": "g" * 32}), "nonce"),
+        (framed(GOOD | {"run": ""}), "run"),
+        (framed(GOOD | {"run": "/etc"}), "run"),
+        (framed(GOOD | {"run": ".."}), "run"),
+        (framed(GOOD | {"run": "r" * 201}), "run"),
+        (framed(json.dumps(GOOD | {"expires": math.inf}).encode()), "expires"),
+        (framed(json.dumps(GOOD | {"run": "\ud800"}).encode()), "run is not text"),
         (framed(GOOD | {"round": -1}), "negative"),
     ],
 )
