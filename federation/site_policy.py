@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from federation.config import FEWEST_SITES, Name, OptionValue, Section
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
+from federation.setting_error import first_error
 
 TaskOptions = dict[str, OptionValue]
 
@@ -52,7 +53,7 @@ class SitePolicy(Section):
     def _a_budget_unless_without_privacy(self) -> Self:
         if self.epsilon_budget is None and not self.allow_without_privacy:
             raise ConfigError(
-                "site.epsilon_budget",
+                "epsilon_budget",
                 None,
                 "a number > 0",
                 "only a site with allow_without_privacy = true may go without a budget",
@@ -81,10 +82,8 @@ class SitePolicy(Section):
         try:
             # Through JSON, where a list may stand for a tuple and nothing else is converted.
             return cls.model_validate_json(json.dumps(table, default=str))
-        except ValidationError as error:
-            first = error.errors()[0]
-            cause = first.get("ctx", {}).get("error")
-            if isinstance(cause, ConfigError):
-                raise cause from error
-            key = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"site.{key}", first["input"], first["msg"]) from error
+        except (ValidationError, ConfigError) as error:
+            wrong = error if isinstance(error, ConfigError) else first_error(error, cls)
+            raise ConfigError(
+                f"{path}: {wrong.key}", wrong.value, wrong.expected, wrong.remedy
+            ) from error

@@ -117,9 +117,12 @@ def _settled(folder: RunFolder, proposed: Agreement) -> Agreement:
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed
     try:
-        return Agreement.from_bytes(folder.agreement.read_bytes())
+        signed = Agreement.from_bytes(folder.agreement.read_bytes())
     except UsageError as error:
         raise IntegrityError(f"{folder.agreement} is not what was written: {error}") from error
+    if signed.run != folder.id:
+        raise UsageError(f"{folder.path} was named {signed.run} when it ran; name it so again")
+    return signed
 
 
 def _enlist(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,108 @@ def test_wrong_input_is_one_clear_error(in_process, arguments, code: int, says: 
     ended, _, error = in_process(*arguments)
     assert (ended, says in error) == (code, True), error
     assert "Traceback" not in error
+
+
+MIXING = """
+from torch import nn
+from simulations.tasks.heart import HeartTask
+
+class Centred(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+class Mixing(HeartTask):
+    def build_model(self):
+        return nn.Sequential(Centred(), super().build_model())
+
+class Normed(HeartTask):
+    def build_model(self):
+        return nn.Sequential(nn.BatchNorm1d(45), super().build_model())
+
+class Frozen(HeartTask):
+    def build_model(self):
+        first = nn.Linear(45, 8)
+        return nn.Sequential(first.requires_grad_(False), nn.Tanh(), nn.Linear(8, 2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--set", "task.name=unfit:Mixing"], 4, "exchanging one record"),
+        (["--set", "task.name=unfit:Normed"], 2, "keeps running statistics"),
+        (["--set", "task.name=unfit:Normed", "--set", "privacy.mode=off"], 2, "running statistics"),
+        (["--set", "privacy.noise_multiplier=1"], 2, "site_policy.epsilon_budget"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_made(
+    in_process, tmp_path, arguments, code: int, says: str
+) -> None:
+    (tmp_path / "unfit.py").write_text(MIXING)
+    ended, _, error = in_process("simulate", *arguments)
+    assert (ended, says in error) == (code, True), error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_frozen_parts_are_the_same_at_every_site_and_in_every_worker(tmp_path) -> None:
+    (tmp_path / "unfit.py").write_text(MIXING)
+    models = []
+    for workers in ("1", "3"):
+        hedgerow(
+            "simulate", "--set", "task.name=unfit:Frozen", "--rounds", "2", "--workers", workers,
+            "--out", workers, "--quiet", "--set", "simulation.baselines=false", cwd=tmp_path,
+        )  # fmt: skip
+        (run,) = (tmp_path / workers).iterdir()
+        models.append((run / "model.safetensors").read_bytes())
+    assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "says"),
+    [
+        ("environment.json", b"{", 6, "environment.json is not what was written"),
+        ("environment.json", None, 6, "cannot read"),
+        ("roster.json", b"{}", 6, "roster.json"),
+        ("agreement.json", b"{}", 6, "agreement.json is not what was written"),
+        ("rounds.jsonl", b"{}\n", 6, "rounds.jsonl, line 1: not what was written"),
+        ("rounds.jsonl", b"nonsense\n", 6, "rounds.jsonl, line 1: not JSON"),
+        ("ledgers/hungary.sqlite", b"nonsense" * 99, 6, "hungary.sqlite"),
+        ("ledgers/hungary.sqlite", None, 2, "there is no ledger at"),
+        ("sites/hungary/site.toml", b"delta = 0.1\n", 2, "site.toml: site = None"),
+        ("sites/hungary/identity.pem", b"", 6, "identity.pem holds no private key"),
+        ("sites/hungary/journal.sqlite", b"nonsense" * 99, 6, "journal.sqlite cannot be opened"),
+        ("checkpoints/round-0004.safetensors", b"", 6, "round-0004.safetensors"),
+    ],
+)
+def test_a_damaged_run_is_named_at_once(
+    finished, in_process, tmp_path, name: str, content: bytes | None, code: int, says: str
+) -> None:
+    run = tmp_path / only_run(finished[0]).name
+    shutil.copytree(only_run(finished[0]), run)
+    for file in run.glob(f"{name}*"):
+        file.unlink()
+    if content is not None:
+        (run / name).write_bytes(content)
+    ended, _, error = in_process("simulate", "--resume", str(run))
+    assert (ended, says in error) == (code, True), error
+    assert "bug" not in error
+
+
+def test_a_renamed_run_says_what_it_was_called(finished, in_process, tmp_path) -> None:
+    shutil.copytree(only_run(finished[0]), tmp_path / "renamed")
+    code, _, error = in_process("simulate", "--resume", "renamed")
+    assert (code, f"was named {only_run(finished[0]).name}" in error) == (2, True), error
+
+
+def test_a_bug_is_told_even_where_nothing_can_be_written(in_process, tmp_path, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    (tmp_path / "hedgerow-crash.log").mkdir()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: "/nowhere")
+    monkeypatch.setattr("simulations.run_control.start", broken)
+    code, _, error = in_process("simulate")
+    assert (code, "this is a bug" in error) == (1, True)
 
 
 def test_a_bug_of_ours_is_one_line_and_a_file(in_process, tmp_path, monkeypatch) -> None:

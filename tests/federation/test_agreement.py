@@ -138,23 +138,23 @@ def test_a_policy_reads_back_readable_by_its_owner_alone(tmp_path) -> None:
         (
             'site="a"\ndataset="d"\npublic_rows=1\ntasks=[]\nsplit_seed=1\ndelta=0.1',
             ConfigError,
-            "site.epsilon_budget = None: expected a number > 0 .only a site with allow_without",
+            r"site\.toml: epsilon_budget = None: expected a number > 0 \(only a site with allow",
         ),
         (
             'site="a"\ndataset="d"\npublic_rows=1\ntasks=[]\nsplit_seed=1\ndelta=0.1\n'
             'allow_without_privacy="yes"',
             ConfigError,
-            "site.allow_without_privacy = 'yes'",
+            "site.toml: allow_without_privacy = 'yes': expected a valid boolean",
         ),
         ("site = ", UsageError, "not valid TOML"),
-        ("sites = 1", ConfigError, r"site\."),
+        ("sites = 1", ConfigError, r"site\.toml: sites = 1: expected no such key.* mean site\?"),
         (
             'site = "a"\ndataset = "d"\npublic_rows = 0\ntasks = []\ndelta = 0.1',
             ConfigError,
             "public_rows",
         ),
         (
-            'site="a"\ndataset="d"\npublic_rows=1\ntasks=[]\ndelta=0.1\nminimum_quorum=2',
+            'site="a"\ndataset="d"\npublic_rows=1\ntasks=[]\nsplit_seed=1\ndelta=0.1\nminimum_quorum=2',
             ConfigError,
             "minimum_quorum",
         ),

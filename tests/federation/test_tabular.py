@@ -183,6 +183,11 @@ def test_wrong_data_is_one_error_that_tells_no_value(spoil, says: str) -> None:
     assert "secret-value" not in str(caught.value)
 
 
+def test_a_site_without_a_row_to_train_on_is_named() -> None:
+    with pytest.raises(DataError, match="ulm has no row to train on"):
+        load(table(40), window_column="year", current_windows=("2020", "2021"))
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

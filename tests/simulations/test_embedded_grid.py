@@ -85,6 +85,14 @@ def test_a_dead_workers_sites_are_lost_by_name_and_it_is_replaced(grid) -> None:
     assert back[first].content["r"]["text"] == "back"
 
 
+def test_messages_larger_than_a_pipe_go_both_ways() -> None:
+    # A worker that writes a large reply waits for its reader, and so does who writes to it.
+    with EmbeddedGrid(echo_app, 3, {"setting": "x"}, workers=1) as grid:
+        nodes = list(grid.get_node_ids())
+        replies = ask(grid, dict.fromkeys(nodes, "x" * 3_000_000))
+        assert all(len(replies[node].content["r"]["text"]) == 3_000_000 for node in nodes)
+
+
 def test_closing_leaves_no_process() -> None:
     grid = EmbeddedGrid(echo_app, 2, {"setting": "x"}, workers=5)
     processes = [worker.process for worker in grid._workers]

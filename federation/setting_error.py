@@ -1,0 +1,85 @@
+"""What is wrong with a settings file, in the words of a person: one error, the first."""
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from federation.errors import ConfigError
+
+_WORDING = {
+    "a valid integer": "a whole number",
+    "an object": "a table",
+    "a valid tuple": "a list",
+    "greater than or equal to": "a number >=",
+    "greater than": "a number >",
+    "less than or equal to": "a number <=",
+    "less than": "a number <",
+}
+
+
+def first_error(error: ValidationError, model: type[BaseModel]) -> ConfigError:
+    """The first thing that is wrong, with the expectation and the nearest valid name.
+
+    Args:
+        error: of validating a whole file.
+        model: that the file was validated against.
+    """
+    details = error.errors()
+    # An unknown key is the likelier cause of what else seems wrong or missing beside it.
+    first = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return cause
+    location = [str(part) for part in first["loc"] if part != "[key]"]
+    if location[:2] == ["task", "options"] and len(location) > 2:
+        # A union of kinds: pydantic's own text speaks of the first kind only.
+        return ConfigError(
+            ".".join(location[:3]),
+            first["input"],
+            "true, false, a number, a text, or a list of whole numbers, of numbers or of texts",
+        )
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        remedy = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
+        return ConfigError(
+            key, first["input"], f"no such key; known here: {', '.join(known)}", remedy
+        )
+    given = None if first["type"] == "missing" else first["input"]
+    return ConfigError(key, given, _expectation(first["type"], first["msg"], first))
+
+
+def _expectation(kind: str, message: str, detail: Any) -> str:
+    context = detail.get("ctx", {})
+    if kind == "missing":
+        return "it to be set"
+    if kind == "literal_error":
+        near = difflib.get_close_matches(
+            str(detail["input"]), _quoted(context["expected"]), n=1, cutoff=0.5
+        )
+        return str(context["expected"]) + (f"; did you mean '{near[0]}'?" if near else "")
+    if kind == "string_pattern_mismatch":
+        return "a name of lower-case letters, digits, '-' and '_', 63 at most"
+    plain = message.removeprefix("Input should be ").removeprefix("Value error, ")
+    for pydantic_says, we_say in _WORDING.items():
+        plain = plain.replace(pydantic_says, we_say)
+    return plain
+
+
+def _quoted(expected: str) -> list[str]:
+    return [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+
+
+def _known_keys(whole: type[BaseModel], location: list[str]) -> list[str]:
+    model: Any = whole
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            continue  # an index of a list: the element's keys are wanted
+        model = field.annotation
+        for inner in get_args(model):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return sorted(getattr(model, "model_fields", {}))
