@@ -45,6 +45,9 @@ from privacy.secure_sum.terms import SessionTerms
 
 Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_sum.Signed
 S = TypeVar("S", bound=Stage)
+LONGEST_WAIT = 86_400.0
+"""Seconds for which a request may be good."""
+
 TaskLoader = Callable[[Agreement], Task]
 
 
@@ -113,8 +116,11 @@ class SiteAgent:
         """
         request = Request.from_bytes(data)
         try:
-            if self._assets.clock() > request.expires:
+            now = self._assets.clock()
+            if now > request.expires:
                 raise ProtocolViolation("request: it has expired")
+            if request.expires > now + LONGEST_WAIT:
+                raise ProtocolViolation("request: it asks to be good for more than a day")
             reply = Reply(self._site, "ok", body=self._answers[request.phase](request))
         except PrivacyRefusal as error:
             reply = Reply(self._site, "refused", _refusal_code(error), str(error))

@@ -76,7 +76,7 @@ class FederationRules(Section):
     """Fewest sites whose sum may be opened; two thirds of the sites if left out."""
     threshold: Annotated[int, Field(ge=2)] = 3
     """Fewest sites that together can open anything; a majority of the sites if left out."""
-    round_timeout_seconds: Positive = 120.0
+    round_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     """How long each of the five exchanges of a round may take."""
 
 
