@@ -1,6 +1,7 @@
 """The command `hedgerow`: mounts what each package owns and turns errors into one line each."""
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -47,8 +48,13 @@ def _root(
 def main() -> None:
     """Entry point of the console script; exits with the code that `federation.errors` lists."""
     command = typer.main.get_command(app)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
-        sys.exit(command.main(standalone_mode=False) or 0)
+        code = command.main(standalone_mode=False) or 0
+        if code == Interrupted.exit_code:  # click's own way to end at Ctrl-C
+            _fail("interrupted before there was a run to go on with", code)
+        sys.exit(code)
     except HedgerowError as error:
         _fail(str(error), error.exit_code)
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -61,6 +67,12 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - a bug of ours: say so, keep the details for the report
         details = _keep(traceback.format_exc())
         _fail(f"this is a bug in hedgerow; please report it with {details}", 1)
+
+
+def _interrupt(number: int, _: object) -> None:
+    """End as at Ctrl-C: what is recorded stays, workers end, and the user is told how to go on."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _keep(details: str) -> Path:

@@ -244,6 +244,7 @@ class SiteAgent:
         self._mark(request)
         if entry:
             self._assets.ledger.commit(entry, _sha256(words))
+            self._assets.journal.remember_ledger(*self._assets.ledger.head())
         self._session = replace(session, state=following)
         return message
 
@@ -348,7 +349,9 @@ class SiteAgent:
             return charge, standing.seq
         self._require_within_agreement(bench, request)
         event = bench.plan().event()
-        return charge, self._assets.ledger.reserve(request.run, request.round, charge, event)
+        entry = self._assets.ledger.reserve(request.run, request.round, charge, event)
+        self._assets.journal.remember_ledger(*self._assets.ledger.head())
+        return charge, entry
 
     def _require_within_agreement(self, bench: Workbench, request: Request) -> None:
         """A run may charge for as many rounds as were agreed, whatever the budget would bear."""

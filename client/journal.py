@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS contributions (
 CREATE TABLE IF NOT EXISTS models (
     run TEXT, round INTEGER, model BLOB NOT NULL, PRIMARY KEY (run, round)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS ledger_head (
+    only INTEGER PRIMARY KEY CHECK (only = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS survivors (
     run TEXT, round INTEGER, sites TEXT NOT NULL, PRIMARY KEY (run, round)
 ) STRICT;
@@ -153,6 +156,16 @@ class Journal:
                 "survivors: another set was signed for this round's vector before; two sums over "
                 "different sets would differ by one site's vector"
             )
+
+    def remember_ledger(self, seq: int, digest: str) -> None:
+        """Record how far the site's ledger had come: a tail cut off it shows."""
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO ledger_head VALUES (1, ?, ?)", (seq, digest))
+
+    def ledger_head(self) -> tuple[int, str] | None:
+        """What `remember_ledger` recorded last."""
+        row = self._db.execute("SELECT seq, hash FROM ledger_head").fetchone()
+        return (int(row[0]), str(row[1])) if row else None
 
     def forget(self, run: str) -> None:
         """Delete what a finished run no longer needs; marks and survivor sets stay."""

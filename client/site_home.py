@@ -139,9 +139,13 @@ def verify_home(home: SiteHome, ledger: Path) -> None:
         HedgerowError: as `open_agent`.
     """
     _, account = _policy_and_account(home, ledger, home.read_identity())
-    account.close()
     Roster.read(home.roster)
-    Journal(home.journal).close()
+    journal = Journal(home.journal)
+    try:
+        _require_whole(account, journal, ledger)
+    finally:
+        account.close()
+        journal.close()
 
 
 def _open(
@@ -151,13 +155,15 @@ def _open(
     try:
         key = home.read_identity()
         policy, account = _policy_and_account(home, ledger, key)
+        journal = Journal(home.journal)
+        _require_whole(account, journal, ledger)
         agent = SiteAgent(
             SiteAssets(
                 policy=policy,
                 identity=key,
                 roster=Roster.read(home.roster),
                 ledger=account,
-                journal=Journal(home.journal),
+                journal=journal,
                 load_task=load_task,
                 training_entropy=training_entropy,
                 clock=time.time,
@@ -194,6 +200,25 @@ def _claim(home: SiteHome) -> int:
             time.sleep(0.05)
         else:
             return lock
+
+
+def _require_whole(account: Ledger, journal: Journal, path: Path) -> None:
+    """Return if the ledger holds all that the site's journal saw written.
+
+    Raises:
+        IntegrityError: its tail was cut off; a chain of hashes cannot show that by itself.
+    """
+    seen = journal.ledger_head()
+    if seen is None:
+        return
+    seq, digest = seen
+    entries = account.entries()
+    if len(entries) < seq or entries[seq - 1].hash != digest:
+        raise IntegrityError(
+            f"the ledger {path} ends at entry {len(entries)}, and this site saw entry {seq} "
+            f"({digest[:16]}...) written: something was cut off; restore it before anything is "
+            "charged"
+        )
 
 
 def _policy_and_account(

@@ -21,10 +21,14 @@ def report(
 ) -> None:
     """Write a run's report again, from its summary.json alone.
 
+    RUN_FOLDER is the folder of the run, which holds the summary.json.
+
     Exit codes: 0 written; 2 no summary there, or no page can be written; 6 the summary is damaged.
     """
     from evaluation.report.page import render  # noqa: PLC0415 - jinja2 only when a page is made
 
+    if not run_folder.is_dir():
+        raise UsageError(f"{run_folder} is no folder; give a run folder, with its summary.json")
     folder = RunFolder(run_folder)
     target = folder.report if out is None else out
     page = render(folder.read_summary())

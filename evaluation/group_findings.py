@@ -53,6 +53,8 @@ GAPS = {
 }
 """The gaps of a binary task, and what must be shown of a group that they compare."""
 
+BESIDE = "so that a small group beside it does not follow by subtraction"
+
 TOO_FEW_GROUPS = {
     Shown.ROWS: "fewer than two groups with enough rows to be shown",
     Shown.LABELS: "fewer than two groups with enough positives and negatives to be shown",
@@ -154,7 +156,9 @@ def _group_rates(tallies: TallySums, group: Group, shown: int, minimum_cell: int
     confusion = tallies.outcomes([group])[0]
     named = GroupRates(attribute=group.attribute, group=group.name, rows=0, positives=None)
     if shown == Shown.NOTHING:
-        return named.model_copy(update={"suppressed": True})
+        few = int(confusion.sum()) < minimum_cell
+        reason = f"fewer than {minimum_cell} rows" if few else BESIDE
+        return named.model_copy(update={"suppressed": True, "reason": reason})
     named = named.model_copy(update={"rows": int(confusion.sum())})
     if not tallies.spec.schema.is_binary:
         return named.model_copy(update={"accuracy": _estimate(accuracy, confusion)})

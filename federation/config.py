@@ -15,7 +15,7 @@ FEWEST_SITES = 3
 """With two sites each learns the other's update from the sum; Bonawitz et al. 2017 need three."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
@@ -83,7 +83,7 @@ class FederationRules(Section):
 class Training(Section):
     """What one site does in one round."""
 
-    local_steps: Annotated[int, Field(ge=1)] = 3
+    local_steps: Annotated[int, Field(ge=1, le=100_000)] = 3
     """Gradient steps at each site in each round."""
     sampling_rate: Rate = 0.25
     """Probability with which each row joins the batch of each step."""
@@ -91,7 +91,7 @@ class Training(Section):
     """Of the gradient steps."""
     momentum: Fraction = 0.0
     """Of the gradient steps; starts from zero every round."""
-    proximal_mu: Annotated[float, Field(ge=0)] = 0.0
+    proximal_mu: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Above 0: FedProx' pull towards the global model (Li et al. 2020, arXiv:1812.06127)."""
     update_clip: Positive = 20.0
     """Largest L2 norm of a site's update in a round; longer ones are scaled down."""
@@ -276,10 +276,22 @@ def _check_sites(config: FederationConfig) -> None:
             f"at least {(len(rules.sites) + 1) // 2 + 1} for {len(rules.sites)} sites",
             "else one colluding site suffices to have two survivor sets signed",
         )
+    if config.evaluation.minimum_contributors > len(rules.sites):
+        raise ConfigError(
+            "evaluation.minimum_contributors",
+            config.evaluation.minimum_contributors,
+            f"at most the number of sites, {len(rules.sites)}",
+        )
     for dropout in config.simulation.dropouts:
         if dropout.site not in rules.sites:
             raise ConfigError(
                 "simulation.dropouts.site", dropout.site, f"one of {', '.join(rules.sites)}"
+            )
+        if dropout.round > config.run.rounds + 1:
+            raise ConfigError(
+                "simulation.dropouts.round",
+                dropout.round,
+                f"at most {config.run.rounds + 1}, the evaluation round",
             )
 
 

@@ -25,7 +25,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> FederationConfig:
         ConfigError: a key or value is wrong; names it, the expectation and the nearest valid name.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

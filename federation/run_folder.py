@@ -22,6 +22,8 @@ from federation.durable_file import append_durably, write_atomically
 from federation.errors import IntegrityError, UsageError
 from federation.summary import Summary
 
+CHECKPOINTS = "checkpoints/round-*.safetensors"
+
 
 class Environment(BaseModel):
     """On what a run was prepared: `environment.json`.
@@ -78,7 +80,10 @@ class RunFolder:
             UsageError: `path` is no run folder.
         """
         if not (path / "config.toml").is_file():
-            raise UsageError(f"{path} is no run folder: it holds no config.toml")
+            raise UsageError(
+                f"{path} is no run folder: it holds no config.toml (a run that was killed while it "
+                "was prepared is started again, not resumed)"
+            )
         return cls(path)
 
     @contextmanager
@@ -146,6 +151,11 @@ class RunFolder:
     def checkpoint(self, after_round: int) -> Path:
         """Model and optimizer state after a round."""
         return self.path / "checkpoints" / f"round-{after_round:04d}.safetensors"
+
+    def latest_checkpoint(self) -> int:
+        """After how many rounds the latest checkpoint is; 0 if there is none."""
+        found = (path.stem.removeprefix("round-") for path in self.path.glob(CHECKPOINTS))
+        return max((int(number) for number in found if number.isdigit()), default=0)
 
     def append_round(self, record: object) -> None:
         """Add one line to `rounds.jsonl`, durably."""

@@ -5,6 +5,7 @@ outside a range and levels nobody declared have places of their own (`below`, `a
 `missing`); no row is dropped or mended in silence.
 """
 
+import math
 from dataclasses import dataclass
 
 from federation.errors import ConfigError
@@ -27,6 +28,10 @@ class Numeric:
     unit: str = ""
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.high - self.low):
+            raise ConfigError(
+                f"feature {self.name}", [self.low, self.high], "a range with finite ends"
+            )
         if not self.low < self.high:
             raise ConfigError(
                 f"feature {self.name}.high", self.high, f"a number > low = {self.low:g}"

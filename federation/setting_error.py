@@ -11,6 +11,8 @@ _WORDING = {
     "a valid integer": "a whole number",
     "an object": "a table",
     "a valid tuple": "a list",
+    "a valid array": "a list",
+    "String should have at least 1 character": "a text that is not empty",
     "greater than or equal to": "a number >=",
     "greater than": "a number >",
     "less than or equal to": "a number <=",

@@ -79,13 +79,17 @@ class Round(Part):
 
 
 class GroupRates(Part):
-    """One group's rates on held-out rows (fairlearn's definitions), or why there are none."""
+    """One group's rates on held-out rows (fairlearn's definitions), or why there are none.
+
+    A suppressed group shows no number; `reason` says whether it is small itself.
+    """
 
     attribute: str
     group: str
     rows: int
     positives: int | None
     suppressed: bool = False
+    reason: str = ""
     selection_rate: Estimate | None = None
     true_positive_rate: Estimate | None = None
     false_positive_rate: Estimate | None = None

@@ -66,6 +66,10 @@ class TabularTask:
         Raises:
             ConfigError: settings that contradict each other.
         """
+        if not features:
+            raise ConfigError("features", [], "at least one feature")
+        if isinstance(hidden, int) or not all(type(w) is int and w > 0 for w in hidden):
+            raise ConfigError("hidden", hidden, "a list of whole numbers > 0")
         if not 0 < held_out_fraction < 1:
             raise ConfigError("held_out_fraction", held_out_fraction, "a number in (0, 1)")
         if (window_column is None) != (not current_windows):
@@ -155,12 +159,25 @@ class TabularTask:
         values = {f.name: feature_values(table, f, self._name) for f in self.schema.features}
         groups = {
             a.name: group_codes(
-                self._derived[a.name](table) if a.name in self._derived else table[a.name], a
+                self._derive(a.name, table) if a.name in self._derived else table[a.name], a
             )
             for a in self.schema.attributes
         }
         inputs = encode_inputs(values, self.schema.features).astype(np.float32)
         return Rows(torch.from_numpy(inputs), torch.from_numpy(labels), values, groups)
+
+    def _derive(self, name: str, table: pd.DataFrame) -> pd.Series:
+        try:
+            derived = pd.Series(self._derived[name](table))
+        except Exception as error:
+            raise DataError(
+                f"{self._name}: deriving {name} failed: {type(error).__name__}: {error}"
+            ) from error
+        if len(derived) != len(table):
+            raise DataError(
+                f"{self._name}: deriving {name} gave {len(derived)} values for {len(table)} rows"
+            )
+        return derived
 
     @cached_property
     def _table(self) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def _user_attribute(name: str) -> object:
         ) from error
     except HedgerowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"task {name}: importing it failed: {_brief(error)}") from error
     try:
         return getattr(module, attribute)
@@ -106,7 +106,7 @@ def _construct(name: str, factory: object, options: Mapping[str, object]) -> obj
         return factory(**options)
     except HedgerowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"task {name}: constructing it failed: {_brief(error)}") from error
 
 
@@ -118,5 +118,5 @@ def _checked(name: str, candidate: object) -> Task:
     raise ConfigError("task.name", name, "a federation.task.Task", f"it has no {', '.join(wanted)}")
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

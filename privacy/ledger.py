@@ -1,8 +1,10 @@
 """The ledger: one site's account of one dataset, over all runs, that no crash can make under-count.
 
-One SQLite file (WAL, `synchronous=FULL`), append-only by triggers. Every entry is hash-chained to
-the one before and signed with the site's Ed25519 key. A reservation is durable before any work
-starts and counts as spent until it is voided; `reserve` decides and writes in one transaction, so
+One SQLite file, whole after every entry (rollback journal, `synchronous=EXTRA`): a write-ahead log
+beside it could be lost, and with it what was spent. Append-only by triggers. Every entry is
+hash-chained to the one before and signed with the site's Ed25519 key. A reservation is durable
+before any work starts and counts as spent until it is voided; `reserve` decides and writes in one
+transaction, so
 two processes cannot overspend together. The ledger holds events, never an epsilon alone, and never
 anything about rows.
 """
@@ -325,8 +327,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     # isolation_level=None: transactions are begun and ended here, by name.
     db = sqlite3.connect(path, isolation_level=None, timeout=60)
     try:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA journal_mode=DELETE")
+        db.execute("PRAGMA synchronous=EXTRA")
     except sqlite3.DatabaseError as error:
         db.close()
         raise IntegrityError(f"the ledger {path} cannot be opened: {error}") from error

@@ -1,5 +1,6 @@
 """Model and optimizer state after a round, written whole or not at all."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,16 +35,15 @@ class Checkpoint:
         return self.parameters.astype("<f4").tobytes()
 
 
-def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
-    """Write durably."""
+def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> str:
+    """Write durably; returns the SHA-256 of what was written, 64 hexadecimal digits."""
     arrays = {_PARAMETERS: checkpoint.parameters, **checkpoint.optimizer}
-    write_atomically(
-        folder.checkpoint(checkpoint.after_round),
-        save({name: np.ascontiguousarray(array) for name, array in arrays.items()}),
-    )
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    write_atomically(folder.checkpoint(checkpoint.after_round), content)
+    return hashlib.sha256(content).hexdigest()
 
 
-def read_checkpoint(folder: RunFolder, after_round: int) -> Checkpoint:
+def read_checkpoint(folder: RunFolder, after_round: int, sha256: str) -> Checkpoint:
     """Read what `write_checkpoint` wrote.
 
     Raises:
@@ -51,9 +51,12 @@ def read_checkpoint(folder: RunFolder, after_round: int) -> Checkpoint:
     """
     path = folder.checkpoint(after_round)
     try:
-        arrays = load(path.read_bytes())
+        content = path.read_bytes()
+        arrays = load(content)
     except (OSError, SafetensorError) as error:
         raise IntegrityError(f"the checkpoint {path} cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise IntegrityError(f"the checkpoint {path} is not the one that rounds.jsonl speaks of")
     if _PARAMETERS not in arrays:
         raise IntegrityError(f"the checkpoint {path} holds no parameters")
     return Checkpoint(after_round, arrays.pop(_PARAMETERS), arrays)

@@ -150,7 +150,9 @@ def _agree(conversation: Conversation, agreement: Agreement, place: Place, timeo
     answers = conversation.ask(Phase.AGREE, place, bodies, timeout)
     if answers.lost:
         told = "; ".join(f"{site}: {reason}" for site, reason in sorted(answers.lost.items()))
-        kind = PrivacyRefusal if answers.refusals else RoundFailed
+        # A site that refuses a message, for its age for instance, says nothing about privacy.
+        unwilling = set(answers.refusals.values()) - {"protocol"}
+        kind = PrivacyRefusal if unwilling else RoundFailed
         raise kind(f"not every site agreed: {told}")
     if any(body != agreement.digest() for body in answers.bodies.values()):
         raise RoundFailed("a site signed another agreement than the one proposed")

@@ -100,8 +100,9 @@ class Rounds:
 
     def starting_point(self, past: RunRecord) -> Checkpoint:
         """The last checkpoint, or the model as initialised."""
-        if past.last_trained:
-            return read_checkpoint(self.folder, past.last_trained)
+        last = past.last_training
+        if last is not None:
+            return read_checkpoint(self.folder, last.round.round, last.checkpoint_sha256)
         model = initial_model(self.task, self.agreement.seed)
         parameters = flat_parameters(model).astype(np.float64)
         state = optimizer.init(self.agreement.server, len(parameters))
@@ -132,7 +133,8 @@ class Rounds:
             stop = Stop(f"round {number} failed: {failure}", _is_spent(failure))
             stops = stop.by_budget or self.config.run.on_failed_round == "stop"
             return self._recorded(record, checkpoint, observe), stop if stops else None
-        write_checkpoint(self.folder, following)
+        digest = write_checkpoint(self.folder, following)
+        record = record.model_copy(update={"checkpoint_sha256": digest})
         return self._recorded(record, following, observe), None
 
     def evaluation_round(self, checkpoint: Checkpoint) -> int:

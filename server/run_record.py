@@ -18,11 +18,13 @@ class RoundRecord(Part):
         round: as the summary shows it.
         utility: of the model the round started from; None if the round failed.
         fairness: of that same model, one per scope.
+        checkpoint_sha256: of the checkpoint that the round ended with; empty if it has none.
     """
 
     round: Round
     utility: UtilityPoint | None = None
     training_loss: float | None = None
+    checkpoint_sha256: str = ""
     fairness: tuple[Fairness, ...] = ()
     drift: tuple[Drift, ...] = ()
     majority: Utility | None = None
@@ -73,14 +75,15 @@ class RunRecord:
     survivors: Mapping[int, tuple[str, ...]]
 
     @property
+    def last_training(self) -> RoundRecord | None:
+        """The last completed training round."""
+        done = [r for r in self.rounds if (r.round.kind, r.round.status) == ("train", "completed")]
+        return done[-1] if done else None
+
+    @property
     def last_trained(self) -> int:
         """Number of the last completed training round; 0 if none."""
-        done = [
-            r.round.round
-            for r in self.rounds
-            if r.round.kind == "train" and r.round.status == "completed"
-        ]
-        return max(done, default=0)
+        return self.last_training.round.round if self.last_training else 0
 
     def next_round(self, on_failed_round: Literal["stop", "continue"]) -> int:
         """Number of the training round to go on with.
@@ -135,7 +138,16 @@ def read_record(folder: RunFolder) -> RunRecord:
                 survivors[event.round] = event.sites
             case _Ended():
                 rounds.append(event.record)
-    return RunRecord(starts[0] if starts else "", len(starts), tuple(rounds), attempts, survivors)
+    record = RunRecord(starts[0] if starts else "", len(starts), tuple(rounds), attempts, survivors)
+    # A crash between a checkpoint and its record leaves one checkpoint more, of a round begun.
+    unfinished = set(attempts) - {r.round.round for r in rounds}
+    latest = folder.latest_checkpoint()
+    if latest > max(record.last_trained, *unfinished, 0):
+        raise IntegrityError(
+            f"{folder.rounds} ends after round {record.last_trained}, and there are checkpoints up "
+            f"to round {latest}: lines were lost; restore the file"
+        )
+    return record
 
 
 def record_start(folder: RunFolder, at: str) -> None:

@@ -114,7 +114,7 @@ def sum_securely(
         answers = ask(Phase.OPEN, dict.fromkeys(signed, signatures))
         revealed = coordinator.reveal(opening, answers)
     except RoundFailed as error:
-        raise FailedRound(str(error), losses.dropped, losses.refusals) from error
+        raise FailedRound(f"{error}{losses.told()}", losses.dropped, losses.refusals) from error
     lost = set(terms.sites) - set(revealed.survivors)
     if survivors.bound:
         losses.note(lost - set(invited), "not invited: the others signed a sum without it before")
@@ -134,6 +134,13 @@ class _Losses:
     def add(self, answers: Answers) -> None:
         self.dropped = {**answers.lost, **self.dropped}
         self.refusals = {**answers.refusals, **self.refusals}
+
+    def told(self) -> str:
+        """Every distinct reason with its sites, as the tail of a sentence; empty without losses."""
+        by_reason: dict[str, list[str]] = {}
+        for site, reason in sorted(self.dropped.items()):
+            by_reason.setdefault(reason, []).append(site)
+        return "".join(f"; {', '.join(sites)}: {why}" for why, sites in by_reason.items())
 
     def note(self, sites: Iterable[str], reason: str) -> None:
         self.dropped = {**dict.fromkeys(sites, reason), **self.dropped}

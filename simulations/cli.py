@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+WIDE_ENOUGH_FOR_A_BAR = 100
+"""Columns of a terminal; on a narrower one the numbers need all there is."""
+
 WORDS = ("grade", "why")
 """Columns of text rather than of numbers."""
 
@@ -60,10 +63,19 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
 ) -> None:
     """Train one model over simulated sites and write a report.
 
-    Exit codes: 0 all rounds ran; 2 wrong option or configuration; 3 wrong data; 4 a privacy
-    guarantee or budget refused the work; 5 too few sites were left; 6 something durable is damaged;
-    130 interrupted, and the run can be resumed.
-    """
+    CONFIG is a federation.toml; without one, the built-in default federation runs.
+
+    \b
+    Exit codes:
+      0    all rounds ran
+      1    a bug in hedgerow, kept in hedgerow-crash.log
+      2    wrong option or configuration
+      3    wrong data
+      4    a privacy guarantee or budget refused the work
+      5    too few sites were left
+      6    something durable is damaged
+      130  interrupted; the run can be resumed
+    """  # noqa: D301 - \b keeps the lines apart
     from simulations.run_control import go_on, start  # noqa: PLC0415 - imports torch: seconds
 
     options = {"run.rounds": rounds, "run.seed": seed, "simulation.workers": workers}
@@ -127,11 +139,11 @@ def _play(run: "ReadyRun", console: Console) -> Summary:
 
 
 def _progress(console: Console) -> Progress:
+    wide = (BarColumn(), TimeElapsedColumn()) if console.width >= WIDE_ENOUGH_FOR_A_BAR else ()
     return Progress(
         TextColumn("round"),
         MofNCompleteColumn(),
-        BarColumn(),
-        TimeElapsedColumn(),
+        *wide,
         TextColumn("{task.fields[line]}"),
         console=console,
         disable=console.quiet,
@@ -149,10 +161,10 @@ def _print(summary: Summary, folder: RunFolder, *, quiet: bool, as_json: bool) -
             table = Table(header_style="bold", box=box.SIMPLE)
             for index, column in enumerate(plain.columns):
                 words = index == 0 or column in WORDS
-                table.add_column(column, justify="left" if words else "right")
+                table.add_column(column, justify="left" if words else "right", overflow="fold")
             for row in plain.rows:
                 table.add_row(*map(Text, row))
             console.print(table)
-        if summary.run.stopped_because:
-            console.print(f"[bold red]stopped:[/] {summary.run.stopped_because}")
     typer.echo(f"report: {folder.report}")
+    if summary.run.stopped_because:
+        typer.echo(f"hedgerow: stopped: {summary.run.stopped_because}", err=True)

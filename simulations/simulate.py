@@ -6,9 +6,9 @@ from flwr.app import Context, RecordDict
 from safetensors.torch import load
 from torch import nn
 
-from federation import config_file
+from federation import canonical, config_file
 from federation.config import FederationConfig
-from federation.errors import UsageError
+from federation.errors import IntegrityError, UsageError
 from federation.initial_model import initial_model
 from federation.run_folder import RunFolder
 from federation.summary import Summary
@@ -32,6 +32,8 @@ from simulations.sites import (
 def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summary:
     """Run, or go on with, a prepared folder; returns the summary that stands in it at the end.
 
+    A run that is complete is left as it is.
+
     Args:
         folder: from `prepare`, or of a run that was interrupted.
         config: of the folder; only `simulation` may differ from what stands there.
@@ -43,6 +45,8 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
     outcomes: list[Outcome] = []
     search_task_folder(folder)
     with folder.sole_user():
+        if folder.summary.is_file() and folder.read_summary().run.status == "completed":
+            return folder.read_summary()
         verify_sites(folder, config)
         _play(folder, config, observe, outcomes)
         summary = folder.read_summary()
@@ -84,10 +88,18 @@ def config_to_resume(path: Path, overrides: list[str]) -> FederationConfig:
 
     Raises:
         UsageError: an override would change what the sites agreed to.
+        IntegrityError: the configuration is not the one that the run began with.
     """
     folder = RunFolder.open(path)
     config = config_file.read(folder.config, overrides)
     recorded = read_config(path)
+    if (
+        canonical.digest(recorded.model_dump(mode="json"))
+        != folder.read_environment().config_digest
+    ):
+        raise IntegrityError(
+            f"{folder.config} was changed since the run began; put it back, or start a new run"
+        )
     changed = [
         name
         for name in FederationConfig.model_fields

@@ -5,8 +5,9 @@ come from the run's seed, which every output says.
 """
 
 import platform
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -19,20 +20,24 @@ from client.agent import SiteAgent
 from client.contribution import Workbench, require_trainable
 from client.courier import client_app
 from client.site_home import SiteHome, create_ledger, open_simulated_agent, verify_home
+from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
 from federation.config import Dropout, FederationConfig
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
 from federation.envelope import Request
-from federation.errors import ConfigError
+from federation.errors import ConfigError, PrivacyRefusal
 from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
+from privacy.accountant import cost, is_affordable
+from privacy.event import NonPrivate
+from privacy.run_plan import run_plan
 from server.proposal import propose
-from simulations.backends.ray import is_ray_worker, site_on_ray
+from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 
 VERSIONED = ("hedgerow", "flwr", "torch", "opacus", "cryptography", "numpy", "dp-accounting")
 
@@ -78,20 +83,57 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     }
     rows = {site: len(loaded.train) for site, loaded in data.items()}
     policies = [_policy(resolved, site, count) for site, count in rows.items()]
+    if resolved.simulation.backend == "ray":
+        require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
     agreement = propose(resolved, "not yet named", rows)
+    run_tally_spec(task.schema, agreement)
+    for policy in policies:
+        _require_one_round(policy, agreement)
     for site, loaded in data.items():
         entropy = SeededEntropy(resolved.run.seed)
         require_trainable(Workbench(site, agreement, task, loaded, entropy))
     folder = RunFolder.create(parent, config.run.name, datetime.now(UTC))
-    keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in rows}
-    roster = Roster(config.run.name, keys)
+    try:
+        _fill(folder, resolved, policies, task_folder)
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    return folder
+
+
+def _fill(
+    folder: RunFolder,
+    resolved: FederationConfig,
+    policies: Sequence[SitePolicy],
+    task_folder: Path | None,
+) -> None:
+    """Everything that stands in a run folder before its first start."""
+    sites = [policy.site for policy in policies]
+    keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in sites}
+    roster = Roster(resolved.run.name, keys)
     roster.write(folder.path / "roster.json")
     for policy in policies:
         _furnish(folder, policy, roster)
     folder.write_environment(_environment(resolved, roster, task_folder))
     write_atomically(folder.config, config_file.write_text(resolved).encode())
-    return folder
+
+
+def _require_one_round(policy: SitePolicy, agreement: Agreement) -> None:
+    """Return if a site's budget covers a round at least: a run may stop by it, not fail to start.
+
+    Raises:
+        PrivacyRefusal: it does not.
+    """
+    event = run_plan(agreement, policy.site).event()
+    if policy.epsilon_budget is None or isinstance(event, NonPrivate):
+        return
+    if not is_affordable([event], policy.delta, policy.epsilon_budget):
+        needed = cost([event], policy.delta).epsilon
+        raise PrivacyRefusal(
+            f"site_policy.epsilon_budget = {policy.epsilon_budget:g}: expected at least "
+            f"{needed:.4f}, what one round costs; raise it, or privacy.noise_multiplier"
+        )
 
 
 def connect(context: Context) -> Callable[[bytes], bytes]:

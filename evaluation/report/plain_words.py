@@ -44,6 +44,8 @@ def largest_hit_rate(epsilon: float, delta: float, false_positive_rate: float) -
     >>> round(largest_hit_rate(0.0, 0.0, 0.01), 4), round(largest_hit_rate(2.0, 1e-3, 0.01), 4)
     (0.01, 0.0749)
     """
+    if epsilon > -math.log(max(false_positive_rate, 1e-300)):
+        return 1.0  # before its exponential overflows
     direct = math.exp(epsilon) * false_positive_rate + delta
     mirrored = 1 - math.exp(-epsilon) * (1 - delta - false_positive_rate)
     return min(1.0, direct, mirrored)

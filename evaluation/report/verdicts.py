@@ -82,7 +82,16 @@ def fairness(summary: Summary) -> Verdict:
         known, key=lambda one: (_SEVERITY[one[0]], not is_ratio(one[3]), one[1])
     )
     headline = f"{'ratio' if is_ratio(gap) else 'gap of'} {estimate(gap.estimate)}"
-    return Verdict("Fairness", grade, headline, _gap_sentence(grade, scope, gap))
+    sentence = _gap_sentence(grade, scope, gap)
+    judged = {one.attribute for _, _, _, one in known}
+    unjudged = [
+        name
+        for name in dict.fromkeys(group.attribute for s in summary.fairness for group in s.groups)
+        if name not in judged
+    ]
+    if unjudged:
+        sentence += f" Not judged, for want of groups with enough rows: {listing(tuple(unjudged))}."
+    return Verdict("Fairness", grade, headline, sentence)
 
 
 def drift(summary: Summary) -> Verdict:

@@ -33,10 +33,7 @@ def run_on_ray(server_app: ServerApp, runs: Path, nodes: int, workers: int) -> N
     Raises:
         UsageError: Ray is not installed.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError(
-            "simulation.backend = 'ray' needs Ray, which is not installed: pip install '.[ray]'"
-        )
+    require_ray()
     from flwr.simulation import run_simulation  # noqa: PLC0415 - imports Ray where it is wanted
 
     init: dict[str, ConfigRecordValues] = {"log_to_driver": False}
@@ -53,6 +50,18 @@ def run_on_ray(server_app: ServerApp, runs: Path, nodes: int, workers: int) -> N
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         },
     )
+
+
+def require_ray() -> None:
+    """Return if Ray is installed.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "simulation.backend = 'ray' needs Ray, which is not installed: pip install '.[ray]'"
+        )
 
 
 def is_ray_worker() -> bool:

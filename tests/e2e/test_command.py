@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_json_prints_the_summary_and_nothing_else(finished) -> None:
     summary = json.loads(done.stdout)
     assert summary["schema_id"] == "hedgerow/summary/1"
     assert summary == json.loads((run / "summary.json").read_text())
-    assert summary["run"]["resumed"] == 1
+    assert summary["run"]["resumed"] == 0
 
 
 def test_a_run_in_use_is_not_started_twice(tmp_path) -> None:
@@ -271,9 +272,39 @@ def test_frozen_parts_are_the_same_at_every_site_and_in_every_worker(tmp_path) -
     assert models[0] == models[1]
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that stopped at its third round and can be resumed."""
+    folder = tmp_path_factory.mktemp("stopped")
+    dropouts = '[{site="cleveland",round=3},{site="hungary",round=3}]'
+    done = hedgerow(
+        "simulate", "--rounds", "4", "--quiet", "--set", f"simulation.dropouts={dropouts}",
+        cwd=folder, check=5,
+    )  # fmt: skip
+    assert "stopped: round 3 failed" in done.stderr
+    assert "the simulated site is down" in done.stderr
+    return folder
+
+
+def test_a_stopped_run_goes_on_and_a_complete_one_is_left_as_it_is(
+    finished, stopped, in_process, tmp_path
+) -> None:
+    run = tmp_path / only_run(stopped).name
+    shutil.copytree(only_run(stopped), run)
+    for _ in range(2):
+        assert in_process("simulate", "--resume", str(run), "--quiet")[0] == 0
+        files = {path: path.read_bytes() for path in run.glob("*.*")}
+    model = (only_run(finished[0]) / "model.safetensors").read_bytes()
+    assert (run / "model.safetensors").read_bytes() == model
+    assert files == {path: path.read_bytes() for path in run.glob("*.*")}
+    assert json.loads((run / "summary.json").read_text())["run"]["resumed"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code", "says"),
     [
+        ("config.toml", b'[run]\nname="heart"\n', 6, "config.toml was changed since the run began"),
+        ("rounds.jsonl", None, 6, "checkpoints up to round 2: lines were lost"),
         ("environment.json", b"{", 6, "environment.json is not what was written"),
         ("environment.json", None, 6, "cannot read"),
         ("roster.json", b"{}", 6, "roster.json"),
@@ -285,14 +316,14 @@ def test_frozen_parts_are_the_same_at_every_site_and_in_every_worker(tmp_path) -
         ("sites/hungary/site.toml", b"delta = 0.1\n", 2, "site.toml: site = None"),
         ("sites/hungary/identity.pem", b"", 6, "identity.pem holds no private key"),
         ("sites/hungary/journal.sqlite", b"nonsense" * 99, 6, "journal.sqlite cannot be opened"),
-        ("checkpoints/round-0004.safetensors", b"", 6, "round-0004.safetensors"),
+        ("checkpoints/round-0002.safetensors", b"", 6, "round-0002.safetensors"),
     ],
 )
 def test_a_damaged_run_is_named_at_once(
-    finished, in_process, tmp_path, name: str, content: bytes | None, code: int, says: str
+    stopped, in_process, tmp_path, name: str, content: bytes | None, code: int, says: str
 ) -> None:
-    run = tmp_path / only_run(finished[0]).name
-    shutil.copytree(only_run(finished[0]), run)
+    run = tmp_path / only_run(stopped).name
+    shutil.copytree(only_run(stopped), run)
     for file in run.glob(f"{name}*"):
         file.unlink()
     if content is not None:
@@ -302,10 +333,45 @@ def test_a_damaged_run_is_named_at_once(
     assert "bug" not in error
 
 
-def test_a_renamed_run_says_what_it_was_called(finished, in_process, tmp_path) -> None:
-    shutil.copytree(only_run(finished[0]), tmp_path / "renamed")
+def test_a_renamed_run_says_what_it_was_called(stopped, in_process, tmp_path) -> None:
+    shutil.copytree(only_run(stopped), tmp_path / "renamed")
     code, _, error = in_process("simulate", "--resume", "renamed")
-    assert (code, f"was named {only_run(finished[0]).name}" in error) == (2, True), error
+    assert (code, f"was named {only_run(stopped).name}" in error) == (2, True), error
+
+
+def test_a_bit_that_flipped_in_a_checkpoint_is_found(stopped, in_process, tmp_path) -> None:
+    run = tmp_path / only_run(stopped).name
+    shutil.copytree(only_run(stopped), run)
+    checkpoint = run / "checkpoints" / "round-0002.safetensors"
+    content = bytearray(checkpoint.read_bytes())
+    content[-3] ^= 64
+    checkpoint.write_bytes(content)
+    before = (run / "model.safetensors").read_bytes()
+    code, _, error = in_process("simulate", "--resume", str(run))
+    assert (code, "not the one that rounds.jsonl speaks of" in error) == (6, True), error
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_a_ledger_whose_tail_was_cut_off_is_found(stopped, in_process, tmp_path) -> None:
+    run = tmp_path / only_run(stopped).name
+    shutil.copytree(only_run(stopped), run)
+    assert not list(run.glob("ledgers/*-wal"))
+    ledger = sqlite3.connect(run / "ledgers" / "hungary.sqlite")
+    ledger.execute("DROP TRIGGER no_delete")
+    ledger.execute("DELETE FROM entries WHERE seq > 2")
+    ledger.commit()
+    ledger.close()
+    code, _, error = in_process("simulate", "--resume", str(run))
+    assert (code, "something was cut off" in error) == (6, True), error
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_the_run_is_told_how_to_go_on(tmp_path, sign) -> None:
+    process = start("--rounds", "50", cwd=tmp_path)
+    wait_for_round(tmp_path, process, 1)
+    process.send_signal(sign)
+    said = process.communicate(timeout=60)[0]
+    assert (process.returncode, "--resume" in said) == (130, True), said
 
 
 def test_a_bug_is_told_even_where_nothing_can_be_written(in_process, tmp_path, monkeypatch) -> None:

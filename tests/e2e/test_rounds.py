@@ -261,7 +261,7 @@ def test_a_run_cannot_charge_for_more_rounds_than_were_agreed(tmp_path) -> None:
     home = federation.folder.site_home("hungary")
     journal = sqlite3.connect(home / "journal.sqlite")
     # As after a journal is lost: the site knows neither its vectors nor what it answered.
-    for table in ("contributions", "marks", "models", "survivors"):
+    for table in ("contributions", "marks", "models", "survivors", "ledger_head"):
         journal.execute(f"DELETE FROM {table}")
     journal.commit()
     journal.close()
@@ -269,6 +269,8 @@ def test_a_run_cannot_charge_for_more_rounds_than_were_agreed(tmp_path) -> None:
     rounds = federation.folder.rounds
     kept = [line for line in rounds.read_text().splitlines() if '"event": "start"' in line]
     rounds.write_text("\n".join(kept) + "\n")
+    for checkpoint in federation.folder.path.glob("checkpoints/*"):
+        checkpoint.unlink()
     federation.play()
     first = federation.folder.read_summary().rounds[0]
     assert "charged this site for all the rounds it agreed to" in first.dropped["hungary"]

@@ -191,6 +191,7 @@ def test_the_gravest_gap_makes_the_tile_and_names_groups_and_cohort() -> None:
     assert verdict.headline == "gap of 0.30"
     assert verdict.sentence == (
         "Demographic parity difference by sex (female and male) in cohort north is beyond chance."
+        " Not judged, for want of groups with enough rows: age_group and sex & age_group."
     )
 
 

@@ -15,7 +15,7 @@ AGE = Numeric("age", 0, 120)
     ("make", "named"),
     [
         (lambda: Numeric("age", 5, 5), r"feature age\.high"),
-        (lambda: Numeric("age", 5, float("nan")), r"feature age\.high"),
+        (lambda: Numeric("age", 5, float("nan")), r"feature age"),
         (lambda: Categorical("cp", ("a", "a")), "a stands there twice"),
         (lambda: SensitiveAttribute("sex", ("F", "unknown")), "without 'unknown'"),
         (lambda: TaskSchema((AGE, AGE), "y", ("n", "y")), r"schema\.features"),
