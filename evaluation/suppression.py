@@ -84,7 +84,8 @@ def hidden(
 
     Hidden are: groups with rows but fewer than `minimum_cell` in some column; groups that keep a
     hidden one from being had by adding and subtracting; and groups that bring the hidden parts of
-    a whole that is shown to `minimum_cell` together. A group without rows is not hidden.
+    a whole that is shown to `minimum_cell` together. A group without rows is hidden only where
+    nothing else keeps a small one from being had.
 
     Args:
         counts: rows per group and column, shape (groups, columns): one column of all rows, or one
@@ -100,6 +101,8 @@ def hidden(
     margins = _margins(adds_up, len(counts))
     while True:
         wanting = _wanting(margins, counts, minimum_cell, concealed, populated & ~shown)
+        if wanting is None:
+            wanting = _last_resort(margins, counts, concealed, ~shown)
         if wanting is None:
             return concealed
         concealed[wanting] = True
@@ -121,6 +124,25 @@ def _wanting(
         if len(mendable):
             narrowest = mendable[np.argmin(margins.parts[mendable].sum(axis=1))]
             places = np.flatnonzero(candidates[narrowest])
+            return int(places[np.argmin(counts[places].sum(axis=1))])
+    return None
+
+
+def _last_resort(
+    margins: Margins, counts: Counts, concealed: Bools, may_be_hidden: Bools
+) -> int | None:
+    """Where no populated part is left to hide: the whole that gives a group away, or an empty part.
+
+    None if nothing is given away, or only by what is shown whatever it holds.
+    """
+    exposed = _determined(margins, concealed)
+    open_to_hiding = may_be_hidden & ~concealed
+    wholes = margins.wholes[exposed]
+    for places in (
+        wholes[open_to_hiding[wholes]],
+        np.flatnonzero(margins.parts[exposed].any(axis=0) & open_to_hiding),
+    ):
+        if len(places):
             return int(places[np.argmin(counts[places].sum(axis=1))])
     return None
 
