@@ -51,7 +51,7 @@ class Categorical:
     levels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _require_distinct(f"feature {self.name}.levels", self.levels)
+        _require_levels(f"feature {self.name}.levels", self.levels)
 
 
 Feature = Numeric | Categorical
@@ -65,7 +65,7 @@ class SensitiveAttribute:
     levels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _require_distinct(f"attribute {self.name}.levels", self.levels)
+        _require_levels(f"attribute {self.name}.levels", self.levels)
         if "unknown" in self.levels:
             raise ConfigError(
                 f"attribute {self.name}.levels",
@@ -111,6 +111,12 @@ class TaskSchema:
     def is_binary(self) -> bool:
         """Whether group rates (selection rate, TPR, ...) are defined."""
         return len(self.classes) == 2
+
+
+def _require_levels(key: str, levels: tuple[str, ...]) -> None:
+    if isinstance(levels, str) or not levels or not all(isinstance(x, str) for x in levels):
+        raise ConfigError(key, levels, "one or more texts", "for instance ('F', 'M')")
+    _require_distinct(key, levels)
 
 
 def _require_distinct(key: str, names: tuple[str, ...]) -> None:

@@ -404,6 +404,12 @@ def test_membership_bound_is_a_share_and_no_less_than_guessing(epsilon, delta, w
     assert found <= plain_words.largest_hit_rate(epsilon + 1, delta, wrongly) + 1e-12
 
 
+@pytest.mark.parametrize("epsilon", [10.0, 720.0, 1e9])
+def test_a_bound_that_bounds_nothing_is_one(epsilon: float) -> None:
+    assert plain_words.largest_hit_rate(epsilon, 1e-3, 0.01) == 1.0
+    assert plain_words.largest_hit_rate(epsilon, 1e-3, 0.0) <= 1.0
+
+
 def test_membership_bound_agrees_with_the_trade_off_function() -> None:
     # Dong, Roth and Su 2019, equation 5: f(a) = max(0, 1-d-e^eps a, e^-eps (1-d-a)).
     for wrongly in (0.01, 0.5, 0.9):

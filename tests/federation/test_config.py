@@ -39,6 +39,20 @@ def test_what_is_written_reads_back_the_same() -> None:
         ({"run": {"rounds": True}}, "run.rounds", "a whole number"),
         ({"run": {"rounds": 0}}, "run.rounds", "a number >= 1"),
         ({"run": 3}, "run", "a table"),
+        ({"task": {"name": ""}}, "task.name", "a text that is not empty"),
+        ({"federation": {"sites": "a"}}, "federation.sites", "a list"),
+        ({"training": {"learning_rate": 1e300}}, "training.learning_rate", "<= 1000000"),
+        ({"training": {"local_steps": 10**12}}, "training.local_steps", "<= 100000"),
+        (
+            FIVE | {"evaluation": {"minimum_contributors": 6}},
+            "evaluation.minimum_contributors",
+            "at most the number of sites, 5",
+        ),
+        (
+            FIVE | {"simulation": {"dropouts": [{"site": "a", "round": 99}]}},
+            "simulation.dropouts.round",
+            "at most 21, the evaluation round",
+        ),
         ({"task": {"options": {"hidden": [8, "x"]}}}, "task.options.hidden", "or of texts"),
         ({"task": {"options": {"hidden": {"a": 1}}}}, "task.options.hidden", "a list of"),
         ({"run": {"name": "Ä b"}}, "run.name", "a name of lower-case letters"),
@@ -130,6 +144,12 @@ def test_overrides_are_typed_as_toml(override: str, value) -> None:
 def test_a_malformed_override_says_what_is_expected(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         config_file.parse({"version": 1}, [override])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "federation.toml"
+    path.write_bytes(b"\xef\xbb\xbf[run]\nrounds = 3\n")
+    assert config_file.read(path).run.rounds == 3
 
 
 @pytest.mark.parametrize(

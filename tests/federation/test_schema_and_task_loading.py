@@ -16,7 +16,13 @@ AGE = Numeric("age", 0, 120)
     [
         (lambda: Numeric("age", 5, 5), r"feature age\.high"),
         (lambda: Numeric("age", 5, float("nan")), r"feature age"),
+        (lambda: Numeric("age", 0, float("inf")), "a range with finite ends"),
+        (lambda: Numeric("age", -1e308, 1e308), "a range with finite ends"),
         (lambda: Categorical("cp", ("a", "a")), "a stands there twice"),
+        (lambda: Categorical("cp", ()), "one or more texts"),
+        (lambda: Categorical("cp", "ab"), "one or more texts"),
+        (lambda: SensitiveAttribute("sex", ()), "one or more texts"),
+        (lambda: SensitiveAttribute("sex", (0, 1)), "one or more texts"),
         (lambda: SensitiveAttribute("sex", ("F", "unknown")), "without 'unknown'"),
         (lambda: TaskSchema((AGE, AGE), "y", ("n", "y")), r"schema\.features"),
         (lambda: TaskSchema((AGE,), "y", ("n",)), "at least two classes"),
@@ -27,6 +33,12 @@ AGE = Numeric("age", 0, 120)
 def test_a_schema_that_contradicts_itself_is_refused(make, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         make()
+
+
+@pytest.mark.parametrize("text", ["import sys; sys.exit(3)", "raise SystemExit", "1 / 0"])
+def test_a_module_that_ends_the_program_is_an_error(module, text: str) -> None:
+    with pytest.raises(UsageError, match="importing it failed"):
+        task_loading.load_task(f"{module(text)}:task", {})
 
 
 def test_unknown_is_always_a_group() -> None:

@@ -151,6 +151,10 @@ def test_the_latest_window_is_never_trained_on() -> None:
         ({"window_column": "year"}, "current_windows"),
         ({"current_windows": ("2021",)}, "current_windows"),
         ({"classes": ("yes",)}, "two classes"),
+        ({"features": ()}, "at least one feature"),
+        ({"hidden": (0,)}, "whole numbers > 0"),
+        ({"hidden": (True,)}, "whole numbers > 0"),
+        ({"hidden": 16}, "whole numbers > 0"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes: dict, named: str) -> None:
@@ -181,6 +185,20 @@ def test_wrong_data_is_one_error_that_tells_no_value(spoil, says: str) -> None:
         read_all()
     assert says in str(caught.value)
     assert "secret-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("derive", "says"),
+    [
+        (lambda t: t["agee"], "deriving old failed: KeyError: 'agee'"),
+        (lambda t: ["old"], "deriving old gave 1 values for 40 rows"),
+        (lambda t: None, "deriving old gave 0 values"),
+    ],
+)
+def test_an_attribute_that_cannot_be_derived_is_named(derive, says: str) -> None:
+    attributes = (SensitiveAttribute("old", ("young", "old")),)
+    with pytest.raises(DataError, match=says):
+        load(table(40), attributes=attributes, derived={"old": derive})
 
 
 def test_a_site_without_a_row_to_train_on_is_named() -> None:
