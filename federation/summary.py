@@ -65,7 +65,13 @@ class UtilityPoint(Part):
 
 
 class Round(Part):
-    """What happened in one round. `dropped` maps a site to the phase it was lost in and why."""
+    """What happened in one round.
+
+    Attributes:
+        dropped: per lost site, the phase it was lost in and why.
+        update_norm: mean L2 norm of the sites' updates after clipping.
+        clipped_updates: how many of them were clipped.
+    """
 
     round: int
     kind: Literal["train", "evaluate"]
@@ -76,6 +82,7 @@ class Round(Part):
     dropped: dict[str, str] = {}
     seconds: float
     update_norm: float | None = None
+    clipped_updates: int | None = None
 
 
 class GroupRates(Part):

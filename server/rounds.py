@@ -20,6 +20,7 @@ from federation.initial_model import initial_model
 from federation.layout import VectorLayout
 from federation.roster import Roster
 from federation.round_layout import (
+    CLIPPED_UPDATES,
     TRAINING_LOSS,
     UPDATE,
     UPDATE_NORM,
@@ -122,7 +123,10 @@ class Rounds:
             following = self._step(number, checkpoint, sums)
             record = RoundRecord(
                 round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
-                    update={"update_norm": _mean(sums, UPDATE_NORM, outcome)}
+                    update={
+                        "update_norm": _mean(sums, UPDATE_NORM, outcome),
+                        "clipped_updates": round(float(sums[CLIPPED_UPDATES][0])),
+                    }
                 ),
                 utility=self._utility(checkpoint.after_round, sums, outcome),
                 training_loss=_mean(sums, TRAINING_LOSS, outcome),

@@ -210,6 +210,13 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         notes.append("the model as it is now was not evaluated; groups and drift are not known")
     if silent:
         notes.append(f"no closing statement came from {', '.join(silent)}: ask for their ledgers")
+    trained = [r.round for r in outcome.record.rounds if r.round.clipped_updates is not None]
+    cut = [one for one in trained if one.clipped_updates == len(one.survivors)]
+    if cut:
+        notes.append(
+            f"in {len(cut)} of {len(trained)} rounds every site's update was longer than "
+            "training.update_clip and was scaled down: lower training.learning_rate, or raise it"
+        )
     survivors = {r.round.survivors for r in outcome.record.rounds if r.round.survivors}
     if len(survivors) > 1:
         notes.append(

@@ -51,6 +51,8 @@ def test_an_undisturbed_run_records_everything(undisturbed) -> None:
     assert summary.run.rounds_completed == 3
     assert [p.after_round for p in summary.utility] == [0, 1, 2, 3]
     assert {r.survivors for r in summary.rounds} == {SITES}
+    assert [r.clipped_updates for r in summary.rounds] == [0, 0, 0, None]
+    assert summary.notes == ()
     assert all(a.epsilon_spent <= a.epsilon_budget for a in summary.privacy.sites.values())
     assert summary.utility[-1].overall.rows == 276
     assert summary.privacy.noise_source == "seeded (simulation)"
@@ -370,6 +372,15 @@ def test_privacy_off_is_stamped_and_its_ledgers_say_so_for_ever(tmp_path) -> Non
     for account in summary.privacy.sites.values():
         assert (account.epsilon_spent, account.epsilon_budget) == (None, None)
         assert account.committed == 3
+
+
+def test_updates_that_were_all_clipped_are_told(tmp_path) -> None:
+    federation = Federation(tmp_path, None, "training.learning_rate=1e4")
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert [r.clipped_updates for r in summary.rounds] == [4, 4, 4, None]
+    assert summary.rounds[0].update_norm == pytest.approx(20.0, rel=1e-3)
+    assert any("in 3 of 3 rounds every site's update" in note for note in summary.notes)
 
 
 def test_delta_above_one_over_rows_is_refused(tmp_path) -> None:
