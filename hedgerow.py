@@ -62,8 +62,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)
+    except SystemExit as ended:
+        # click and rich end the program where a reader such as `head` has gone; nothing is wrong.
+        sys.exit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code)
     except Exception:  # noqa: BLE001 - a bug of ours: say so, keep the details for the report
         details = _keep(traceback.format_exc())
         _fail(f"this is a bug in hedgerow; please report it with {details}", 1)

@@ -134,6 +134,20 @@ def test_json_prints_the_summary_and_nothing_else(finished) -> None:
     assert summary["run"]["resumed"] == 0
 
 
+def test_a_reader_that_leaves_early_is_no_error(finished) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "simulate", "--resume", str(only_run(finished[0])), "--json"],
+        env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(timeout=120) == 0, said
+    assert not {"Traceback", "BrokenPipe", "bug"} & set(said.replace(":", " ").split())
+
+
 def test_a_run_in_use_is_not_started_twice(tmp_path) -> None:
     process = start("--rounds", "50", cwd=tmp_path)
     try:
