@@ -53,6 +53,9 @@ GAPS = {
 }
 """The gaps of a binary task, and what must be shown of a group that they compare."""
 
+MOST_NAMED = 3
+"""How many hidden groups are named when they are shown as one."""
+
 BESIDE = "so that a small group beside it does not follow by subtraction"
 
 TOO_FEW_GROUPS = {
@@ -89,8 +92,9 @@ def fairness_by_scope(
     or negatives are fewer, rows and selection rate are shown and nothing that depends on a label:
     with the selection rate, the accuracy of a group in which nobody is selected would tell the
     number of positives. More is hidden until neither follows from other groups or other scopes
-    (`suppression`). Gaps are between the groups that are shown. A group without rows is not
-    suppressed; if it is an `unknown` one it is left out.
+    (`suppression`). Hidden groups that are many enough together are shown as one group, since
+    their sum follows anyway. Gaps are between the groups that are shown. A group without rows is
+    not suppressed; if it is an `unknown` one it is left out.
 
     With more than two classes, rows and accuracy are all there is of a group.
 
@@ -142,23 +146,79 @@ def _fairness(tallies: TallySums, scope: str, minimum_cell: int, shown: Codes) -
     level = dict(zip(tallies.spec.groups, shown.tolist(), strict=True))
     groups: list[GroupRates] = []
     disparities: list[Disparity] = []
+    leasts = (Shown.ROWS, Shown.LABELS) if tallies.spec.schema.is_binary else (Shown.ROWS,)
     for family in tallies.spec.families:
+        listed = tuple(
+            group for group in family if not group.is_unknown or tallies.outcomes([group]).any()
+        )
+        together = {
+            least: _together(tallies, listed, level, least, minimum_cell) for least in leasts
+        }
+        # The same groups may be combined for both levels: then the higher one says all.
+        combined = {members: least for least, members in together.items() if members}
+        groups += [_group_rates(tallies, group, level[group], minimum_cell) for group in listed]
         groups += [
-            _group_rates(tallies, group, level[group], minimum_cell)
-            for group in family
-            if not group.is_unknown or tallies.outcomes([group]).any()
+            _combined_rates(tallies, members, least, minimum_cell)
+            for members, least in combined.items()
         ]
-        disparities += _disparities(tallies, family, level)
+        disparities += _disparities(tallies, listed, level, together)
     return Fairness(scope=scope, groups=tuple(groups), disparities=tuple(disparities))
 
 
+def _together(
+    tallies: TallySums,
+    family: Family,
+    shown: Mapping[Group, int],
+    least: Shown,
+    minimum_cell: int,
+) -> Family:
+    """The groups that are not shown, if all of them together may be, as one group.
+
+    It gives nothing away: all rows are shown, and so are the other groups, so that the sum of
+    these follows. Without it, a few rows of unknown sex would leave no second group to compare.
+    """
+    members = tuple(group for group in family if shown[group] < least)
+    others = [group for group in family if shown[group] >= least]
+    confusion = tallies.outcomes(members)
+    if np.count_nonzero(confusion.any(axis=1)) < 2 or not tallies.outcomes(others).any():
+        return ()
+    tn, fp, fn, tp = confusion.sum(axis=0)
+    smallest = min(tn + fp, fn + tp) if least == Shown.LABELS else confusion.sum()
+    return members if smallest >= minimum_cell else ()
+
+
+def _combined_name(members: Family) -> str:
+    many = len(members) > MOST_NAMED
+    return f"{len(members)} groups" if many else " or ".join(group.name for group in members)
+
+
+def _combined_rates(
+    tallies: TallySums, members: Family, shown: Shown, minimum_cell: int
+) -> GroupRates:
+    named = GroupRates(
+        attribute=members[0].attribute,
+        group=_combined_name(members),
+        combines=tuple(group.name for group in members),
+        rows=0,
+        positives=None,
+    )
+    return _shown_rates(tallies, members, named, shown, minimum_cell)
+
+
 def _group_rates(tallies: TallySums, group: Group, shown: int, minimum_cell: int) -> GroupRates:
-    confusion = tallies.outcomes([group])[0]
     named = GroupRates(attribute=group.attribute, group=group.name, rows=0, positives=None)
     if shown == Shown.NOTHING:
-        few = int(confusion.sum()) < minimum_cell
+        few = int(tallies.outcomes([group]).sum()) < minimum_cell
         reason = f"fewer than {minimum_cell} rows" if few else BESIDE
         return named.model_copy(update={"suppressed": True, "reason": reason})
+    return _shown_rates(tallies, (group,), named, shown, minimum_cell)
+
+
+def _shown_rates(
+    tallies: TallySums, members: Family, named: GroupRates, shown: int, minimum_cell: int
+) -> GroupRates:
+    """`named` with the rates of `members` as one group, as far as they are `shown`."""
+    confusion = tallies.outcomes(members).sum(axis=0)
     named = named.model_copy(update={"rows": int(confusion.sum())})
     if not tallies.spec.schema.is_binary:
         return named.model_copy(update={"accuracy": _estimate(accuracy, confusion)})
@@ -169,23 +229,31 @@ def _group_rates(tallies: TallySums, group: Group, shown: int, minimum_cell: int
         names = (*(rate.name for rate in LABEL_RATES), "auc")
         return named.model_copy(update=selected | dict.fromkeys(names, withheld))
     by_labels = {rate.name: _estimate(rate, confusion) for rate in LABEL_RATES}
-    by_labels |= {"auc": auc_estimate([tallies.scores(group.label)])}
+    scores = np.sum([tallies.scores(group.label) for group in members], axis=0)
+    by_labels |= {"auc": auc_estimate([scores])}
     positives = {"positives": int(confusion[[FN, TP]].sum())}
     return named.model_copy(update=selected | by_labels | positives)
 
 
 def _disparities(
-    tallies: TallySums, family: Family, shown: Mapping[Group, int]
+    tallies: TallySums,
+    family: Family,
+    shown: Mapping[Group, int],
+    together: Mapping[Shown, Family],
 ) -> Iterator[Disparity]:
     gaps = GAPS if tallies.spec.schema.is_binary else {accuracy_difference: Shown.ROWS}
+    attribute = family[0].attribute
     for gap, least in gaps.items():
-        attribute = family[0].attribute
         groups = [group for group in family if shown[group] >= least]
-        if len(groups) < 2:
+        names, counts = [group.name for group in groups], tallies.outcomes(groups)
+        if together[least]:
+            names.append(_combined_name(together[least]))
+            combined = tallies.outcomes(together[least]).sum(axis=0, keepdims=True)
+            counts = np.concatenate([counts, combined])
+        if len(names) < 2:
             yield no_disparity(gap, attribute, TOO_FEW_GROUPS[least])
         else:
-            names = [group.name for group in groups]
-            yield disparity(gap, attribute, names, tallies.outcomes(groups))
+            yield disparity(gap, attribute, names, counts)
 
 
 def _estimate(rate: Rate, confusion: Counts) -> Estimate:

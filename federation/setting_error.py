@@ -33,7 +33,10 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):
         return cause
-    location = [str(part) for part in first["loc"] if part != "[key]"]
+    location = [str(part) for part in first["loc"]]
+    if location[-1] == "[key]":  # the name itself is wrong, not what it stands for
+        key = f"a name in {'.'.join(location[:-2])}"
+        return ConfigError(key, first["input"], _expectation(first["type"], first["msg"], first))
     if location[:2] == ["task", "options"] and len(location) > 2:
         # A union of kinds: pydantic's own text speaks of the first kind only.
         return ConfigError(
@@ -44,13 +47,27 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        remedy = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else ""
+        remedy = _where_it_belongs(model, location, known)
         return ConfigError(
             key, first["input"], f"no such key; known here: {', '.join(known)}", remedy
         )
     given = None if first["type"] == "missing" else first["input"]
     return ConfigError(key, given, _expectation(first["type"], first["msg"], first))
+
+
+def _where_it_belongs(model: type[BaseModel], location: list[str], known: list[str]) -> str:
+    """The nearest name beside an unknown key, or the section that the key is really of."""
+    *section, name = location
+    sections = sorted(model.model_fields)
+    elsewhere = [f"{other}.{name}" for other in sections if name in _known_keys(model, [other])]
+    near = [
+        ".".join([*section, match])
+        for match in difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    ]
+    if section and name in sections:
+        return f"[{name}] is a section of its own"
+    meant = " or ".join(elsewhere or near)
+    return f"did you mean {meant}?" if meant else ""
 
 
 def _expectation(kind: str, message: str, detail: Any) -> str:

@@ -89,6 +89,9 @@ class GroupRates(Part):
     """One group's rates on held-out rows (fairlearn's definitions), or why there are none.
 
     A suppressed group shows no number; `reason` says whether it is small itself.
+
+    Attributes:
+        combines: the groups that this one takes together because they cannot be shown apart.
     """
 
     attribute: str
@@ -97,6 +100,7 @@ class GroupRates(Part):
     positives: int | None
     suppressed: bool = False
     reason: str = ""
+    combines: tuple[str, ...] = ()
     selection_rate: Estimate | None = None
     true_positive_rate: Estimate | None = None
     false_positive_rate: Estimate | None = None

@@ -80,10 +80,10 @@ def class_codes(column: pd.Series, classes: Sequence[str], source: str) -> Codes
         DataError: a label is missing or none of the classes; tells how many.
     """
     codes = level_codes(column, classes)
-    wrong = int((codes == len(classes)).sum())
-    if wrong:
+    wrong = codes == len(classes)
+    if wrong.any():
         raise DataError(
-            f"{source}, column {column.name}: {wrong} of {len(codes)} rows hold no label out of "
+            f"{source}, column {column.name}: {_how_many(wrong, column)} no label out of "
             f"{', '.join(classes)}; remove or label them"
         )
     return codes
@@ -126,14 +126,20 @@ def _encode(values: Floats, feature: Feature) -> Floats:
 
 def _numbers(column: pd.Series, source: str) -> Floats:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    text = int((np.isnan(numbers) & ~_is_missing(column)).sum())
-    if text or np.isinf(numbers).any():
+    wrong = np.isinf(numbers) | (np.isnan(numbers) & ~_is_missing(column))
+    if wrong.any():
         raise DataError(
-            f"{source}, column {column.name}: {text or int(np.isinf(numbers).sum())} of "
-            f"{len(column)} rows hold no number; correct them or leave the cell empty"
+            f"{source}, column {column.name}: {_how_many(wrong, column)} no number; correct them "
+            "or leave the cell empty"
         )
     values: Floats = numbers.copy()
     return values
+
+
+def _how_many(wrong: np.ndarray, column: pd.Series) -> str:
+    """How many rows are wrong and where the first one is; never what it holds."""
+    row = column.index[int(np.argmax(wrong))] + 1
+    return f"{int(wrong.sum())} of {len(column)} rows (first: data row {row}) hold"
 
 
 def _is_missing(column: pd.Series) -> np.ndarray:

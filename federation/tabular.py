@@ -1,6 +1,7 @@
 """A task from one table: the kit for bringing one's own CSV in a few lines."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -109,11 +110,12 @@ class TabularTask:
         Raises:
             DataError: the site has fewer than two rows, or its rows break the schema.
         """
-        table = self._table[np.array(self._site_names) == request.site].reset_index(drop=True)
+        # The index stays that of the whole table, so that an error can say where the row is.
+        table = self._table[np.array(self._site_names) == request.site]
         if len(table) < 2:
             raise DataError(
-                f"{self._name}: the site {request.site} has {len(table)} rows; it takes at least "
-                "2, one to train on and one to hold out"
+                f"{self._name}: the site {request.site} has {len(table) or 'no'} row; it takes at "
+                "least 2, one to train on and one to hold out"
             )
         rows = self._rows(table)
         train, reference, current = self._split(table, rows.targets.numpy(), request)
@@ -201,7 +203,12 @@ class TabularTask:
         spellings = {name: {str(v).strip() for v, n in zip(column, names, strict=True) if n == name}
                      for name in set(names)}  # fmt: skip
         for name, spelled in sorted(spellings.items()):
-            if len(spelled) > 1 or not name:
+            if not name:
+                raise DataError(
+                    f"{self._name}, column {self._site_column}: {min(spelled)!r} has no "
+                    "letter of a to z and no digit for a configuration to name it by; rename it"
+                )
+            if len(spelled) > 1:
                 raise DataError(
                     f"{self._name}, column {self._site_column}: {' and '.join(sorted(spelled))} "
                     f"are one name in a configuration, {name!r}; rename one"
@@ -224,5 +231,6 @@ def _chosen(rows: Rows, chosen: Codes) -> Rows:
 
 
 def _config_name(text: str) -> str:
-    """A site's name as a configuration spells it: lower-case letters, digits, '-' and '_'."""
-    return re.sub(r"[^a-z0-9_]+", "-", text.strip().lower()).strip("-_")[:63]
+    """A site's name as a configuration spells it: lower-case a to z, digits, '-' and '_'."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9_]+", "-", plain.strip().lower()).strip("-_")[:63]

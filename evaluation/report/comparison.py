@@ -35,6 +35,7 @@ class SiteGain:
         alone: score of the model it trained alone.
         federated: score of the federated model.
         gain: federated - alone; None when either has no value.
+        margin: half the width of the interval of an accuracy on so few rows, if it is known.
     """
 
     site: str
@@ -42,6 +43,12 @@ class SiteGain:
     alone: Estimate
     federated: Estimate
     gain: float | None
+    margin: float | None = None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the gain, or loss, is more than chance among so few rows may be."""
+        return self.gain is not None and abs(self.gain) > max(self.margin or 0.0, LEVEL)
 
     @property
     def is_level_or_worse(self) -> bool:
@@ -142,26 +149,38 @@ def _is_determined(auc: Estimate) -> bool:
 def _gain(site: str, alone: Utility, federated: Utility, metric: Metric) -> SiteGain:
     own, joint = score(alone, metric), score(federated, metric)
     gain = None if own.value is None or joint.value is None else joint.value - own.value
-    return SiteGain(site, alone.rows, own, joint, gain)
+    return SiteGain(site, alone.rows, own, joint, gain, _half_width(alone))
 
 
 def _against_alone(gains: tuple[SiteGain, ...], metric: Metric) -> str:
     changes = [one.gain for one in gains if one.gain is not None]
     if not changes:
         return ""
-    better = [change for change in changes if change >= LEVEL]
+    better = tuple(one for one in gains if one.gain is not None and one.gain >= LEVEL)
     level = tuple(one.site for one in gains if one.gain is not None and abs(one.gain) < LEVEL)
-    worse = tuple(one.site for one in gains if one.is_worse)
+    worse = tuple(one for one in gains if one.is_worse)
     text = (
-        f"Judged on each site's own held-out rows, the federated model beats the model that the "
-        f"site trained alone at {len(better)} of {len(changes)} sites "
-        f"({metric} {difference(min(changes))} to {difference(max(changes))})."
+        f"Judged on each site's own held-out rows, the federated model scores higher than the "
+        f"model that the site trained alone at {len(better)} of {len(changes)} sites "
+        f"({metric} {difference(min(changes))} to {difference(max(changes))})"
     )
+    text += f"{_clear(better)}." if better else "."
     if level:
         text += f" At {listing(level)} training alone is as good."
     if worse:
-        text += f" At {listing(worse)} training alone scores higher."
+        text += f" At {listing(tuple(one.site for one in worse))} training alone scores higher"
+        text += f"{_clear(worse)}."
     return text
+
+
+def _clear(gains: tuple[SiteGain, ...]) -> str:
+    """At which of some sites the difference is more than the margin of their rows."""
+    clear = tuple(one.site for one in gains if one.is_clear)
+    if len(clear) == len(gains):
+        return ", by more than chance among so few rows"
+    if not clear:
+        return ", but by no more than chance among so few rows"
+    return f", by more than chance among so few rows at {listing(clear)}"
 
 
 def _against_centralized(summary: Summary) -> str:

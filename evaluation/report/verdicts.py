@@ -197,6 +197,8 @@ def _gap_sentence(grade: Grade, scope: str, gap: Disparity) -> str:
     between = f" ({listing(gap.between)})" if gap.between else ""
     phrase = f"{gap.metric.replace('_', ' ')} by {gap.attribute}{between}{where}"
     if grade == "OK":
+        if gap.estimate.value == 0 and not is_ratio(gap):
+            return "All groups have the same rates."
         return f"No gap is both large and beyond chance; the widest is {phrase}."
     beyond = is_ratio(gap) or (gap.estimate.low or 0.0) > (gap.null_expectation or 0.0)
     reason = "is beyond chance" if beyond else "is large, but the groups are too small to be sure"

@@ -250,12 +250,48 @@ def test_a_group_smaller_than_the_minimum_is_hidden_with_its_rows(rows, suppress
         )
         hidden = [g.group for g in found.groups if g.attribute == "sex" and g.suppressed]
         assert hidden == ["F", "unknown"]
-        by_rows = gap_of(found, "sex", "demographic_parity_difference").estimate.reason
-        assert by_rows == "fewer than two groups with enough rows to be shown"
-        by_labels = gap_of(found, "sex", "accuracy_difference").estimate.reason
-        assert by_labels == (
-            "fewer than two groups with enough positives and negatives to be shown"
-        )
+
+
+def test_hidden_groups_are_compared_as_one() -> None:
+    """What follows by subtraction anyway is said: all rows less those of the groups shown."""
+    one = Population(BINARY, 2_000, unknown=0)
+    one.groups["sex"][:9] = 2
+    found = findings.fairness(BINARY, one.sums(), "overall", 10)
+    combined = rates_of(found, "sex", "F or unknown")
+    assert combined.combines == ("F", "unknown")
+    merged = np.where(one.groups["sex"] == 2, 0, one.groups["sex"])
+    one.groups["sex"] = merged
+    plain = findings.fairness(BINARY, one.sums(), "overall", 10)
+    assert combined == rates_of(plain, "sex", "F").model_copy(
+        update={"group": "F or unknown", "combines": ("F", "unknown")}
+    )
+    for name in GAPS:
+        together, folded = (gap_of(f, "sex", name) for f in (found, plain))
+        assert together.estimate.value == folded.estimate.value
+        assert set(together.between) == {"M", "F or unknown"}
+
+
+def test_hidden_groups_that_are_few_together_stay_hidden() -> None:
+    one = Population(BINARY, 2_000, unknown=0)
+    one.groups["sex"][:] = 1
+    one.groups["sex"][:4], one.groups["sex"][4:8] = 0, 2
+    found = findings.fairness(BINARY, one.sums(), "overall", 10)
+    assert [g.group for g in found.groups if g.attribute == "sex"] == ["F", "M", "unknown"]
+    by_rows = gap_of(found, "sex", "demographic_parity_difference").estimate.reason
+    assert by_rows == "fewer than two groups with enough rows to be shown"
+    by_labels = gap_of(found, "sex", "accuracy_difference").estimate.reason
+    assert by_labels == "fewer than two groups with enough positives and negatives to be shown"
+
+
+def test_many_hidden_groups_are_counted_not_named() -> None:
+    one = Population(BINARY, 2_000, unknown=0)
+    one.groups["sex"][:5], one.groups["age"][:5] = 2, 2
+    one.groups["sex"][5:8] = 2
+    one.groups["age"][8:12] = 2
+    found = findings.fairness(BINARY, one.sums(), "overall", 10)
+    (combined,) = (g for g in found.groups if g.attribute == "sex & age" and g.combines)
+    assert combined.group == f"{len(combined.combines)} groups"
+    assert len(combined.combines) > 3
 
 
 def few_positives(count):
@@ -295,8 +331,11 @@ def test_hidden_groups_are_left_out_of_the_gaps() -> None:
     one.spec = spec
     found = findings.fairness(spec, one.sums(), "overall", 10)
     shown = [g.group for g in found.groups if g.attribute == "sex" and g.positives is not None]
-    assert shown == ["M"]
-    assert gap_of(found, "sex", "equal_opportunity_difference").estimate.value is None
+    assert shown == ["M", "F or unknown"]
+    assert rates_of(found, "sex", "F").positives is None
+    opportunity = gap_of(found, "sex", "equal_opportunity_difference")
+    pair = [rates_of(found, "sex", g).true_positive_rate.value for g in shown]
+    assert opportunity.estimate.value == max(pair) - min(pair)
     parity = gap_of(found, "sex", "demographic_parity_difference")
     rates = [rates_of(found, "sex", g).selection_rate.value for g in SEX.groups]
     assert parity.estimate.value == max(rates) - min(rates)

@@ -84,7 +84,7 @@ def test_gains_are_level_within_less_than_a_hundredth(own, joint, level_or_worse
     text = comparison.sentences(summary)[0]
     assert ("at 1 of 1 sites" in text) == (not level_or_worse)
     assert ("as good" in text) == (level_or_worse and not worse)
-    assert ("scores higher" in text) == worse
+    assert ("alone scores higher" in text) == worse
     gain = comparison.site_gains(summary)[0]
     assert (gain.is_level_or_worse, gain.is_worse) == (level_or_worse, worse)
     assert (gain.site, gain.rows) == ("a", 50)
@@ -112,12 +112,31 @@ def test_half_a_comparison_is_none() -> None:
 def test_winners_ties_and_losers_are_all_named() -> None:
     summary = having(site("won", 0.7, 0.8), site("tied", 0.8, 0.805), site("lost", 0.9, 0.85))
     first = comparison.sentences(summary)[0]
-    assert "at 1 of 3 sites (AUC −0.050 to +0.100)" in first
+    assert "at 1 of 3 sites (AUC −0.050 to +0.100), but by no more than" in first
     assert "At tied training alone is as good." in first
     assert "At lost training alone scores higher" in first
     all_won = comparison.sentences(having(site("won", 0.7, 0.8)))[0]
     assert "as good" not in all_won
-    assert "higher" not in all_won
+    assert "alone scores" not in all_won
+
+
+@pytest.mark.parametrize(
+    ("gains", "says"),
+    [
+        ((0.17, 0.2), "at 2 of 2 sites (AUC +0.170 to +0.200), by more than chance"),
+        ((0.1, 0.2), "at 2 of 2 sites (AUC +0.100 to +0.200), by more than chance among so few rows"
+         " at b."),
+        ((0.1, 0.12), "(AUC +0.100 to +0.120), but by no more than chance among so few rows."),
+        ((-0.1, 0.2), "At a training alone scores higher, but by no more than chance"),
+        ((-0.2, 0.2), "At a training alone scores higher, by more than chance"),
+    ],
+)  # fmt: skip
+def test_what_chance_among_so_few_rows_may_do_is_no_win(gains, says) -> None:
+    """The interval of an accuracy of 0.7 on 50 rows is 0.12 to either side of it."""
+    text = comparison.sentences(
+        having(*(site(name, 0.5, 0.5 + gain) for name, gain in zip("ab", gains, strict=True)))
+    )[0]
+    assert says in text
 
 
 def test_the_price_of_privacy_adds_up_with_the_price_of_distance() -> None:

@@ -208,6 +208,11 @@ def test_a_difference_is_shown_before_a_ratio_of_the_same_grade() -> None:
     assert fairness_of(ratio, gap(0.03, 0.0, 0.06)).headline == "gap of 0.03"
 
 
+def test_no_gap_at_all_is_not_called_the_widest() -> None:
+    assert fairness_of(gap(0.0, 0.0, 0.1)).sentence.startswith("All groups have the same rates.")
+    assert "the widest is" in fairness_of(gap(0.001, 0.0, 0.1)).sentence
+
+
 def test_gaps_that_cannot_be_estimated_are_watch_not_ok() -> None:
     assert fairness_of(gap(None, None, None)).grade == "Watch"
     assert fairness_of().grade == "Watch"

@@ -29,6 +29,10 @@ def test_what_is_written_reads_back_the_same() -> None:
     ("table", "key", "text"),
     [
         ({"trainning": {}}, "trainning", "did you mean training?"),
+        ({"rounds": 1}, "rounds", "did you mean run.rounds?"),
+        ({"name": "x"}, "name", "did you mean run.name or task.name?"),
+        ({"run": {"epsilon": 1}}, "run.epsilon", "did you mean privacy.epsilon?"),
+        ({"federation": {"task": "heart"}}, "federation.task", "[task] is a section of its own"),
         ({"training": {"learningrate": 1.0}}, "training.learningrate", "training.learning_rate?"),
         ({"privacy": {"mode": "of"}}, "privacy.mode", "did you mean 'off'?"),
         ({"privacy": {"epsilon": -1.0}}, "privacy.epsilon", "a number > 0"),
@@ -37,6 +41,7 @@ def test_what_is_written_reads_back_the_same() -> None:
         ({"privacy": {"delta": 1}}, "privacy.delta", "< 1"),
         ({"run": {"rounds": "3"}}, "run.rounds", "a whole number"),
         ({"run": {"rounds": True}}, "run.rounds", "a whole number"),
+        ({"cohorts": {"A": ["a"]}}, "a name in cohorts", "a name of lower-case letters"),
         ({"run": {"rounds": 0}}, "run.rounds", "a number >= 1"),
         ({"run": 3}, "run", "a table"),
         ({"task": {"name": ""}}, "task.name", "a text that is not empty"),

@@ -62,7 +62,7 @@ def test_every_row_stands_in_exactly_one_place(n: int, seed: int) -> None:
 def test_three_rows_are_enough_and_one_is_not() -> None:
     data = load(table(3))
     assert (len(data.train), len(data.reference) + len(data.current)) == (2, 1)
-    with pytest.raises(DataError, match="has 1 rows; it takes at least 2"):
+    with pytest.raises(DataError, match="has 1 row; it takes at least 2"):
         load(table(1))
 
 
@@ -165,15 +165,29 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict, named: s
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda t: t.assign(y=None), "40 of 40 rows hold no label out of no, yes"),
-        (lambda t: t.assign(y="maybe"), "40 of 40 rows hold no label"),
+        (
+            lambda t: t.assign(y=None),
+            "40 of 40 rows (first: data row 1) hold no label out of no, yes",
+        ),
+        (lambda t: t.assign(y="maybe"), "40 of 40 rows (first: data row 1) hold no label"),
         (lambda t: t.drop(columns="age"), "no column age; it has clinic, ward"),
         (lambda t: t.drop(columns="sex"), "no column sex"),
         (lambda t: t.drop(columns="clinic"), "no column clinic"),
-        (lambda t: t.assign(age="secret-value"), "column age: 40 of 40 rows hold no number"),
-        (lambda t: t.assign(age="inf"), "column age: 40 of 40 rows hold no number"),
+        (
+            lambda t: t.assign(age="secret-value"),
+            "column age: 40 of 40 rows (first: data row 1) hold no number",
+        ),
+        (
+            lambda t: t.assign(age=["20", "x", None, *["3"] * 37]),
+            "1 of 40 rows (first: data row 2)",
+        ),
+        (
+            lambda t: t.assign(age="inf"),
+            "column age: 40 of 40 rows (first: data row 1) hold no number",
+        ),
         (lambda t: t.assign(clinic=[None, *["ulm"] * 39]), "1 of 40 rows name no site"),
         (lambda t: t.assign(clinic=["Ulm", "ulm"] * 20), "Ulm and ulm are one name"),
+        (lambda t: t.assign(clinic="病院"), "'病院' has no letter of a to z"),
     ],
 )
 def test_wrong_data_is_one_error_that_tells_no_value(spoil, says: str) -> None:
@@ -228,5 +242,5 @@ def test_a_wrong_file_is_named(tmp_path, content, says: str) -> None:
 
 
 def test_site_names_become_names_a_configuration_can_use() -> None:
-    frame = pd.concat([table(5, "St. Mary's (North)"), table(5, " Ulm ")])
-    assert task(lambda: frame).sites == ("st-mary-s-north", "ulm")
+    frame = pd.concat([table(5, name) for name in ("St. Mary's (North)", " Ulm ", "Köln")])
+    assert task(lambda: frame).sites == ("koln", "st-mary-s-north", "ulm")
