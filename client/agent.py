@@ -306,28 +306,33 @@ class SiteAgent:
         if session.kind is RoundKind.EVALUATE:
             return 0, evaluation_contribution(bench, parameters)
         terms = session.terms
-        stored = self._stored_contribution(request, terms.model_digest, terms.layout_digest)
-        if stored is not None:
+        again = self._paid_contribution(request, terms.model_digest, terms.layout_digest)
+        if again is not None:
             # The same noised vector again: nothing new is released, so nothing is charged.
-            return self._uncommitted(request, stored), stored.words
+            stored, paid = again
+            return 0 if paid.committed else paid.seq, stored.words
         charge, entry = self._reserve(bench, request)
         words = training_contribution(bench, parameters, request.round, charge)
         kept = Contribution(charge, terms.model_digest, terms.layout_digest, words)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, words
 
-    def _stored_contribution(
+    def _paid_contribution(
         self, request: Request, model_digest: bytes, layout_digest: bytes
-    ) -> Contribution | None:
+    ) -> tuple[Contribution, Reservation] | None:
+        """What this site has for the round already, and the reservation that it is paid with.
+
+        Paid for, and by a release of exactly these words: else it is a release of its own.
+        """
         stored = self._assets.journal.contribution(request.run, request.round)
         if stored is None or stored.model_digest != model_digest:
             return None
         if stored.layout_digest != layout_digest:
             return None
         paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
-        # Paid for, and by a release of exactly these words: else it is a release of its own.
-        same = paid and paid.released_sha256 in {None, _sha256(stored.words)}
-        return stored if same else None
+        if paid is None or paid.released_sha256 not in {None, _sha256(stored.words)}:
+            return None
+        return stored, paid
 
     def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:
         """The number of the round's next release, and the reservation that stands open for it.
@@ -368,7 +373,7 @@ class SiteAgent:
         """
         digests = bytes.fromhex(invitation.model_digest), bytes.fromhex(invitation.layout_digest)
         charge, standing = self._unpaid_charge(request)
-        if standing is not None or self._stored_contribution(request, *digests) is not None:
+        if standing is not None or self._paid_contribution(request, *digests):
             return
         self._require_within_agreement(bench, request)
         ledger, event = self._assets.ledger, bench.plan().event()
@@ -378,10 +383,6 @@ class SiteAgent:
             # The same question again, for the record: a refusal is an entry of the ledger.
             ledger.reserve(request.run, request.round, charge, event)
             raise
-
-    def _uncommitted(self, request: Request, stored: Contribution) -> int:
-        paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
-        return 0 if paid is None or paid.committed else paid.seq
 
 
 def _check_round(number: int, kind: RoundKind, rounds: int) -> None:

@@ -9,6 +9,7 @@ A model update and an evaluation count go through alike; there is no second way 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import nn
@@ -68,8 +69,12 @@ class Workbench:
 
     def layout(self, kind: RoundKind) -> VectorLayout:
         """The layout of a round, from the agreement and the task alone."""
-        parameters = len(flat_parameters(initial_model(self.task, self.agreement.seed)))
-        return run_layout(self.spec(), self.agreement, parameters, kind)
+        return run_layout(self.spec(), self.agreement, self._parameters, kind)
+
+    @cached_property
+    def _parameters(self) -> int:
+        """How many the model has; every message of a round asks for it."""
+        return len(flat_parameters(initial_model(self.task, self.agreement.seed)))
 
     def plan(self) -> DpSgdPlan | NonPrivatePlan:
         """The training plan of one round."""

@@ -3,7 +3,6 @@
 site.toml  identity.pem  roster.json  journal.sqlite
 """
 
-import fcntl
 import math
 import os
 import time
@@ -25,6 +24,7 @@ from client.journal import Journal
 from federation.durable_file import write_atomically
 from federation.entropy import Entropy, SeededEntropy, SystemEntropy
 from federation.errors import IntegrityError, UsageError
+from federation.file_lock import hold
 from federation.roster import Roster
 from federation.site_policy import SitePolicy
 from privacy.ledger import Budget, Ledger
@@ -184,22 +184,9 @@ def _claim(home: SiteHome) -> int:
         UsageError: two agents would release two vectors on one charge.
     """
     try:
-        lock = os.open(home.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise UsageError(f"cannot open {home.lock}: {error.strerror}") from error
-    deadline = time.monotonic() + LEAVING_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if time.monotonic() > deadline:
-                os.close(lock)
-                raise UsageError(
-                    f"another agent is running for {home.path}; a site has one"
-                ) from error
-            time.sleep(0.05)
-        else:
-            return lock
+        return hold(home.lock, LEAVING_SECONDS)
+    except BlockingIOError as error:
+        raise UsageError(f"another agent is running for {home.path}; a site has one") from error
 
 
 def _require_whole(account: Ledger, journal: Journal, path: Path) -> None:

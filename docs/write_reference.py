@@ -57,7 +57,7 @@ def configuration() -> str:
                          "`evaluation.minimum_contributors` sites, no site is in two, and none or "
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
-    parts += ["\n", POLICY, *_policy_table()]
+    parts += ["\n", POLICY, *_table(SitePolicy)]
     return "".join(parts)
 
 
@@ -71,22 +71,8 @@ def _table(section: type[Section]) -> Iterator[str]:
     for key, facts in schema["properties"].items():
         said = key not in {"quorum", "threshold"} and facts.get("default") is not None
         default = _literal(facts["default"]) if said else ""
-        yield f"| `{key}` | {_kind(facts)} | {default} | {facts['description']} |\n"
-
-
-def _policy_table() -> Iterator[str]:
-    """The policy describes its keys under `Attributes:`."""
-    said = (SitePolicy.__doc__ or "").split("Attributes:")[1]
-    yield "| key | value | default | what it is |\n|---|---|---|---|\n"
-    lines = " ".join(said.split())
-    names = list(SitePolicy.model_fields)
-    starts = [lines.index(f"{name}: ") for name in names]
-    schema = SitePolicy.model_json_schema()["properties"]
-    for name, start, end in zip(names, starts, [*starts[1:], len(lines)], strict=True):
-        text = lines[start + len(name) + 2 : end].strip()
-        facts = schema[name]
-        default = _literal(facts["default"]) if facts.get("default") is not None else ""
-        yield f"| `{name}` | {_kind(facts)} | {default} | {text} |\n"
+        text = " ".join(facts["description"].split())
+        yield f"| `{key}` | {_kind(facts)} | {default} | {text} |\n"
 
 
 def _literal(value: object) -> str:

@@ -156,10 +156,9 @@ def _fairness(tallies: TallySums, scope: str, minimum_cell: int, shown: Codes) -
         }
         # The same groups may be combined for both levels: then the higher one says all.
         combined = {members: least for least, members in together.items() if members}
-        groups += [_group_rates(tallies, group, level[group], minimum_cell) for group in listed]
+        shown_as = {(group,): level[group] for group in listed} | combined
         groups += [
-            _combined_rates(tallies, members, least, minimum_cell)
-            for members, least in combined.items()
+            _group_rates(tallies, members, told, minimum_cell) for members, told in shown_as.items()
         ]
         disparities += _disparities(tallies, listed, level, together)
     return Fairness(scope=scope, groups=tuple(groups), disparities=tuple(disparities))
@@ -187,38 +186,31 @@ def _together(
     return members if smallest >= minimum_cell else ()
 
 
-def _combined_name(members: Family) -> str:
+def _name(members: Family) -> str:
     many = len(members) > MOST_NAMED
     return f"{len(members)} groups" if many else " or ".join(group.name for group in members)
 
 
-def _combined_rates(
-    tallies: TallySums, members: Family, shown: Shown, minimum_cell: int
-) -> GroupRates:
+def _outcomes(tallies: TallySums, members: Family) -> Counts:
+    """TN, FP, FN, TP of some groups as one, shape (4,)."""
+    confusion: Counts = tallies.outcomes(members).sum(axis=0)
+    return confusion
+
+
+def _group_rates(tallies: TallySums, members: Family, shown: int, minimum_cell: int) -> GroupRates:
+    """What may be said of one group, or of several as one."""
+    confusion = _outcomes(tallies, members)
     named = GroupRates(
         attribute=members[0].attribute,
-        group=_combined_name(members),
-        combines=tuple(group.name for group in members),
+        group=_name(members),
+        combines=tuple(group.name for group in members) if len(members) > 1 else (),
         rows=0,
         positives=None,
     )
-    return _shown_rates(tallies, members, named, shown, minimum_cell)
-
-
-def _group_rates(tallies: TallySums, group: Group, shown: int, minimum_cell: int) -> GroupRates:
-    named = GroupRates(attribute=group.attribute, group=group.name, rows=0, positives=None)
     if shown == Shown.NOTHING:
-        few = int(tallies.outcomes([group]).sum()) < minimum_cell
+        few = int(confusion.sum()) < minimum_cell
         reason = f"fewer than {minimum_cell} rows" if few else BESIDE
         return named.model_copy(update={"suppressed": True, "reason": reason})
-    return _shown_rates(tallies, (group,), named, shown, minimum_cell)
-
-
-def _shown_rates(
-    tallies: TallySums, members: Family, named: GroupRates, shown: int, minimum_cell: int
-) -> GroupRates:
-    """`named` with the rates of `members` as one group, as far as they are `shown`."""
-    confusion = tallies.outcomes(members).sum(axis=0)
     named = named.model_copy(update={"rows": int(confusion.sum())})
     if not tallies.spec.schema.is_binary:
         return named.model_copy(update={"accuracy": _estimate(accuracy, confusion)})
@@ -244,15 +236,14 @@ def _disparities(
     gaps = GAPS if tallies.spec.schema.is_binary else {accuracy_difference: Shown.ROWS}
     attribute = family[0].attribute
     for gap, least in gaps.items():
-        groups = [group for group in family if shown[group] >= least]
-        names, counts = [group.name for group in groups], tallies.outcomes(groups)
+        compared: list[Family] = [(group,) for group in family if shown[group] >= least]
         if together[least]:
-            names.append(_combined_name(together[least]))
-            combined = tallies.outcomes(together[least]).sum(axis=0, keepdims=True)
-            counts = np.concatenate([counts, combined])
+            compared.append(together[least])
+        names = [_name(members) for members in compared]
         if len(names) < 2:
             yield no_disparity(gap, attribute, TOO_FEW_GROUPS[least])
         else:
+            counts = np.stack([_outcomes(tallies, members) for members in compared])
             yield disparity(gap, attribute, names, counts)
 
 

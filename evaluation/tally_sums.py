@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class TallySums:
         features = self.spec.schema.features
         counted = {
             window: {f"{window}/{f.name}": int(self.histogram(window, f).sum()) for f in features}
-            for window in WINDOWS
+            for window in get_args(Window)
         }
         for totals in counted.values():
             _require_totals(totals, next(iter(totals.values()), 0))
@@ -112,9 +113,6 @@ class TallySums:
         if not np.all((values >= 0) & (values == np.rint(values))):
             raise DataError(f"sum of {name}: expected whole numbers >= 0; a site sent no counts")
         return values.astype(np.int64)
-
-
-WINDOWS: tuple[Window, ...] = ("reference", "current")
 
 
 def _require_totals(totals: Mapping[str, int], rows: int) -> None:

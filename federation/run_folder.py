@@ -6,8 +6,8 @@ model.safetensors  summary.json  report.html
 ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
 """
 
-import fcntl
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from federation import canonical
 from federation.durable_file import append_durably, write_atomically
 from federation.errors import IntegrityError, UsageError
+from federation.file_lock import hold
 from federation.summary import Summary
 
 CHECKPOINTS = "checkpoints/round-*.safetensors"
@@ -91,14 +92,17 @@ class RunFolder:
         """Hold the folder's lock.
 
         Raises:
-            UsageError: another process holds it; two on one run would get in each other's way.
+            UsageError: another process holds it; two on one run would get in each other's way. Or
+                nothing can be written here.
         """
-        with (self.path / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(f"{self.path} is in use by another process") from error
+        try:
+            lock = hold(self.path / ".lock")
+        except BlockingIOError as error:
+            raise UsageError(f"{self.path} is in use by another process") from error
+        try:
             yield
+        finally:
+            os.close(lock)
 
     @property
     def id(self) -> str:

@@ -19,6 +19,9 @@ _WORDING = {
     "less than": "a number <",
 }
 
+SLIP, GUESS = 0.8, 0.5
+"""Likeness of two names: from the first on one is the other misspelt; below the second, unlike."""
+
 
 def first_error(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     """The first thing that is wrong, with the expectation and the nearest valid name.
@@ -59,15 +62,17 @@ def _where_it_belongs(model: type[BaseModel], location: list[str], known: list[s
     """The nearest name beside an unknown key, or the section that the key is really of."""
     *section, name = location
     sections = sorted(model.model_fields)
-    elsewhere = [f"{other}.{name}" for other in sections if name in _known_keys(model, [other])]
-    near = [
-        ".".join([*section, match])
-        for match in difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    ]
     if section and name in sections:
         return f"[{name}] is a section of its own"
-    meant = " or ".join(elsewhere or near)
+    elsewhere = [f"{other}.{name}" for other in sections if name in _known_keys(model, [other])]
+    near = [".".join([*section, match]) for match in _nearest(name, known, SLIP)]
+    likely = [".".join([*section, match]) for match in _nearest(name, known, GUESS)]
+    meant = " or ".join(near or elsewhere or likely)
     return f"did you mean {meant}?" if meant else ""
+
+
+def _nearest(name: str, known: list[str], likeness: float) -> list[str]:
+    return difflib.get_close_matches(name, known, n=1, cutoff=likeness)
 
 
 def _expectation(kind: str, message: str, detail: Any) -> str:

@@ -17,37 +17,33 @@ TaskOptions = dict[str, OptionValue]
 
 
 class SitePolicy(Section):
-    """One site's floors and ceilings; a run that goes past any of them is refused.
-
-    Attributes:
-        site: the site's name in the roster.
-        dataset: names the rows that the ledger keeps the budget of.
-        public_rows: the number of training rows the site declares in public.
-        tasks: names of the tasks the site runs.
-        task_options: what each of them is constructed with, exactly; a task left out here takes
-            none.
-        split_seed: which rows are held out comes from it and from nothing a coordinator says.
-        epsilon_budget: never spent past, over all runs on the dataset; left out only where
-            `allow_without_privacy` is true.
-        delta: the delta the budget is stated at.
-        minimum_quorum: fewest survivors whose sum the site helps to open.
-        minimum_threshold: fewest sites that together can open anything.
-        minimum_contributors: fewest sites in a cohort whose sum is read apart.
-        allow_without_privacy: whether the site trains without differential privacy at all.
-    """
+    """One site's floors and ceilings; a run that goes past any of them is refused."""
 
     site: Name
+    """The site's name in the roster."""
     dataset: Annotated[str, Field(min_length=1)]
+    """Names the rows that the ledger keeps the budget of."""
     public_rows: Annotated[int, Field(ge=1)]
+    """The number of training rows the site declares in public."""
     tasks: tuple[str, ...]
+    """Names of the tasks the site runs."""
     task_options: dict[str, TaskOptions] = Field(default_factory=dict)
+    """What each of them is constructed with, exactly; a task left out here takes none."""
     split_seed: Annotated[int, Field(ge=0, lt=2**63)]
+    """Which rows are held out comes from it and from nothing a coordinator says."""
     epsilon_budget: Annotated[float, Field(gt=0)] | None = None
+    """Never spent past, over all runs on the dataset; left out only where `allow_without_privacy`
+    is true."""
     delta: Annotated[float, Field(gt=0, lt=1)]
+    """The delta the budget is stated at."""
     minimum_quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
+    """Fewest survivors whose sum the site helps to open."""
     minimum_threshold: Annotated[int, Field(ge=2)] = 2
+    """Fewest sites that together can open anything."""
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)] = 3
+    """Fewest sites in a cohort whose sum is read apart."""
     allow_without_privacy: bool = False
+    """Whether the site trains without differential privacy at all."""
 
     @model_validator(mode="after")
     def _a_budget_unless_without_privacy(self) -> Self:

@@ -4,9 +4,8 @@ One SQLite file, whole after every entry (rollback journal, `synchronous=EXTRA`)
 beside it could be lost, and with it what was spent. Append-only by triggers. Every entry is
 hash-chained to the one before and signed with the site's Ed25519 key. A reservation is durable
 before any work starts and counts as spent until it is voided; `reserve` decides and writes in one
-transaction, so
-two processes cannot overspend together. The ledger holds events, never an epsilon alone, and never
-anything about rows.
+transaction, so two processes cannot overspend together. The ledger holds events, never an epsilon
+alone, and never anything about rows.
 """
 
 import hashlib

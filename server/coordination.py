@@ -79,7 +79,7 @@ def coordinate(
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = _settled(folder, propose(config, folder.id, rows))
+    agreement = _settled(folder, config, rows)
     _agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
     rounds = Rounds(conversation, folder, config, task, agreement, roster, dict(past.survivors))
 
@@ -108,12 +108,13 @@ def coordinate(
     )
 
 
-def _settled(folder: RunFolder, proposed: Agreement) -> Agreement:
+def _settled(folder: RunFolder, config: FederationConfig, rows: Mapping[str, int]) -> Agreement:
     """The agreement of the folder's first start: a resumed run goes on under exactly that.
 
     Solved again, the noise could come out otherwise, on another version of an accountant.
     """
     if not folder.agreement.exists():
+        proposed = propose(config, folder.id, rows)
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed
     try:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from safetensors.torch import save as save_model
@@ -96,8 +97,12 @@ class Rounds:
 
     def layout(self, kind: RoundKind) -> VectorLayout:
         """Layout of the vector of a round."""
-        parameters = len(flat_parameters(initial_model(self.task, self.agreement.seed)))
-        return run_layout(self.spec, self.agreement, parameters, kind)
+        return run_layout(self.spec, self.agreement, self._parameters, kind)
+
+    @cached_property
+    def _parameters(self) -> int:
+        """How many the model has; every round asks for it."""
+        return len(flat_parameters(initial_model(self.task, self.agreement.seed)))
 
     def starting_point(self, past: RunRecord) -> Checkpoint:
         """The last checkpoint, or the model as initialised."""

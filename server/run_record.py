@@ -170,5 +170,5 @@ def record_round(folder: RunFolder, record: RoundRecord) -> None:
     _append(folder, _Ended(record=record))
 
 
-def _append(folder: RunFolder, event: "_Event") -> None:
+def _append(folder: RunFolder, event: _Event) -> None:
     folder.append_round(event.model_dump(mode="json"))

@@ -45,8 +45,10 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
     outcomes: list[Outcome] = []
     search_task_folder(folder)
     with folder.sole_user():
-        if folder.summary.is_file() and folder.read_summary().run.status == "completed":
-            return folder.read_summary()
+        if folder.summary.is_file():
+            before = folder.read_summary()
+            if before.run.status == "completed":
+                return before
         verify_sites(folder, config)
         _play(folder, config, observe, outcomes)
         summary = folder.read_summary()

@@ -43,7 +43,7 @@ class SiteGain:
     alone: Estimate
     federated: Estimate
     gain: float | None
-    margin: float | None = None
+    margin: float | None
 
     @property
     def is_clear(self) -> bool:
@@ -53,7 +53,17 @@ class SiteGain:
     @property
     def is_level_or_worse(self) -> bool:
         """Whether the site would do as well, or better, alone."""
-        return self.gain is not None and self.gain < LEVEL
+        return self.is_level or self.is_worse
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the site does better with the federated model."""
+        return self.gain is not None and self.gain >= LEVEL
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the site would do as well alone."""
+        return self.gain is not None and abs(self.gain) < LEVEL
 
     @property
     def is_worse(self) -> bool:
@@ -156,8 +166,8 @@ def _against_alone(gains: tuple[SiteGain, ...], metric: Metric) -> str:
     changes = [one.gain for one in gains if one.gain is not None]
     if not changes:
         return ""
-    better = tuple(one for one in gains if one.gain is not None and one.gain >= LEVEL)
-    level = tuple(one.site for one in gains if one.gain is not None and abs(one.gain) < LEVEL)
+    better = tuple(one for one in gains if one.is_better)
+    level = tuple(one.site for one in gains if one.is_level)
     worse = tuple(one for one in gains if one.is_worse)
     text = (
         f"Judged on each site's own held-out rows, the federated model scores higher than the "

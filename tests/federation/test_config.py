@@ -32,6 +32,11 @@ def test_what_is_written_reads_back_the_same() -> None:
         ({"rounds": 1}, "rounds", "did you mean run.rounds?"),
         ({"name": "x"}, "name", "did you mean run.name or task.name?"),
         ({"run": {"epsilon": 1}}, "run.epsilon", "did you mean privacy.epsilon?"),
+        (
+            {"simulation": {"dropouts": [{"site": "a", "rounds": 1}]}},
+            "simulation.dropouts.0.rounds",
+            "did you mean simulation.dropouts.0.round?",
+        ),
         ({"federation": {"task": "heart"}}, "federation.task", "[task] is a section of its own"),
         ({"training": {"learningrate": 1.0}}, "training.learningrate", "training.learning_rate?"),
         ({"privacy": {"mode": "of"}}, "privacy.mode", "did you mean 'off'?"),
