@@ -1,5 +1,6 @@
 """The command `hedgerow`: mounts what each package owns and turns errors into one line each."""
 
+import errno
 import os
 import signal
 import sys
@@ -7,14 +8,19 @@ import tempfile
 import traceback
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import click
 import typer
 
 from evaluation.cli import app as evaluation_commands
-from federation.errors import HedgerowError, Interrupted
+from federation.errors import HedgerowError, Interrupted, StorageError
 from simulations.cli import app as simulation_commands
+
+DISK_REFUSES = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
+}  # fmt: skip
+"""What a full, failing or forbidden disk says: no bug of ours."""
 
 app = typer.Typer(
     name="hedgerow",
@@ -65,9 +71,22 @@ def main() -> None:
     except SystemExit as ended:
         # click and rich end the program where a reader such as `head` has gone; nothing is wrong.
         sys.exit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code)
+    except OSError as error:
+        if error.errno not in DISK_REFUSES:
+            _report_bug()
+        refused = StorageError(
+            f"the disk refuses: {error.strerror}{f': {error.filename}' if error.filename else ''}; "
+            "what was recorded is whole: make room, then go on with hedgerow simulate --resume RUN "
+            "if a run had begun"
+        )
+        _fail(str(refused), refused.exit_code)
     except Exception:  # noqa: BLE001 - a bug of ours: say so, keep the details for the report
-        details = _keep(traceback.format_exc())
-        _fail(f"this is a bug in hedgerow; please report it with {details}", 1)
+        _report_bug()
+
+
+def _report_bug() -> NoReturn:
+    details = _keep(traceback.format_exc())
+    _fail(f"this is a bug in hedgerow; please report it with {details}", 1)
 
 
 def _interrupt(number: int, _: object) -> None:
@@ -87,7 +106,7 @@ def _keep(details: str) -> Path:
     return Path(os.devnull)
 
 
-def _fail(text: str, code: int) -> None:
+def _fail(text: str, code: int) -> NoReturn:
     typer.echo(f"hedgerow: {text}", err=True)
     sys.exit(code)
 

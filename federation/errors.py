@@ -9,6 +9,7 @@ HedgerowError                 1
 ├── RoundFailed               5   too few sites were left; nothing was revealed
 │   └── ProtocolViolation     5   a check of the secure sum failed; the session is over for good
 ├── IntegrityError            6   a ledger, checkpoint or signature is not what was written
+├── StorageError              6   the disk refuses: it is full, read-only or not ours to write
 └── Interrupted             130   Ctrl-C; what is recorded stays, and the run can be resumed
 """
 
@@ -62,6 +63,12 @@ class ProtocolViolation(RoundFailed):
 
 class IntegrityError(HedgerowError):
     """Something durable is not what was written: a ledger entry, a checkpoint, a signature."""
+
+    exit_code = 6
+
+
+class StorageError(HedgerowError):
+    """Something could not be written; what was written before is whole."""
 
     exit_code = 6
 

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from federation import canonical
-from federation.errors import BudgetExhausted, HedgerowError, IntegrityError, UsageError
+from federation.errors import BudgetExhausted, IntegrityError, StorageError, UsageError
 from privacy.accountant import Cost, cost, is_affordable
 from privacy.event import PrivacyEvent, from_plain, to_plain
 
@@ -293,7 +293,7 @@ class Ledger:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
-            raise HedgerowError(
+            raise StorageError(
                 f"the ledger {self._path} cannot be written ({error}); nothing was charged and "
                 "nothing may be released"
             ) from error

@@ -73,7 +73,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
       3    wrong data
       4    a privacy guarantee or budget refused the work
       5    too few sites were left
-      6    something durable is damaged
+      6    something durable is damaged, or the disk refuses
       130  interrupted; the run can be resumed
     """  # noqa: D301 - \b keeps the lines apart
     from simulations.run_control import go_on, start  # noqa: PLC0415 - imports torch: seconds

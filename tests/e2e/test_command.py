@@ -13,6 +13,7 @@ import pytest
 
 import hedgerow as hedgerow_command
 from federation import config_file
+from federation.durable_file import write_atomically
 from federation.summary import Summary
 from simulations.check_summary import missing
 
@@ -397,6 +398,31 @@ def test_a_bug_is_told_even_where_nothing_can_be_written(in_process, tmp_path, m
     monkeypatch.setattr("simulations.run_control.start", broken)
     code, _, error = in_process("simulate")
     assert (code, "this is a bug" in error) == (1, True)
+
+
+def test_a_full_disk_is_no_bug_and_the_run_goes_on_after_it(
+    in_process, tmp_path, monkeypatch
+) -> None:
+    """The disk is full when the coordinator writes the checkpoint of round 2."""
+    written = write_atomically
+
+    def full(path, *args, **kwargs):
+        if path.name == "round-0002.safetensors":
+            raise OSError(28, "No space left on device")
+        written(path, *args, **kwargs)
+
+    monkeypatch.setattr("server.checkpoint.write_atomically", full)
+    bare = ("--set", "simulation.baselines=false")
+    code, _, error = in_process("simulate", "--rounds", "2", *bare)
+    assert (code, "the disk refuses: No space left on device" in error) == (6, True), error
+    assert not (tmp_path / "hedgerow-crash.log").exists()
+    monkeypatch.undo()
+    run = only_run(tmp_path)
+    code, _, error = in_process("simulate", "--resume", str(run))
+    assert code == 0, error
+    summary = Summary.model_validate_json((run / "summary.json").read_bytes())
+    assert summary.run.rounds_completed == 2
+    assert {site.reserved for site in summary.privacy.sites.values()} == {2}
 
 
 def test_a_bug_of_ours_is_one_line_and_a_file(in_process, tmp_path, monkeypatch) -> None:
