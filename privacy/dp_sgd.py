@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from federation.entropy import Entropy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
+from privacy.mechanisms.clipping import norm_rounding
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.model_validation import require_private_layers
 from privacy.per_sample_gradients import Loss, per_example, per_sample_gradients
@@ -152,8 +153,8 @@ def clipped_gradient_sum(
         finite = torch.isfinite(gradients).all(dim=1)
         not_finite += int((~finite).sum())
         gradients = torch.where(finite[:, None], gradients, 0.0).double()
-        norms = gradients.norm(dim=1)
-        factors = (max_grad_norm / norms.clamp(min=max_grad_norm)) * (1 - 2**-50)
+        norms = gradients.norm(dim=1) * (1 + norm_rounding(gradients.shape[1]))
+        factors = (max_grad_norm / norms.clamp(min=max_grad_norm)) * (1 - 2**-51)
         total += (gradients * factors[:, None]).sum(dim=0).numpy()
     return total, not_finite
 

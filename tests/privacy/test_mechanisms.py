@@ -31,6 +31,16 @@ def test_a_clipped_vector_is_never_longer_than_the_bound(vector, bound: float) -
         assert np.allclose(clipped * norm, vector * bound)
 
 
+def test_no_rounding_of_a_norm_leaves_a_vector_too_long() -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(3_000):
+        length = int(generator.integers(1, 400))
+        vector = np.full(length, generator.uniform(0.1, 1e12))
+        vector[0] = generator.uniform(0.1, 1e12)
+        for bound in (1.0, float(np.linalg.norm(vector))):
+            assert math.hypot(*clip_l2(vector, bound)[0]) <= bound
+
+
 @pytest.mark.parametrize(
     ("vector", "bound"), [([1.0], 0.0), ([1.0], -1.0), ([1.0], math.nan), ([math.nan], 1.0),
                           ([math.inf], 1.0)]
