@@ -122,7 +122,7 @@ class RingVector:
         for mine, theirs in zip(self.parts(), other.parts(), strict=True):
             np.add(mine, theirs, out=mine)
 
-    def add_packed(self, data: bytes) -> None:
+    def add_packed(self, data: bytes | memoryview) -> None:
         """Add what `pack` wrote, in place; the same as `add(unpack(...))`, in less memory.
 
         Raises:
@@ -145,7 +145,7 @@ class RingVector:
         )
 
     @classmethod
-    def unpack(cls, stretches: Sequence[Stretch], data: bytes) -> Self:
+    def unpack(cls, stretches: Sequence[Stretch], data: bytes | memoryview) -> Self:
         """Undo `pack`.
 
         Raises:
@@ -182,7 +182,7 @@ def packed_bytes(stretches: Sequence[Stretch]) -> int:
     return sum(stretch.packed_bytes for stretch in stretches)
 
 
-def _pieces(stretches: Sequence[Stretch], data: bytes) -> list[Bytes]:
+def _pieces(stretches: Sequence[Stretch], data: bytes | memoryview) -> list[Bytes]:
     expected = packed_bytes(stretches)
     if len(data) != expected:
         raise ValueError(f"packed vector of {len(data)} bytes: expected {expected}")

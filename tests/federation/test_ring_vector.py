@@ -116,7 +116,7 @@ def test_words_of_another_shape_type_or_number_are_refused() -> None:
     good = [np.zeros(3, "<u2"), np.zeros(2, "<u4")]
     RingVector.of(stretches, good)
     for wrong in ([good[0]], [good[1], good[0]], [np.zeros(4, "<u2"), good[1]]):
-        with pytest.raises(ValueError, match="expected|zip"):
+        with pytest.raises(ValueError, match=r"expected|zip"):
             RingVector.of(stretches, wrong)
     with pytest.raises(ValueError, match="contiguous"):
         RingVector(stretches, np.zeros(33, np.uint8))
