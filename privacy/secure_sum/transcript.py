@@ -17,6 +17,7 @@ class Label(StrEnum):
 
     TERMS = "terms"
     SESSION = "session"
+    GRAPH = "graph"
     SHARE = "share-commitment"
     SEAL = "seal"
     SELF_MASK = "self-mask"
