@@ -11,7 +11,7 @@ silent: it opens nothing. All others are lost. Let b be the most colluders in k/
 and a the most among the k neighbours of an honest site. The coordinator knows the graph when it
 chooses who is lost, who is silent, and who is shown which envelopes. If
 
-    (1)  t > k/2 + 1 + b,    or    (2)  2t > k + a  and  k > n - q + 2b,
+    (1)  t > k/2 + 1 + b,    or    (2)  2t > k + a  and  k > n - q + min(2b, c),
 
 it still learns one sum at most, in which all honest signers are, q - c at least.
 
@@ -28,8 +28,8 @@ it still learns one sum at most, in which all honest signers are, q - c at least
   after u nobody opens but colluders, b at most. With the k/2 places before u, and the share of
   its own seed that u kept and opens like any other, that makes k/2 + 1 + b shares: below t in
   case (1). And there is a second such gap, where the circle comes back into the component. Both
-  together are k places without an honest signer, of which at most 2b are colluders, and at most
-  n - q are others, since q signed. That contradicts case (2).
+  together are k places without an honest signer, of which at most min(2b, c) are colluders, and at
+  most n - q are others, since q signed. That contradicts case (2).
 
 So what can be read has all the signers in it, and there is one such component. Case (2) allows the
 lower threshold while the sites are few against k, case (1) is for many.
@@ -220,7 +220,7 @@ def log2_security_failure(
         return log2_upper_tail(quorum, colluders, half, bound)
 
     by_threshold = row_beyond(threshold - half - 2)
-    # The 2 b that leave k > n - q + 2 b; both rows together hold no more than all colluders.
+    # Case (2) holds with up to half of these in a row, and always if they are all.
     spare = degree - (sites - quorum) - 1
     by_count = -math.inf if spare >= colluders else row_beyond(spare // 2)
     around = log2_upper_tail(quorum - 1, colluders, degree, 2 * threshold - degree - 1)

@@ -55,7 +55,7 @@ class Session:
     def by_count(self, threshold: int) -> bool:
         return (
             2 * threshold > self.degree + self.most_beside_one
-            and self.degree > self.absent + 2 * self.most_in_a_row
+            and self.degree > self.absent + min(2 * self.most_in_a_row, self.roles.count(COLLUDING))
         )
 
     def masked_with(self, site: int) -> set[int]:
