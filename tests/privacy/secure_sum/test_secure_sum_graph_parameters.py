@@ -114,25 +114,36 @@ def exact_tail(population: int, marked: int, drawn: int, bound: int) -> Fraction
     return Fraction(ways, math.comb(population, drawn))
 
 
-def is_enough(needs: GraphRequirements, degree: int, threshold: int) -> bool:
-    """The two probabilities in exact arithmetic, with the bounds b searched for."""
+def exact_security(needs: GraphRequirements, degree: int, threshold: int) -> Fraction:
+    """Times n, before any grinding; with the bounds on b and a searched for."""
     n, c, q, half = needs.sites, needs.colluders, needs.quorum, degree // 2
-    by_threshold = min(
-        [exact_tail(q, c, half, b) for b in range(c + 1) if threshold > half + 1 + b], default=1
+    in_a_row = [exact_tail(q, c, half, b) for b in range(c + 1)]
+    around = [exact_tail(q - 1, c, degree, a) for a in range(c + 1)]
+    by_threshold = [p for b, p in enumerate(in_a_row) if threshold > half + 1 + b]
+    by_count = [p for b, p in enumerate(in_a_row) if degree > n - q + min(2 * b, c)]
+    by_majority = [p for a, p in enumerate(around) if 2 * threshold > degree + a]
+    return n * min(
+        min(by_threshold, default=1), min(by_count, default=1) + min(by_majority, default=1)
     )
-    by_count = min(
-        [exact_tail(q, c, half, b) for b in range(c + 1) if degree > n - q + min(2 * b, c)],
-        default=1,
-    ) + min(
-        [exact_tail(q - 1, c, degree, a) for a in range(c + 1) if 2 * threshold > degree + a],
-        default=1,
+
+
+def is_enough(needs: GraphRequirements, degree: int, threshold: int) -> bool:
+    security = exact_security(needs, degree, threshold) * 2**needs.grinding
+    lost = exact_tail(needs.sites - 1, needs.dropouts, degree, degree - threshold)
+    return security <= Fraction(1, 2**needs.security) and needs.sites * lost <= Fraction(
+        1, 2**needs.correctness
     )
-    security = n * min(by_threshold, by_count) * 2**needs.grinding
-    correctness = n * exact_tail(n - 1, needs.dropouts, degree, degree - threshold)
-    return (
-        security <= Fraction(1, 2**needs.security)
-        and correctness <= Fraction(1, 2**needs.correctness)
-    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("degree", "threshold"), [(94, 65), (110, 89), (118, 85), (142, 105), (156, 121)]
+)
+def test_the_security_failure_is_what_exact_integers_give(degree, threshold) -> None:
+    exact = exact_security(USUAL, degree, threshold)
+    ours = log2_security_failure(500, 450, degree, threshold, 100)
+    assert ours == pytest.approx(
+        math.log2(exact.numerator) - math.log2(exact.denominator), abs=1e-8
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,7 +248,7 @@ def test_more_protection_takes_more_neighbours(more) -> None:
     )
 
 
-@given(st.integers(3, 200), st.floats(0, 0.4), st.floats(0, 0.4))
+@given(st.integers(3, 200), st.floats(0, 0.95), st.floats(0, 0.4))
 def test_the_complete_graph_meets_the_terms_of_a_session(sites, colluders, dropouts) -> None:
     try:
         needs = GraphRequirements(sites, colluders, dropouts)
@@ -248,6 +259,12 @@ def test_the_complete_graph_meets_the_terms_of_a_session(sites, colluders, dropo
     terms = make_terms(sites=names, threshold=found.threshold, quorum=found.quorum)
     assert terms.tolerated_colluders >= max(1, found.colluders)
     assert (found.degree, found.log2_security_failure) == (sites - 1, -math.inf)
+
+
+def test_the_threshold_of_the_complete_graph_is_a_majority_or_above_the_colluders() -> None:
+    assert complete_graph_parameters(USUAL).threshold == 251
+    many = replace(USUAL, colluder_share=0.7, dropout_share=0.1)
+    assert complete_graph_parameters(many).threshold == 351
 
 
 def test_few_sites_and_dense_graphs_are_complete() -> None:
@@ -285,6 +302,10 @@ def test_shares_are_of_what_was_typed(share: float, sites: int, count: int) -> N
             {"dropout_share": 0.4},
             "graph.dropout_share = 0.4: expected at least 301 of 500 sites to be left "
             "(300 are; else 100 colluding could have two survivor sets signed)",
+        ),
+        (
+            {"sites": 5, "colluder_share": 0, "dropout_share": 0.4},
+            "expected at least 4 of 5 sites to be left (3 are; else 1 colluding",
         ),
         ({"sites": 3, "dropout_share": 0.34}, "at least 3 of 3 sites to be left"),
     ],
