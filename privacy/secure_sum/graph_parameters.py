@@ -103,7 +103,8 @@ class GraphRequirements:
             raise ConfigError(
                 "graph.dropout_share", self.dropout_share,
                 f"at least {max(FEWEST_SITES, (n + colluders) // 2 + 1)} of {n} sites to be left",
-                f"{quorum} are; else {colluders} colluding could have two survivor sets signed",
+                f"{quorum} are; lower it or graph.colluder_share, or else {colluders} colluding "
+                "can have two survivor sets signed",
             )  # fmt: skip
 
     @property
@@ -132,8 +133,8 @@ class GraphParameters:
         threshold: t, shares that open a secret; and neighbours that must have dealt shares to an
             honest site before it masks.
         quorum: q, fewest sites that must advertise, and sign a survivor set.
-        colluders: how many it withstands.
-        dropouts: how many it withstands.
+        colluders: how many it is asked to withstand.
+        dropouts: how many it is asked to withstand.
         log2_security_failure: of the probability that the order on the circle does not protect;
             -inf if it always does.
         log2_correctness_failure: of the probability that random losses leave too few shares of a
@@ -151,11 +152,15 @@ class GraphParameters:
 
 
 def choose(requirements: GraphRequirements) -> GraphParameters:
-    """The complete graph for few sites, or where none is sparser; else the sparsest."""
-    complete = complete_graph_parameters(requirements)
-    if requirements.sites <= COMPLETE_GRAPH_SITES:
+    """The graph to use for these requirements."""
+    return preferred(complete_graph_parameters(requirements), sparse_graph_parameters(requirements))
+
+
+def preferred(complete: GraphParameters, sparse: GraphParameters | None) -> GraphParameters:
+    """The complete graph for few sites, or where no sparse one suffices; else the sparse one."""
+    if sparse is None or complete.sites <= COMPLETE_GRAPH_SITES:
         return complete
-    return sparse_graph_parameters(requirements) or complete
+    return sparse
 
 
 def complete_graph_parameters(requirements: GraphRequirements) -> GraphParameters:

@@ -301,11 +301,12 @@ def test_shares_are_of_what_was_typed(share: float, sites: int, count: int) -> N
         (
             {"dropout_share": 0.4},
             "graph.dropout_share = 0.4: expected at least 301 of 500 sites to be left "
-            "(300 are; else 100 colluding could have two survivor sets signed)",
+            "(300 are; lower it or graph.colluder_share, or else 100 colluding can have two "
+            "survivor sets signed)",
         ),
         (
             {"sites": 5, "colluder_share": 0, "dropout_share": 0.4},
-            "expected at least 4 of 5 sites to be left (3 are; else 1 colluding",
+            "expected at least 4 of 5 sites to be left (3 are; lower it or graph.col",
         ),
         ({"sites": 3, "dropout_share": 0.34}, "at least 3 of 3 sites to be left"),
     ],
