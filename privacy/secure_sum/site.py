@@ -220,9 +220,8 @@ def mask(
         raise ValueError(f"expected {terms.stretches}, got {vector.stretches}")
     by_dealer = Envelopes.from_bytes(envelopes, terms.sites).by_dealer
     _require(set(by_dealer) <= set(state.mask_keys), "envelopes: one is from no neighbour")
-    # On a sparse graph as many as can open this site's own secrets with it.
-    enough = terms.quorum if terms.is_complete else terms.threshold
-    _require(len(by_dealer) + 1 >= enough, f"envelopes: fewer than {enough} sites dealt shares")
+    enough = terms.quorum - 1 if terms.is_complete else terms.threshold
+    _require(len(by_dealer) >= enough, f"envelopes: fewer than {enough} neighbours dealt shares")
     shares = {dealer: _unseal(state, dealer, each) for dealer, each in by_dealer.items()}
     round_ = round_digest(state.session, model_digest)
     plus = [keys.self_mask_key(state.seed, round_, site)]

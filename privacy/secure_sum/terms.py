@@ -22,23 +22,9 @@ q, and c sites that collude with a coordinator that lies, these conditions are e
   sites, so one at least is an honest site that agreed, and checked that it shares a mask with every
   survivor. The pairwise masks thus connect all honest survivors, and no part of their sum can be
   opened apart from the rest.
-* On a sparse graph of even degree k: k / 2 + 2 <= t <= k. The seed of a survivor is opened by
-  itself and its neighbours, a lost mask key by its neighbours. If among any k / 2 consecutive
-  places on the circle at most e = t - k / 2 - 2 collude (`graph_parameters` makes that as sure as
-  one asks), then no part of the sum can be opened apart from the rest:
-
-  Let u be an honest survivor whose seed is opened, by t sites or more. An honest neighbour among
-  them agreed to u as a survivor, so it had u's envelope, and its input carries the mask that the
-  two share; if u's does not, that mask stays in the sum and hides all of it. So u is connected to
-  each of its honest openers. Let w be the next honest survivor after u; what lies between is lost
-  or colludes. If that is k / 2 places or more, u's openers are u, at most the k / 2 before it, and
-  at most e colluders after it: t - 1, one too few. Else the neighbourhoods of u and w, less what
-  lies between, are k places together, a of them colluding. Unless u and w open for each other and
-  are connected so, at least t - 1 - (colluders near u) honest openers of u and as many of w are
-  among the k - a others. Colluders near u and colluders near w are together at most a + 2 e, for
-  what they exceed a by is within the half after u and the half before w. Since
-  2 (t - 1) - a - 2 e = k + 2 - a > k - a, an honest site opens for both. So each honest survivor is
-  connected to the next, and all are.
+* On a sparse graph of even degree k: k / 2 + 1 <= t <= k, and a site masks only if t of its
+  neighbours dealt it shares. How likely colluders are to stand too close to each other on the
+  circle, and why no part of the sum can be opened apart if they do not: `graph_parameters`.
 
 Against a coordinator that follows the protocol, t - 1 colluding sites learn nothing of the others
 beyond the sum. In every case the sum hides a site among the honest survivors, q - c at least.
@@ -149,9 +135,9 @@ class SessionTerms:
             raise ConfigError(
                 "terms.degree", k, f"{n - 1}, the complete graph, or an even number below"
             )
-        if not k // 2 + 2 <= t <= k:
+        if not k // 2 + 1 <= t <= k:
             raise ConfigError(
-                "terms.threshold", t, f"from {k // 2 + 2} to {k} for {k} neighbours",
+                "terms.threshold", t, f"from {k // 2 + 1} to {k} for {k} neighbours",
                 "else a stretch of the circle could be opened apart from the rest",
             )  # fmt: skip
 

@@ -17,11 +17,11 @@ class Label(StrEnum):
 
     TERMS = "terms"
     SESSION = "session"
+    GRAPH = "graph"
     SHARE = "share-commitment"
     SEED = "seed-commitment"
     CHANNEL = "channel"
     ROUND = "round"
-    CIRCLE = "circle"
     SELF_MASK = "self-mask"
     PAIRWISE_MASK = "pairwise-mask"
     ADVERT = "advert"

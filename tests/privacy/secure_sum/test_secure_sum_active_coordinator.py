@@ -251,7 +251,7 @@ ENVELOPE_LIES: dict[str, tuple[dict[str, Envelope], str]] = {
     ),
     "fewer than the quorum": (
         dict(list(ENVELOPES.items())[:2]),
-        "envelopes: fewer than 4 sites dealt shares",
+        "envelopes: fewer than 3 neighbours dealt shares",
     ),
 }
 

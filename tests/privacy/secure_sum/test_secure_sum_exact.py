@@ -16,10 +16,10 @@ from rehearsal import (
     values,
 )
 
-from federation.errors import RoundFailed
+from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import RING_BITS, Stretch
 from privacy.secure_sum.mask_stream import CHUNK_BYTES
-from privacy.secure_sum.messages import OpenedShares
+from privacy.secure_sum.messages import Dealt, OpenedShares
 from privacy.secure_sum.terms import SessionTerms
 
 
@@ -144,6 +144,51 @@ def test_the_threshold_opens_the_sum_and_one_fewer_does_not() -> None:
         match=r"^open: 2 sites gave valid shares of site-00's secret and the threshold is 3",
     ):
         play(terms, lost=dict.fromkeys(terms.sites[:4], Stage.OPEN))
+
+
+@st.composite
+def sparse_terms(draw: st.DrawFn) -> SessionTerms:
+    n, degree = draw(st.integers(8, 14)), draw(st.sampled_from([2, 4, 6]))
+    quorum = draw(st.integers((n + 1) // 2 + 1, n))
+    threshold = draw(st.integers(degree // 2 + 1, degree))
+    return make_terms(n, quorum=quorum, threshold=threshold, degree=degree, length=3)
+
+
+@settings(max_examples=80)
+@given(st.data())
+def test_on_a_sparse_graph_too_any_losses_end_in_the_exact_sum_or_in_a_failed_round(
+    data: st.DataObject,
+) -> None:
+    terms = data.draw(sparse_terms())
+    rehearsal = Rehearsal(terms, lost=data.draw(losses(terms)))
+    try:
+        revealed = rehearsal.play()
+    except RoundFailed:
+        return
+    except ProtocolViolation as refusal:
+        assert "neighbours dealt shares" in str(refusal)  # noqa: PT017 - any other would be a fault
+        return
+    assert revealed.survivors == answering(terms, rehearsal.lost, Stage.MASK)
+    assert values(revealed.total) == integer_sum(rehearsal.vectors, revealed.survivors)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_sparse_graph_survives_a_loss_at_each_stage(stage: Stage) -> None:
+    terms = make_terms(14, quorum=10, threshold=5, degree=8)
+    lost = {terms.sites[3]: stage, terms.sites[8]: stage}
+    rehearsal = Rehearsal(terms, lost=lost)
+    revealed = rehearsal.play()
+    assert values(revealed.total) == integer_sum(rehearsal.vectors, revealed.survivors)
+
+
+def test_on_a_sparse_graph_a_site_deals_with_its_neighbours_alone() -> None:
+    terms = make_terms(14, quorum=10, threshold=5, degree=8)
+    rehearsal = play(terms)
+    for name, data in rehearsal.sent[Stage.SHARE].items():
+        dealt = Dealt.from_bytes(data, terms.sites)
+        assert set(dealt.sealed) == set(rehearsal.sharing.graph[name])
+        assert len(dealt.sealed) == 8
+        assert set(dealt.commitments) == {name, *dealt.sealed}
 
 
 GROUPS = (names(7)[:3], names(7)[3:])
