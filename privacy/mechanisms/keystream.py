@@ -12,6 +12,9 @@ Words64 = npt.NDArray[np.uint64]
 
 KEY_BYTES = 32
 
+_CHUNK_WORDS = 1 << 15
+_ZEROS = memoryview(bytes(8 * _CHUNK_WORDS))
+
 
 class Keystream:
     """The words of one key; a second object of the same key begins anew.
@@ -29,5 +32,10 @@ class Keystream:
         self._encryptor = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
 
     def words(self, count: int) -> Words64:
-        """The next `count` words, shape (count,), uint64; read-only."""
-        return np.frombuffer(self._encryptor.update(bytes(8 * count)), "<u8")
+        """The next `count` words, shape (count,), uint64."""
+        # update_into asks for room for up to a block less one byte more than it writes.
+        buffer = np.empty(count + 2, "<u8")
+        for at in range(0, count, _CHUNK_WORDS):
+            zeros = _ZEROS[: 8 * min(_CHUNK_WORDS, count - at)]
+            self._encryptor.update_into(zeros, buffer[at:].view(np.uint8).data)
+        return buffer[:count]
