@@ -1,0 +1,239 @@
+"""One round of our secure sum, with the CPU seconds of its two ends.
+
+Both ends are the state machines of `privacy.secure_sum`; messages pass as bytes. The encoding of a
+site's vector counts as its client's time, the decoding of the sum as the server's. All that the
+secure-sum benchmark knows of the core stands here.
+"""
+
+import time
+import tracemalloc
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from round_cost import Floats, RoundCost
+
+from federation.entropy import SystemEntropy
+from federation.layout import RING_BITS, Segment, VectorLayout, Words
+from privacy.secure_sum import coordinator, site
+from privacy.secure_sum.mask_stream import add_masks
+from privacy.secure_sum.messages import MaskedInput
+from privacy.secure_sum.terms import SessionTerms
+
+CLIP = 8.0
+STEP = 2 * CLIP / 2**22  # Flower's 2**22 levels from -8 to 8
+FLOOR = site.SitePolicyFloor(minimum_quorum=3, minimum_threshold=2)
+DECODE = "decode"
+
+ServerMeter = Callable[[str, int], AbstractContextManager[None]]
+"""Given a stage and the bytes that came in for it, measures what the server does about them."""
+
+
+def round_cpu(  # noqa: PLR0913, PLR0917 - the shape of a round
+    sites: Sequence[str],
+    vectors: Mapping[str, Floats],
+    degree: int | None,
+    threshold: int,
+    quorum: int,
+    lost: Collection[str],
+    threads: int = 1,
+) -> RoundCost:
+    """Play one round.
+
+    Args:
+        sites: sorted names.
+        vectors: per site, shape (d,), within `CLIP`.
+        degree: peers that a site masks with; None for all of them.
+        threshold: fewest shares that give a secret back.
+        quorum: fewest survivors.
+        lost: sites that fail when they should send their masked vector.
+        threads: for the masks, at both ends.
+
+    Raises:
+        NotImplementedError: `degree` is given: the core knows the complete graph only.
+        SystemExit: the sum is not that of the survivors' words.
+    """
+    server_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def clock(stage: str, received: int) -> Iterator[None]:
+        del received
+        began = time.process_time()
+        yield
+        server_seconds[stage] = server_seconds.get(stage, 0.0) + time.process_time() - began
+
+    if degree is not None:
+        raise NotImplementedError("a sparse graph")
+    clients = _Clients(sites, vectors, lost, threads)
+    terms = _terms(sites, clients.layout.length, threshold, quorum)
+    mean = _play(terms, clients, threads, clock)
+    return RoundCost(
+        client={stage: seconds / len(clients.survivors) for stage, seconds in clients.cpu.items()},
+        server=server_seconds,
+        upload=clients.upload / len(clients.survivors),
+        word_bits=RING_BITS,
+        mean=mean,
+    )
+
+
+def server_peak_bytes(sites: Sequence[str], vector: Floats, threshold: int, quorum: int) -> int:
+    """The most memory that the server's half holds in a round in which all send `vector`.
+
+    Counted are the messages that a step is given, what it allocates, and what earlier steps left;
+    not the sum as floats, which is for the caller.
+    """
+    held = peak = 0
+
+    @contextmanager
+    def memory(stage: str, received: int) -> Iterator[None]:
+        nonlocal held, peak
+        if stage == DECODE:
+            yield
+            return
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        yield
+        after, highest = tracemalloc.get_traced_memory()
+        peak = max(peak, held + received + highest - before)
+        held += after - before
+
+    clients = _Clients(sites, dict.fromkeys(sites, vector), (), threads=1)
+    terms = _terms(sites, clients.layout.length, threshold, quorum)
+    tracemalloc.start()
+    try:
+        _play(terms, clients, 1, memory)
+    finally:
+        tracemalloc.stop()
+    return peak
+
+
+def expand_masks(words: Words, keys: Sequence[bytes], threads: int = 1) -> None:
+    """Add the mask of each 32-byte key, in place: the inner loop of both ends."""
+    add_masks(words, keys, (), threads)
+
+
+def masked_message(words: Words) -> bytes:
+    """A masked vector as a site sends it."""
+    return MaskedInput(words).to_bytes()
+
+
+def add_message(total: Words, message: bytes) -> None:
+    """What the server does with each masked vector, in place."""
+    np.add(total, MaskedInput.from_bytes(message, len(total)).words, out=total)
+
+
+class _Clients:
+    """All sites of a round, each in turn; keeps the CPU seconds and bytes of the survivors."""
+
+    def __init__(
+        self,
+        sites: Sequence[str],
+        vectors: Mapping[str, Floats],
+        lost: Collection[str],
+        threads: int,
+    ) -> None:
+        self.vectors, self.lost, self.threads = vectors, set(lost), threads
+        self.survivors = [name for name in sites if name not in self.lost]
+        self.identities = {name: Ed25519PrivateKey.generate() for name in sites}
+        self.roster = {name: key.public_key() for name, key in self.identities.items()}
+        length = len(next(iter(vectors.values())))
+        self.layout = VectorLayout((Segment("update", length, CLIP, STEP),), len(sites))
+        self.expected = np.zeros(length, np.uint32)
+        self.cpu: dict[str, float] = {}
+        self.upload = 0
+        self.states: dict[str, object] = {}
+
+    @contextmanager
+    def timed(self, stage: str, name: str) -> Iterator[None]:
+        """Book CPU time under a stage, unless the site is one of the lost."""
+        began = time.process_time()
+        yield
+        if name not in self.lost:
+            self.cpu[stage] = self.cpu.get(stage, 0.0) + time.process_time() - began
+
+    def ask(
+        self,
+        stage: str,
+        messages: Mapping[str, bytes],
+        step: Callable[[str, object, bytes], tuple[object, bytes]],
+    ) -> dict[str, bytes]:
+        """Every site's answer to its message."""
+        answers = {}
+        for name, message in messages.items():
+            with self.timed(stage, name):
+                self.states[name], answers[name] = step(name, self.states.get(name), message)
+            if name not in self.lost:
+                self.upload += len(answers[name])
+        return answers
+
+    def mask(self, envelopes: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Every survivor's masked vector."""
+        masked = {}
+        for name in self.survivors:
+            with self.timed("encode", name):
+                words = self.layout.encode({"update": self.vectors[name]})
+            self.expected += words
+            masked |= self.ask(
+                "mask",
+                {name: envelopes[name]},
+                lambda _, state, message, words=words: site.mask(
+                    state, message, words, self.threads
+                ),
+            )
+        return masked
+
+
+def _terms(sites: Sequence[str], length: int, threshold: int, quorum: int) -> SessionTerms:
+    return SessionTerms(
+        federation="benchmark", run="run-1", round=1, attempt=1,
+        config_digest=bytes(32), model_digest=bytes(32), layout_digest=bytes(32),
+        sites=tuple(sites), threshold=threshold, quorum=quorum, length=length,
+    )  # fmt: skip
+
+
+def _play(terms: SessionTerms, clients: _Clients, threads: int, server: ServerMeter) -> Floats:
+    """The five stages; the mean of the survivors' vectors."""
+    entropy = SystemEntropy()
+    adverts = clients.ask(
+        "advertise",
+        dict.fromkeys(terms.sites, b""),
+        lambda name, _, __: site.advertise(
+            terms, name, clients.identities[name], entropy, FLOOR
+        ),
+    )  # fmt: skip
+    with server("gather", _bytes(adverts)):
+        sharing, bundle = coordinator.gather(terms, adverts, clients.roster)
+    dealt = clients.ask(
+        "share",
+        dict.fromkeys(terms.sites, bundle),
+        lambda _, state, message: site.share(state, message, clients.roster, entropy),
+    )
+    with server("route", _bytes(dealt)):
+        masking, envelopes = coordinator.route(sharing, dealt)
+    masked = clients.mask(envelopes)
+    with server("collect", _bytes(masked)):
+        signing, survivors = coordinator.collect(masking, masked)
+    signed = clients.ask(
+        "sign",
+        dict.fromkeys(signing.survivors, survivors),
+        lambda _, state, message: site.sign(state, message),
+    )
+    with server("relay", _bytes(signed)):
+        opening, signatures = coordinator.relay(signing, signed)
+    opened = clients.ask(
+        "open",
+        dict.fromkeys(signing.survivors, signatures),
+        lambda _, state, message: site.open_shares(state, message),
+    )
+    with server("reveal", _bytes(opened)):
+        revealed = coordinator.reveal(opening, opened, threads)
+    with server(DECODE, 0):
+        total = clients.layout.decode(revealed.words)["update"]
+    if not np.array_equal(revealed.words, clients.expected):
+        raise SystemExit("our sum is not that of the survivors' words")
+    return total / len(clients.survivors)
+
+
+def _bytes(messages: Mapping[str, bytes]) -> int:
+    return sum(len(message) for message in messages.values())

@@ -1,0 +1,38 @@
+"""What one secure-sum round costs its two ends, in CPU seconds by stage."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCost:
+    """One round.
+
+    Attributes:
+        client: per stage, CPU seconds of a surviving client, the mean over them.
+        server: per stage, CPU seconds.
+        upload: bytes that a surviving client sends in the whole round, the mean over them.
+        word_bits: bits a coordinate of the masked vector has on the wire.
+        mean: shape (d,): the survivors' vectors, as the round gives their mean.
+    """
+
+    client: Mapping[str, float]
+    server: Mapping[str, float]
+    upload: float
+    word_bits: int
+    mean: Floats
+
+    @property
+    def client_seconds(self) -> float:
+        """CPU seconds of a surviving client, all stages."""
+        return sum(self.client.values())
+
+    @property
+    def server_seconds(self) -> float:
+        """CPU seconds of the server, all stages."""
+        return sum(self.server.values())
