@@ -150,7 +150,7 @@ def test_the_threshold_opens_the_sum_and_one_fewer_does_not() -> None:
 def sparse_terms(draw: st.DrawFn) -> SessionTerms:
     n, degree = draw(st.integers(8, 14)), draw(st.sampled_from([2, 4, 6]))
     quorum = draw(st.integers((n + 1) // 2 + 1, n))
-    threshold = draw(st.integers(degree // 2 + 1, degree))
+    threshold = draw(st.integers(degree // 2 + 1, min(degree, quorum)))
     return make_terms(n, quorum=quorum, threshold=threshold, degree=degree, length=3)
 
 
