@@ -184,7 +184,7 @@ class VectorLayout:
             start = 0
             for segment in self._in_ring(stretch.bits):
                 own = signed[start : start + segment.length]
-                sums[segment.name] = own.astype(np.float64) * segment.step
+                sums[segment.name] = np.multiply(own, segment.step, dtype=np.float64)
                 start += segment.length
         return {segment.name: sums[segment.name] for segment in self.segments}
 

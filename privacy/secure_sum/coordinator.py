@@ -135,6 +135,8 @@ def gather(
 def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str, bytes]]:
     """Per site that dealt shares, the envelopes that the others sealed for it.
 
+    Commitments are looked at, and their signatures, only if a secret comes out wrong in the end.
+
     Raises:
         RoundFailed: fewer than the quorum dealt shares.
     """
@@ -148,11 +150,6 @@ def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str
         _require(
             set(answer.commitments) == {site, *peers},
             "dealt shares: not commitments to every holder",
-        )
-        body = commitment_body(state.session, site, answer.commitments, answer.seed_commitment)
-        _require(
-            keys.is_signed(state.roster[site], answer.signature, Label.DEALT, *body),
-            "dealt shares: the commitments are not signed by the site",
         )
         return answer
 
@@ -271,7 +268,8 @@ def reveal(state: Opening, answers: Mapping[str, bytes], threads: int = 1) -> Re
         return opened
 
     complete, excluded = admit(answers, check, state.excluded)
-    masks, blamed = _masks_and_blame(openable, complete, excluded)
+    roster = state.signing.masking.sharing.roster
+    masks, blamed = _masks_and_blame(openable, complete, excluded, roster)
     total = state.signing.total.copy()
     add_masks(total, plus=masks.subtracted, minus=masks.added, threads=threads)
     return Revealed(total, state.signing.survivors, tuple(sorted(blamed)), {**blamed, **excluded})
@@ -291,7 +289,7 @@ def _openable(signing: Signing) -> Openable:
 
 
 def _masks_and_blame(
-    openable: Openable, complete: Mapping[str, OpenedShares], excluded: Reasons
+    openable: Openable, complete: Mapping[str, OpenedShares], excluded: Reasons, roster: Roster
 ) -> tuple[RemainingMasks, Reasons]:
     """The masks still in the sum; shares are looked at one by one only if a secret comes out wrong.
 
@@ -303,6 +301,7 @@ def _masks_and_blame(
         try:
             return openable.remaining_masks(complete), blamed
         except UnfitShares:
+            _require_signed_commitments(openable, roster)
             false = {
                 holder: _false_share(openable, holder, complete[holder]) for holder in complete
             }
@@ -313,6 +312,18 @@ def _masks_and_blame(
         raise RoundFailed(f"{error}{told({**blamed, **excluded})}") from error
     except UnfitShares as error:
         raise RoundFailed(f"open: {error}{told({**blamed, **excluded})}") from error
+
+
+def _require_signed_commitments(openable: Openable, roster: Roster) -> None:
+    """Return if no holder can be blamed on commitments that a dealer never made.
+
+    Raises:
+        RoundFailed: a dealer's signature is not on its commitments.
+    """
+    for dealer, dealt in sorted(openable.dealt.items()):
+        body = commitment_body(openable.session, dealer, dealt.commitments, dealt.seed_commitment)
+        if not keys.is_signed(roster[dealer], dealt.signature, Label.DEALT, *body):
+            raise RoundFailed(f"open: {dealer} did not sign the commitments to its shares")
 
 
 def _false_share(openable: Openable, holder: str, opened: OpenedShares) -> str:
