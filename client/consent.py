@@ -131,8 +131,8 @@ def _check_run_rules(signed: SignedRunRules, agreement: Agreement) -> None:
     if agreement.rules_digest != signed.digest():
         raise Refusal(
             "run_rules_differ",
-            f"this site holds the run rules {signed.digest()[:16]}..., version {rules.version}, "
-            f"and the agreement names {agreement.rules_digest[:16]}...",
+            f"this site holds version {rules.version} of the consortium's run rules, "
+            f"{signed.digest()[:16]}..., and the agreement names {agreement.rules_digest[:16]}...",
         )
     minima = rules.minimum_quorum, rules.minimum_threshold, rules.minimum_contributors
     _check_minima(CONSORTIUMS, minima, agreement)

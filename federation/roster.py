@@ -62,7 +62,7 @@ class Roster:
         return {site: Ed25519PublicKey.from_public_bytes(key) for site, key in self.keys.items()}
 
     def digest(self) -> str:
-        """What two sites compare by phone: SHA-256 over the consortium's key and all certificates."""
+        """What sites compare by phone: SHA-256 over the consortium's key and all certificates."""
         return canonical.digest(
             {"consortium": self.consortium.key.hex(), **self._file().model_dump(mode="json")}
         )
