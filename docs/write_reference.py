@@ -41,10 +41,10 @@ RULES = """
 # The consortium's run rules: `run-rules.json`
 
 Signed by the consortium and installed at every site beside `consortium.pub`, the key that the site
-pins, and `roster.json`, the certificates of all sites' keys. A proposal must keep to these rules and
-to the site's own policy: the stricter of both holds. Every agreement names their digest, so that
-all sites sign that they hold the same. In a simulation they are made from the other settings, and
-are as strict as these allow.
+pins, and `roster.json`, the certificates of all sites' keys. A proposal must keep to these rules
+and to the site's own policy: the stricter of both holds. Every agreement names their digest, so
+that all sites sign that they hold the same. In a simulation they are made from the other settings,
+and are as strict as these allow.
 
 """
 
@@ -117,7 +117,11 @@ def _number(value: float) -> str:
 
 
 def _plural(kind: str) -> str:
-    return {"text": "names", "list of names": "lists of names"}.get(kind, kind)
+    return {
+        "text": "names",
+        "whole number": "whole numbers",
+        "list of names": "lists of names",
+    }.get(kind, kind)
 
 
 def summary_schema() -> str:
