@@ -62,10 +62,8 @@ class Roster:
         return {site: Ed25519PublicKey.from_public_bytes(key) for site, key in self.keys.items()}
 
     def digest(self) -> str:
-        """What sites compare by phone: SHA-256 over the consortium's key and all certificates."""
-        return canonical.digest(
-            {"consortium": self.consortium.key.hex(), **self._file().model_dump(mode="json")}
-        )
+        """What sites compare by phone: SHA-256 over all certificates, each with its consortium."""
+        return canonical.digest(self._file().model_dump(mode="json"))
 
     def require_current(self, now: int) -> None:
         """Return if every certificate is good at `now`, in seconds since the epoch.
