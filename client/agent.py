@@ -32,7 +32,7 @@ from federation.errors import (
     PrivacyRefusal,
     ProtocolViolation,
 )
-from federation.layout import Words
+from federation.ring_vector import Bytes, RingVector
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
@@ -81,9 +81,13 @@ class SiteAssets:
     note_fault: Callable[[str], None]
 
 
-@dataclass
+Place = tuple[str, int, int]
+"""Run, round and attempt."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Session:
-    """The one secure-sum session that is open; a failed check drops it for good."""
+    """A secure-sum session that is open; a failed check drops it for good."""
 
     terms: SessionTerms
     kind: RoundKind
@@ -96,7 +100,8 @@ class SiteAgent:
     def __init__(self, assets: SiteAssets) -> None:
         self._assets = assets
         self._benches: dict[str, Workbench] = {}
-        self._session: _Session | None = None
+        # The round that is summed, and the one whose keys are exchanged meanwhile.
+        self._sessions: dict[Place, _Session] = {}
         # Keys and self-masks come from the operating system even in a seeded simulation: they
         # cancel in the sum, so nothing is gained by repeating them.
         self._key_entropy = SystemEntropy()
@@ -112,30 +117,38 @@ class SiteAgent:
         }
 
     def answer(self, data: bytes) -> bytes:
-        """The signed reply to a request.
+        """The signed reply to a request, and to the rider on it.
 
         Raises:
             ProtocolViolation: `data` is no request at all, so there is nothing to sign for.
         """
         request = Request.from_bytes(data)
+        reply = self._reply(request)
+        if request.rider is not None:
+            reply = replace(reply, rider=self._signed(request.rider, self._reply(request.rider)))
+        return self._signed(request, reply)
+
+    def _signed(self, request: Request, reply: Reply) -> bytes:
+        return reply.sign(self._assets.roster.federation, request, self._assets.identity)
+
+    def _reply(self, request: Request) -> Reply:
         try:
             now = self._assets.clock()
             if now > request.expires:
                 raise ProtocolViolation("request: it has expired")
             if request.expires > now + LONGEST_WAIT:
                 raise ProtocolViolation("request: it asks to be good for more than a day")
-            reply = Reply(self._site, "ok", body=self._answers[request.phase](request))
+            return Reply(self._site, "ok", body=self._answers[request.phase](request))
         except PrivacyRefusal as error:
-            reply = Reply(self._site, "refused", _refusal_code(error), str(error))
+            return Reply(self._site, "refused", _refusal_code(error), str(error))
         except ProtocolViolation as error:
-            self._session = None
-            reply = Reply(self._site, "refused", "protocol", str(error))
+            self._sessions.pop(_place(request), None)
+            return Reply(self._site, "refused", "protocol", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, only its type may leave
-            self._session = None
+            self._sessions.pop(_place(request), None)
             self._assets.note_fault(traceback.format_exc())
             fault = f"the site failed with {type(error).__name__}; its faults.log has the details"
-            reply = Reply(self._site, "failed", "internal", fault)
-        return reply.sign(self._assets.roster.federation, request, self._assets.identity)
+            return Reply(self._site, "failed", "internal", fault)
 
     @property
     def _site(self) -> str:
@@ -169,7 +182,7 @@ class SiteAgent:
         return agreement.digest()
 
     def _close(self, request: Request) -> bytes:
-        self._session = None
+        self._sessions.clear()
         if request.body == COMPLETED:
             self._assets.journal.forget(request.run)
         ledger, cost = self._assets.ledger, self._assets.ledger.spent()
@@ -215,9 +228,6 @@ class SiteAgent:
         if invitation.layout_digest != bench.layout(invitation.kind).digest().hex():
             raise ProtocolViolation("invitation: the layout is not the agreement's")
         _check_round(request.round, invitation.kind, bench.agreement.rounds)
-        self._assets.journal.bind_model(
-            request.run, request.round, bytes.fromhex(invitation.model_digest)
-        )
         self._mark(request)
         if invitation.kind is RoundKind.TRAIN:
             self._check_budget(bench, request, invitation)
@@ -228,30 +238,30 @@ class SiteAgent:
         state, message = secure_sum.advertise(
             terms, bench.site, self._assets.identity, self._key_entropy, floor
         )
-        self._session = _Session(terms, invitation.kind, state)
+        self._keep_session(request, _Session(terms, invitation.kind, state))
         return message
 
     def _share(self, request: Request) -> bytes:
         session, state = self._open_session(request, secure_sum.Advertised)
         keys = self._assets.roster.public_keys()
         following, message = secure_sum.share(state, request.body, keys, self._key_entropy)
-        self._session = replace(session, state=following)
+        self._advance(request, session, following)
         return message
 
     def _train(self, request: Request) -> bytes:
         session, state = self._open_session(request, secure_sum.Shared)
         work = Work.from_bytes(request.body)
-        if hashlib.sha256(work.model).digest() != session.terms.model_digest:
-            raise ProtocolViolation("model: not the one this round was advertised for")
+        model_digest = hashlib.sha256(work.model).digest()
+        self._assets.journal.bind_model(request.run, request.round, model_digest)
         parameters = np.frombuffer(work.model, "<f4").astype(np.float64)
         bench = self._bench(request.run)
-        entry, words = self._contribute(bench, request, session, parameters)
-        following, message = secure_sum.mask(state, work.envelopes, words)
+        entry, vector = self._contribute(bench, request, session, parameters, model_digest)
+        following, message = secure_sum.mask(state, work.envelopes, model_digest, vector)
         self._mark(request)
         if entry:
-            self._assets.ledger.commit(entry, _sha256(words))
+            self._assets.ledger.commit(entry, _sha256(vector.buffer))
             self._assets.journal.remember_ledger(*self._assets.ledger.head())
-        self._session = replace(session, state=following)
+        self._advance(request, session, following)
         return message
 
     def _sign(self, request: Request) -> bytes:
@@ -259,12 +269,12 @@ class SiteAgent:
         following, message = secure_sum.sign(state, request.body)
         self._assets.journal.bind_survivors(request.run, request.round, following.survivors)
         self._mark(request)
-        self._session = replace(session, state=following)
+        self._advance(request, session, following)
         return message
 
     def _open(self, request: Request) -> bytes:
         _, state = self._open_session(request, secure_sum.Signed)
-        self._session = None
+        self._sessions.pop(_place(request))
         self._mark(request)
         return secure_sum.open_shares(state, request.body)[1]
 
@@ -274,6 +284,17 @@ class SiteAgent:
 
     # -- what the phases are made of -------------------------------------------------------
 
+    def _keep_session(self, request: Request, session: _Session) -> None:
+        """Keep the new session and that of the round before; no other is open any more."""
+        before = (request.run, request.round - 1)
+        self._sessions = {
+            place: kept for place, kept in self._sessions.items() if place[:2] == before
+        }
+        self._sessions[_place(request)] = session
+
+    def _advance(self, request: Request, session: _Session, state: Stage) -> None:
+        self._sessions[_place(request)] = replace(session, state=state)
+
     def _terms(self, bench: Workbench, request: Request, invitation: Invitation) -> SessionTerms:
         agreement = bench.agreement
         return SessionTerms(
@@ -282,23 +303,22 @@ class SiteAgent:
             round=request.round,
             attempt=request.attempt,
             config_digest=agreement.digest(),
-            model_digest=bytes.fromhex(invitation.model_digest),
             layout_digest=bytes.fromhex(invitation.layout_digest),
             sites=agreement.sites,
             threshold=agreement.federation.threshold,
             quorum=agreement.federation.quorum,
-            length=bench.layout(invitation.kind).length,
+            degree=len(agreement.sites) - 1,
+            stretches=bench.layout(invitation.kind).stretches,
             groups=agreement.groups,
             minimum_contributors=agreement.evaluation.minimum_contributors,
         )
 
     def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
-        session = self._session
+        session = self._sessions.get(_place(request))
         if session is None:
-            raise ProtocolViolation(f"{request.phase}: no session is open at this site")
-        asked = (request.run, request.round, request.attempt)
-        if asked != (session.terms.run, session.terms.round, session.terms.attempt):
-            raise ProtocolViolation(f"{request.phase}: for another session than the open one")
+            raise ProtocolViolation(
+                f"{request.phase}: no session for this round and attempt is open at this site"
+            )
         if not isinstance(session.state, stage):
             raise ProtocolViolation(
                 f"{request.phase}: out of order, the session is {type(session.state).__name__}"
@@ -306,37 +326,42 @@ class SiteAgent:
         return session, session.state
 
     def _contribute(
-        self, bench: Workbench, request: Request, session: _Session, parameters: Floats
-    ) -> tuple[int, Words]:
+        self,
+        bench: Workbench,
+        request: Request,
+        session: _Session,
+        parameters: Floats,
+        model_digest: bytes,
+    ) -> tuple[int, RingVector]:
         """The round's vector, and the ledger entry still to be committed (0: none)."""
         if session.kind is RoundKind.EVALUATE:
             return 0, evaluation_contribution(bench, parameters)
         terms = session.terms
-        again = self._paid_contribution(request, terms.model_digest, terms.layout_digest)
+        again = self._paid_contribution(request, terms.layout_digest)
         if again is not None:
             # The same noised vector again: nothing new is released, so nothing is charged.
             stored, paid = again
-            return 0 if paid.committed else paid.seq, stored.words
+            vector = RingVector(terms.stretches, stored.vector)
+            return 0 if paid.committed else paid.seq, vector
         charge, entry = self._reserve(bench, request)
-        words = training_contribution(bench, parameters, request.round, charge)
-        kept = Contribution(charge, terms.model_digest, terms.layout_digest, words)
+        vector = training_contribution(bench, parameters, request.round, charge)
+        kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
-        return entry, words
+        return entry, vector
 
     def _paid_contribution(
-        self, request: Request, model_digest: bytes, layout_digest: bytes
+        self, request: Request, layout_digest: bytes
     ) -> tuple[Contribution, Reservation] | None:
         """What this site has for the round already, and the reservation that it is paid with.
 
-        Paid for, and by a release of exactly these words: else it is a release of its own.
+        Paid for, and by a release of exactly this vector: else it is a release of its own. It was
+        made on the one model that the round is bound to.
         """
         stored = self._assets.journal.contribution(request.run, request.round)
-        if stored is None or stored.model_digest != model_digest:
-            return None
-        if stored.layout_digest != layout_digest:
+        if stored is None or stored.layout_digest != layout_digest:
             return None
         paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
-        if paid is None or paid.released_sha256 not in {None, _sha256(stored.words)}:
+        if paid is None or paid.released_sha256 not in {None, _sha256(stored.vector)}:
             return None
         return stored, paid
 
@@ -377,9 +402,9 @@ class SiteAgent:
         Raises:
             BudgetExhausted: the round is not paid for yet, and the budget does not cover it.
         """
-        digests = bytes.fromhex(invitation.model_digest), bytes.fromhex(invitation.layout_digest)
+        layout_digest = bytes.fromhex(invitation.layout_digest)
         charge, standing = self._unpaid_charge(request)
-        if standing is not None or self._paid_contribution(request, *digests):
+        if standing is not None or self._paid_contribution(request, layout_digest):
             return
         self._require_within_agreement(bench, request)
         ledger, event = self._assets.ledger, bench.plan().event()
@@ -403,8 +428,12 @@ def _check_round(number: int, kind: RoundKind, rounds: int) -> None:
         raise ProtocolViolation(f"invitation: round {number} is not for kind {kind}")
 
 
-def _sha256(words: Words) -> str:
-    return hashlib.sha256(words.tobytes()).hexdigest()
+def _place(request: Request) -> Place:
+    return request.run, request.round, request.attempt
+
+
+def _sha256(vector: Bytes) -> str:
+    return hashlib.sha256(vector.data).hexdigest()
 
 
 def _refusal_code(error: PrivacyRefusal) -> str:

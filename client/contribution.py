@@ -21,7 +21,8 @@ from federation.agreement import Agreement
 from federation.entropy import Entropy
 from federation.errors import DataError
 from federation.initial_model import initial_model
-from federation.layout import VectorLayout, Words
+from federation.layout import VectorLayout
+from federation.ring_vector import RingVector
 from federation.round_layout import (
     CLIPPED_UPDATES,
     LARGEST_TRAINING_LOSS,
@@ -97,7 +98,7 @@ def require_trainable(bench: Workbench) -> None:
 
 def training_contribution(
     bench: Workbench, parameters: Floats, round_: int, charge: int = 1
-) -> Words:
+) -> RingVector:
     """One round's vector: the clipped, weighted update and the incoming model's tallies.
 
     Args:
@@ -107,7 +108,7 @@ def training_contribution(
         charge: which release of the round this is; batches and noise are drawn for it alone.
 
     Returns:
-        shape (layout.length,), uint32, not yet masked.
+        in the layout's rings, not yet masked.
 
     Raises:
         DataError: training diverged, or the model's output is not a probability.
@@ -115,10 +116,11 @@ def training_contribution(
     model = _model(bench, parameters)
     values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
     values |= _update_values(bench, _train(bench, model, round_, charge))
-    return bench.layout(RoundKind.TRAIN).encode(values)
+    entropy = bench.entropy.child("rounding", bench.site, round_, charge)
+    return bench.layout(RoundKind.TRAIN).encode(values, entropy)
 
 
-def evaluation_contribution(bench: Workbench, parameters: Floats) -> Words:
+def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
     """An evaluation round's vector: tallies of the model and of both windows, no update."""
     model = _model(bench, parameters)
     spec = bench.spec()

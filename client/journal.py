@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from federation.errors import IntegrityError, ProtocolViolation
-from federation.layout import Words
+from federation.ring_vector import Bytes
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS agreements (run TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS marks (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS contributions (
     run TEXT, round INTEGER, charge INTEGER NOT NULL, model BLOB NOT NULL, layout BLOB NOT NULL,
-    words BLOB NOT NULL, PRIMARY KEY (run, round)
+    vector BLOB NOT NULL, PRIMARY KEY (run, round)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS models (
     run TEXT, round INTEGER, model BLOB NOT NULL, PRIMARY KEY (run, round)
@@ -46,13 +46,14 @@ class Contribution:
         charge: which reservation in the ledger paid for it; 0 if nothing had to be paid.
         model_digest: of the model it was made on, 32 bytes.
         layout_digest: of the layout it is encoded in, 32 bytes.
-        words: shape (layout.length,), uint32, not masked: it never leaves the site like this.
+        vector: buffer of the vector in the layout's rings, shape (bytes,), uint8, not masked: it
+            never leaves the site like this.
     """
 
     charge: int
     model_digest: bytes
     layout_digest: bytes
-    words: Words
+    vector: Bytes
 
 
 class Journal:
@@ -106,7 +107,7 @@ class Journal:
         """Store the contribution of a round and forget those of earlier rounds."""
         row = (
             run, round_, contribution.charge, contribution.model_digest,
-            contribution.layout_digest, contribution.words.astype("<u4").tobytes(),
+            contribution.layout_digest, contribution.vector.tobytes(),
         )  # fmt: skip
         with self._db:
             self._db.execute("DELETE FROM contributions WHERE run = ? AND round < ?", (run, round_))
@@ -115,13 +116,13 @@ class Journal:
     def contribution(self, run: str, round_: int) -> Contribution | None:
         """The stored contribution of a round."""
         row = self._db.execute(
-            "SELECT charge, model, layout, words FROM contributions WHERE run = ? AND round = ?",
+            "SELECT charge, model, layout, vector FROM contributions WHERE run = ? AND round = ?",
             (run, round_),
         ).fetchone()
         if row is None:
             return None
-        charge, model, layout, words = row
-        return Contribution(charge, model, layout, np.frombuffer(words, "<u4").astype(np.uint32))
+        charge, model, layout, vector = row
+        return Contribution(charge, model, layout, np.frombuffer(vector, np.uint8))
 
     def bind_model(self, run: str, round_: int, digest: bytes) -> None:
         """Record the one model that this round is about.

@@ -144,7 +144,7 @@ class TallySpec:
         More classes: `hits/GROUP` (rows, correct) of every group; `confusion/class=NAME` and
         `scores/class=NAME`, one class against the rest, over all rows.
         Both: `rows`, `correct`, and the sums of log loss (nats) and Brier score, each in two words,
-        `NAME/whole` and `NAME/fraction`: 32 bits cannot hold a large sum at a fine step.
+        `NAME/whole` and `NAME/fraction`: no ring can hold a large sum at a fine step.
 
         Args:
             summands: most sites in a sum; from 2,048 on, fractions are rounded once more per site.
@@ -154,11 +154,14 @@ class TallySpec:
         worst_log_loss = -math.log(SMALLEST_PROBABILITY)
         worst_brier = 1.0 if self.schema.is_binary else 2.0
         return (
-            count_segment("rows", 1, most),
-            count_segment("correct", 1, most),
-            *(count_segment(f"hits/{label}", 2, most) for label in hits),
-            *(count_segment(f"confusion/{label}", 4, most) for label in tables),
-            *(count_segment(f"scores/{label}", 2 * self.score_bins, most) for label in tables),
+            count_segment("rows", 1, most, summands),
+            count_segment("correct", 1, most, summands),
+            *(count_segment(f"hits/{label}", 2, most, summands) for label in hits),
+            *(count_segment(f"confusion/{label}", 4, most, summands) for label in tables),
+            *(
+                count_segment(f"scores/{label}", 2 * self.score_bins, most, summands)
+                for label in tables
+            ),
             *_sum_segments("log_loss", most, worst_log_loss, summands),
             *_sum_segments("brier", most, worst_brier, summands),
         )
@@ -168,11 +171,11 @@ class TallySpec:
 
         Args:
             window: `reference` or `current`.
-            summands: most sites in a sum; counts have step 1 whatever it is.
+            summands: most sites in a sum.
         """
-        del summands
+        most = self.schema.maximum_rows
         return tuple(
-            count_segment(f"{window}/{f.name}", len(self.bin_labels(f)), self.schema.maximum_rows)
+            count_segment(f"{window}/{f.name}", len(self.bin_labels(f)), most, summands)
             for f in self.schema.features
         )
 
@@ -224,5 +227,5 @@ def _family(attributes: list[SensitiveAttribute]) -> Family:
 
 def _sum_segments(name: str, rows: int, worst: float, summands: int) -> tuple[Segment, Segment]:
     largest = rows * round(worst * 2**FRACTION_BITS) >> FRACTION_BITS
-    whole = count_segment(f"{name}/whole", 1, largest)
+    whole = count_segment(f"{name}/whole", 1, largest, summands)
     return whole, finest_segment(f"{name}/fraction", 1, 1.0, summands)

@@ -22,7 +22,7 @@ from federation.config import (
     Training,
 )
 from federation.errors import UsageError
-from federation.layout import RING_BITS
+from federation.layout import WIDEST
 
 LARGEST_PUBLIC_ROWS = 2**31 - 1
 
@@ -105,7 +105,7 @@ class Agreement(Section):
     @property
     def ring_bits(self) -> int:
         """Bits of the ring that updates are summed in."""
-        return RING_BITS
+        return WIDEST
 
     @property
     def steps(self) -> int:

@@ -1,14 +1,20 @@
 """Request and reply between coordinator and agent: versioned, length-checked, replies signed.
 
-Wire format, version 1: four bytes of header length (big endian), the header as canonical JSON,
-then the body to the end. The signature of a reply covers federation, run, round, attempt, phase,
-site, the request's nonce and the whole payload, so an answer fits one question of one run only.
+Wire format, version 2: four bytes of header length (big endian), the header as canonical JSON,
+then the body, then the rider to the end. The signature of a reply covers federation, run, round,
+attempt, phase, site, the request's nonce and the SHA-256 of the body, so an answer fits one
+question of one run only.
+
+A rider is a whole request that travels on another one, and its reply on the other's reply: what a
+later round needs to be asked early costs no message of its own. Each is answered, and signed, as if
+it had come alone; a rider carries no rider.
 """
 
+import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -18,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from federation import canonical
 from federation.errors import ProtocolViolation
 
-VERSION = 1
+VERSION = 2
 LARGEST_MESSAGE = 1 << 30
 """Bytes; a gibibyte holds a model of 2**28 parameters."""
 LARGEST_HEADER = 1 << 16
@@ -28,7 +34,7 @@ RUN_OVERSPENT = "run_overspent"
 """The refusal code of a site that a run asks for more releases than it agreed to."""
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # it names a folder, too
-_SIGNING = b"hedgerow/reply/v1\x00"
+_SIGNING = b"hedgerow/reply/v2\x00"
 
 
 class Phase(StrEnum):
@@ -55,6 +61,7 @@ class Request:
         nonce: 32 hexadecimal digits, fresh per request and site.
         expires: seconds since the epoch after which the site no longer answers.
         body: what the phase defines.
+        rider: another question to the same site, to be answered after this one.
     """
 
     run: str
@@ -64,11 +71,14 @@ class Request:
     nonce: str
     expires: float
     body: bytes = b""
+    rider: "Request | None" = None
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        header = {key: value for key, value in asdict(self).items() if key != "body"}
-        return _frame({"v": VERSION, **header}, self.body)
+        names = ("run", "round", "attempt", "phase", "nonce", "expires")
+        header = {name: getattr(self, name) for name in names}
+        rider = self.rider.to_bytes() if self.rider else b""
+        return _frame({"v": VERSION, **header, "rider": len(rider)}, self.body, rider)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Request":
@@ -77,9 +87,9 @@ class Request:
         Raises:
             ProtocolViolation: names the field that is wrong.
         """
-        header, body = _unframe(data)
+        header, payload = _unframe(data)
         _expect(header, {"v": int, "run": str, "round": int, "attempt": int, "phase": str,
-                         "nonce": str, "expires": (int, float)})  # fmt: skip
+                         "nonce": str, "expires": (int, float), "rider": int})  # fmt: skip
         if header["v"] != VERSION:
             raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
         if header["phase"] not in set(Phase):
@@ -92,10 +102,20 @@ class Request:
             raise ProtocolViolation("message expires: not finite")
         if header["round"] < 0 or header["attempt"] < 0:
             raise ProtocolViolation("message round or attempt: negative")
+        body, riding = _parted(header, payload)
+        rider = cls._from_rider(riding) if riding else None
         return cls(
             header["run"], header["round"], header["attempt"], Phase(header["phase"]),
-            header["nonce"], float(header["expires"]), body,
+            header["nonce"], float(header["expires"]), body, rider,
         )  # fmt: skip
+
+    @classmethod
+    def _from_rider(cls, data: bytes) -> "Request":
+        header, _ = _unframe(data)
+        # Looked at before it is parsed: riders on riders could go deeper than the stack.
+        if header.get("rider") != 0:
+            raise ProtocolViolation("message rider: it carries a rider itself")
+        return cls.from_bytes(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,7 @@ class Reply:
         code: for a refusal or failure a short machine-readable word, else empty.
         reason: for a refusal or failure one sentence that reveals nothing about rows.
         body: what the phase defines.
+        rider: the whole reply, signed by itself, to what rode on the request.
     """
 
     site: str
@@ -115,9 +136,10 @@ class Reply:
     code: str = ""
     reason: str = ""
     body: bytes = b""
+    rider: bytes = b""
 
     def sign(self, federation: str, request: Request, identity: Ed25519PrivateKey) -> bytes:
-        """The wire form, signed for this one request."""
+        """The wire form, signed for this one request; the rider is not, it has its own."""
         signature = identity.sign(_signed_bytes(federation, request, self))
         header = {
             "v": VERSION,
@@ -126,8 +148,9 @@ class Reply:
             "code": self.code,
             "reason": self.reason,
             "signature": signature.hex(),
+            "rider": len(self.rider),
         }
-        return _frame(header, self.body)
+        return _frame(header, self.body, self.rider)
 
     @classmethod
     def verify(
@@ -154,9 +177,9 @@ def parse_reply(data: bytes) -> tuple[Reply, bytes]:
     Raises:
         ProtocolViolation: malformed.
     """
-    header, body = _unframe(data)
+    header, payload = _unframe(data)
     _expect(header, {"v": int, "site": str, "status": str, "code": str, "reason": str,
-                     "signature": str})  # fmt: skip
+                     "signature": str, "rider": int})  # fmt: skip
     if header["v"] != VERSION:
         raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
     if header["status"] not in ("ok", "refused", "failed"):
@@ -165,7 +188,8 @@ def parse_reply(data: bytes) -> tuple[Reply, bytes]:
     if not re.fullmatch(r"[0-9a-f]*", header["signature"]) or len(header["signature"]) % 2:
         raise ProtocolViolation("reply signature: not lower-case hexadecimal")
     signature = bytes.fromhex(header["signature"])
-    reply = Reply(header["site"], header["status"], header["code"], header["reason"], body)
+    body, rider = _parted(header, payload)
+    reply = Reply(header["site"], header["status"], header["code"], header["reason"], body, rider)
     return reply, signature
 
 
@@ -174,12 +198,21 @@ def _signed_bytes(federation: str, request: Request, reply: Reply) -> bytes:
         federation, request.run, request.round, request.attempt, request.phase, request.nonce,
         reply.site, reply.status, reply.code, reply.reason,
     ])  # fmt: skip
-    return _SIGNING + len(bound).to_bytes(4, "big") + bound + reply.body
+    # The body by its digest: Ed25519 would read millions of words twice.
+    return _SIGNING + bound + hashlib.sha256(reply.body).digest()
 
 
-def _frame(header: dict[str, object], body: bytes) -> bytes:
+def _frame(header: dict[str, object], body: bytes, rider: bytes) -> bytes:
     encoded = canonical.encode(header)
-    return len(encoded).to_bytes(4, "big") + encoded + body
+    return b"".join((len(encoded).to_bytes(4, "big"), encoded, body, rider))
+
+
+def _parted(header: dict[str, Any], payload: bytes) -> tuple[bytes, bytes]:
+    """Body and rider."""
+    if not 0 <= header["rider"] <= len(payload):
+        raise ProtocolViolation("message rider: longer than the message")
+    end = len(payload) - header["rider"]
+    return payload[:end], payload[end:]
 
 
 def _unframe(data: bytes) -> tuple[dict[str, Any], bytes]:

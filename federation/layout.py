@@ -1,4 +1,4 @@
-"""The one flat integer vector of a site: named segments whose sums modulo 2**32 are exact.
+"""The one flat integer vector of a site: named segments whose sums modulo their rings are exact.
 
 Everything a site contributes goes through it, an update and a count alike, so that nothing
 site-level ever travels beside the secure sum.
@@ -7,18 +7,22 @@ site-level ever travels beside the secure sum.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from federation import canonical
+from federation.entropy import Entropy, keystream
 from federation.errors import ConfigError
+from federation.ring_vector import RING_BITS, RingVector, Stretch, Words
 
 Floats = npt.NDArray[np.float64]
-Words = npt.NDArray[np.uint32]
+Rounding = Literal["nearest", "stochastic"]
 
-RING_BITS = 32
+WIDEST = max(RING_BITS)
+_CHUNK = 1 << 15
+"""Coordinates that are encoded at a time, so that they stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +33,18 @@ class Segment:
         name: what it holds, for instance `update` or `overall/confusion`.
         length: number of coordinates, >= 1.
         bound: largest absolute value of a coordinate at one site.
-        step: resolution, a power of two; encoding moves a value by at most step / 2.
+        step: resolution, a power of two.
+        bits: of the ring that it is summed in, one of `RING_BITS`.
+        rounding: `nearest` moves a value by at most step / 2; `stochastic` by less than a step, up
+            or down with the probabilities that keep its expectation.
     """
 
     name: str
     length: int
     bound: float
     step: float
+    bits: int = WIDEST
+    rounding: Rounding = "nearest"
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -44,14 +53,28 @@ class Segment:
             raise ConfigError(f"segment {self.name}.bound", self.bound, "a finite number > 0")
         if not (self.step > 0 and math.frexp(self.step)[0] == 0.5):
             raise ConfigError(f"segment {self.name}.step", self.step, "a power of two")
+        if self.bits not in RING_BITS:
+            raise ConfigError(f"segment {self.name}.bits", self.bits, f"one of {RING_BITS}")
 
     @property
     def largest_code(self) -> int:
         """Largest absolute integer that a coordinate within the bound encodes to."""
-        return math.floor(self.bound / self.step + 0.5)
+        largest = self.bound / self.step
+        return math.ceil(largest) if self.rounding == "stochastic" else math.floor(largest + 0.5)
+
+    def fits(self, summands: int) -> bool:
+        """Whether the sum of as many values stays within its ring, whatever they are."""
+        return summands * self.largest_code < 1 << (self.bits - 1)
 
 
-def finest_segment(name: str, length: int, bound: float, summands: int) -> Segment:
+def finest_segment(
+    name: str,
+    length: int,
+    bound: float,
+    summands: int,
+    bits: int = WIDEST,
+    rounding: Rounding = "nearest",
+) -> Segment:
     """The segment with the smallest step at which `summands` values cannot overflow the ring.
 
     Raises:
@@ -60,25 +83,35 @@ def finest_segment(name: str, length: int, bound: float, summands: int) -> Segme
     >>> finest_segment("update", 3, bound=1.0, summands=4).step == 2.0**-28
     True
     """
-    exponent = math.ceil(math.log2(bound * summands)) - (RING_BITS - 1)
-    while summands * Segment(name, length, bound, 2.0**exponent).largest_code >= 2 ** (
-        RING_BITS - 1
-    ):
+    exponent = math.ceil(math.log2(bound * summands)) - (bits - 1)
+    segment = Segment(name, length, bound, 2.0**exponent, bits, rounding)
+    while not segment.fits(summands):
         exponent += 1
-    return Segment(name, length, bound, 2.0**exponent)
+        segment = Segment(name, length, bound, 2.0**exponent, bits, rounding)
+    return segment
 
 
-def count_segment(name: str, length: int, most: int) -> Segment:
-    """A segment of whole numbers from 0 to `most`, summed exactly."""
-    return Segment(name, length, bound=float(most), step=1.0)
+def count_segment(name: str, length: int, most: int, summands: int) -> Segment:
+    """A segment of whole numbers from 0 to `most`, summed exactly, in the narrowest ring.
+
+    >>> count_segment("rows", 1, most=1000, summands=4).bits
+    16
+    """
+    candidates = (Segment(name, length, float(most), 1.0, bits) for bits in RING_BITS)
+    return next(
+        (segment for segment in candidates if segment.fits(summands)),
+        Segment(name, length, float(most), 1.0),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class VectorLayout:
     """The segments in order, for a sum of at most `summands` sites.
 
+    In the vector, segments of one ring stand together, narrow rings first.
+
     Raises:
-        ConfigError: names repeat, or the sum of a segment could overflow the ring.
+        ConfigError: names repeat, or the sum of a segment could overflow its ring.
     """
 
     segments: tuple[Segment, ...]
@@ -89,11 +122,11 @@ class VectorLayout:
         if len(set(names)) != len(names):
             raise ConfigError("layout.segments", names, "distinct names")
         for segment in self.segments:
-            if self.summands * segment.largest_code >= 2 ** (RING_BITS - 1):
+            if not segment.fits(self.summands):
                 raise ConfigError(
                     f"segment {segment.name}.bound",
                     segment.bound,
-                    f"a bound whose sum over {self.summands} sites fits {RING_BITS} bits "
+                    f"a bound whose sum over {self.summands} sites fits {segment.bits} bits "
                     f"at step {segment.step:g}",
                     "lower the bound or the number of sites, or raise the step",
                 )
@@ -103,46 +136,83 @@ class VectorLayout:
         """Number of words of the whole vector."""
         return sum(segment.length for segment in self.segments)
 
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """What the vector is made of: a stretch per ring that a segment is in."""
+        lengths = {bits: sum(s.length for s in self._in_ring(bits)) for bits in RING_BITS}
+        return tuple(Stretch(bits, length) for bits, length in lengths.items() if length)
+
     def digest(self) -> bytes:
-        """SHA-256 that binds every name, length, bound and step; 32 bytes."""
+        """SHA-256 that binds every name, length, bound, step, ring and rounding; 32 bytes."""
         described = [asdict(segment) for segment in self.segments]
         return bytes.fromhex(canonical.digest({"summands": self.summands, "segments": described}))
 
-    def encode(self, values: Mapping[str, Floats]) -> Words:
-        """One site's vector, shape (length,), uint32, two's complement.
+    def encode(self, values: Mapping[str, Floats], entropy: Entropy | None = None) -> RingVector:
+        """One site's vector, in two's complement.
 
         Args:
             values: per segment name, shape (segment.length,); exactly the layout's names.
+            entropy: of stochastic rounding; not needed where every segment is rounded to nearest.
 
         Raises:
-            ValueError: a name too many or missing, a wrong shape, or a coordinate that is NaN or
-                out of bound. Nothing is clipped here: a silent clip would change what the
-                mechanism promised.
+            ValueError: a name too many or missing, a wrong shape, a coordinate that is NaN or out
+                of bound, or no entropy for a segment that needs it. Nothing is clipped here: a
+                silent clip would change what the mechanism promised.
         """
         expected = {segment.name for segment in self.segments}
         if set(values) != expected:
             raise ValueError(f"segments {sorted(expected ^ set(values))} are missing or unknown")
-        return np.concatenate([_encode(segment, values[segment.name]) for segment in self.segments])
+        vector = RingVector.zeros(self.stretches)
+        for stretch, words in zip(vector.stretches, vector.parts(), strict=True):
+            start = 0
+            for segment in self._in_ring(stretch.bits):
+                out = words[start : start + segment.length]
+                _encode(segment, values[segment.name], entropy, out)
+                start += segment.length
+        return vector
 
-    def decode(self, total: Words) -> dict[str, Floats]:
-        """Undo `encode` on a modular sum, shape (length,), of at most `summands` vectors.
+    def decode(self, total: RingVector) -> dict[str, Floats]:
+        """Undo `encode` on a modular sum of at most `summands` vectors.
 
         Raises:
-            ValueError: `total` has another shape or dtype.
+            ValueError: `total` has other stretches.
         """
-        if total.shape != (self.length,) or total.dtype != np.uint32:
-            raise ValueError(f"expected ({self.length},) uint32, got {total.shape} {total.dtype}")
-        signed = total.view(np.int32).astype(np.float64)
-        ends = list(accumulate(segment.length for segment in self.segments))
-        return {
-            segment.name: signed[end - segment.length : end] * segment.step
-            for segment, end in zip(self.segments, ends, strict=True)
-        }
+        if total.stretches != self.stretches:
+            raise ValueError(f"expected {self.stretches}, got {total.stretches}")
+        sums = {}
+        for stretch, signed in zip(total.stretches, total.signed(), strict=True):
+            start = 0
+            for segment in self._in_ring(stretch.bits):
+                own = signed[start : start + segment.length]
+                sums[segment.name] = own.astype(np.float64) * segment.step
+                start += segment.length
+        return {segment.name: sums[segment.name] for segment in self.segments}
+
+    def _in_ring(self, bits: int) -> tuple[Segment, ...]:
+        return tuple(segment for segment in self.segments if segment.bits == bits)
 
 
-def _encode(segment: Segment, values: Floats) -> Words:
+def _encode(segment: Segment, values: Floats, entropy: Entropy | None, out: Words) -> None:
+    """Write a segment's codes into `out`, shape (segment.length,)."""
     if values.shape != (segment.length,):
         raise ValueError(f"{segment.name}: expected ({segment.length},), got {values.shape}")
-    if not np.all(np.abs(values) <= segment.bound):  # also catches NaN
-        raise ValueError(f"{segment.name}: a coordinate is NaN or beyond {segment.bound:g}")
-    return np.rint(values / segment.step).astype(np.int64).astype(np.uint32)
+    # A power of two: the product is exact, as the quotient would be.
+    scale, signed = 1.0 / segment.step, out.view(f"<i{out.dtype.itemsize}")
+    for at in range(0, segment.length, _CHUNK):
+        chunk = values[at : at + _CHUNK]
+        if not np.all(np.abs(chunk) <= segment.bound):  # also catches NaN
+            raise ValueError(f"{segment.name}: a coordinate is NaN or beyond {segment.bound:g}")
+        codes = chunk * scale
+        if segment.rounding == "stochastic":
+            codes += _uniforms(segment, len(chunk), entropy)
+            np.floor(codes, out=codes)
+        else:
+            np.rint(codes, out=codes)
+        signed[at : at + _CHUNK] = codes
+
+
+def _uniforms(segment: Segment, count: int, entropy: Entropy | None) -> Floats:
+    """In [0, 1), multiples of 2**-32: the probability of rounding up is off by at most as much."""
+    if entropy is None:
+        raise ValueError(f"{segment.name}: stochastic rounding needs entropy")
+    return np.frombuffer(keystream(entropy, 4 * count), "<u4") * 2.0**-32

@@ -49,9 +49,9 @@ def training_layout(
     clip = agreement.training.update_clip
     own = [
         finest_segment(UPDATE, parameters, clip, summands),
-        count_segment(WEIGHT, 1, max(agreement.public_rows.values())),
+        count_segment(WEIGHT, 1, max(agreement.public_rows.values()), summands),
         finest_segment(UPDATE_NORM, 1, clip, summands),
-        count_segment(CLIPPED_UPDATES, 1, 1),
+        count_segment(CLIPPED_UPDATES, 1, 1, summands),
     ]
     if agreement.privacy is None:
         # With DP on, the training loss would be a second, unaccounted release of the same rows.

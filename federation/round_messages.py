@@ -50,11 +50,10 @@ class Enlistment(Body):
 
 
 class Invitation(Body):
-    """What a round will sum: the body of `advertise`."""
+    """What a round will sum: the body of `advertise`. The model comes later, with `train`."""
 
     kind: RoundKind
     agreement_digest: Digest
-    model_digest: Digest
     layout_digest: Digest
 
 

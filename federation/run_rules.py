@@ -13,9 +13,8 @@ from federation import canonical
 from federation.config import FEWEST_SITES, Name, Positive, Section
 from federation.consortium import Consortium, ConsortiumKey, PublicKey, Signature
 from federation.errors import IntegrityError
+from federation.ring_vector import RING_BITS
 
-RINGS = (16, 20, 24, 32)
-"""Bits of the rings that there are."""
 _RULES = b"hedgerow/run-rules/v1\x00"
 
 
@@ -46,7 +45,7 @@ class RunRules(Section):
     @field_validator("ring_bits")
     @classmethod
     def _are_rings(cls, bits: tuple[int, ...]) -> tuple[int, ...]:
-        if list(bits) != sorted(set(bits) & set(RINGS)):
+        if list(bits) != sorted(set(bits) & set(RING_BITS)):
             raise ValueError("expected some of 16, 20, 24 and 32, rising, none twice")
         return bits
 

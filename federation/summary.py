@@ -69,6 +69,8 @@ class Round(Part):
 
     Attributes:
         dropped: per lost site, the phase it was lost in and why.
+        exchanges: how often the sites were asked in the attempt that succeeded: three times, and
+            twice more if keys were not exchanged ahead.
         update_norm: mean L2 norm of the sites' updates after clipping.
         clipped_updates: how many of them were clipped.
     """
@@ -78,6 +80,7 @@ class Round(Part):
     status: Literal["completed", "failed"]
     reason: str = ""
     attempts: int = 1
+    exchanges: int = 0
     survivors: tuple[str, ...] = ()
     dropped: dict[str, str] = {}
     seconds: float
@@ -224,7 +227,7 @@ class SecureSum(Part):
 
     threshold: int
     quorum: int
-    ring_bits: int
+    ring_bits: tuple[int, ...]
     words: int
     upload_bytes_per_site: int
     exchanges_per_round: int

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from federation.envelope import Phase, Reply, Request, parse_reply
 from federation.errors import ProtocolViolation, RoundFailed
@@ -18,6 +18,15 @@ class Place:
     run: str
     round: int = 0
     attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What some sites are asked; `bodies` says whom and with which body."""
+
+    phase: Phase
+    place: Place
+    bodies: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +64,76 @@ class Conversation:
         self, phase: Phase, place: Place, bodies: Mapping[str, bytes], timeout: float
     ) -> Answers:
         """Ask each site in `bodies`; wait at most `timeout` seconds."""
-        requests = {
-            site: self._request(phase, place, body, timeout) for site, body in bodies.items()
+        return self.ask_with_rider(Question(phase, place, bodies), None, timeout)[0]
+
+    def ask_with_rider(
+        self,
+        question: Question,
+        rider: Question | None,
+        timeout: float,
+        take: Callable[[str, bytes], None] | None = None,
+    ) -> tuple[Answers, Answers]:
+        """Ask two questions in one exchange; the second rides on the first where a site has both.
+
+        Args:
+            question: the first.
+            rider: the second; a site that is asked only this gets it as a message of its own.
+            timeout: seconds to wait at most.
+            take: given every valid answer to the first when it arrives; its body is then forgotten,
+                and stands in the answers as empty.
+        """
+        first, second = _Heard(), _Heard()
+        asked = self._requests(question, timeout)
+        riding = self._requests(rider, timeout) if rider else {}
+        carried = {
+            site: replace(request, rider=riding.get(site)) for site, request in asked.items()
         }
-        replies = self.transport.exchange(
-            {self.addresses[site]: request for site, request in requests.items()}, timeout
-        )
-        keys = self.roster.public_keys()
-        answered: dict[str, bytes] = {}
-        lost: dict[str, str] = {}
-        refusals: dict[str, str] = {}
-        for site, request in requests.items():
-            raw = replies.get(self.addresses[site], Lost("no reply"))
-            if isinstance(raw, Lost):
-                lost[site] = f"{phase}: {raw.reason}"
+        alone = {site: request for site, request in riding.items() if site not in asked}
+        at = {self.addresses[site]: site for site in (*carried, *alone)}
+        sent = {self.addresses[s]: request for s, request in (*carried.items(), *alone.items())}
+        for node, raw in self.transport.exchange(sent, timeout):
+            site = at.pop(node)
+            if site in alone:
+                self._hear(second, site, alone[site], raw)
                 continue
-            try:
-                reply = Reply.verify(raw, self.roster.federation, request, keys[site], site)
-            except ProtocolViolation as error:
-                lost[site] = f"{phase}: {error}"
-                continue
-            if reply.status == "ok":
-                answered[site] = reply.body
-            else:
-                lost[site] = f"{phase}: {reply.status}: {reply.reason}"
-                if reply.status == "refused":
-                    refusals[site] = reply.code
-        return Answers(answered, lost, refusals)
+            reply = self._hear(first, site, asked[site], raw)
+            if reply is not None and reply.status == "ok" and take is not None:
+                take(site, reply.body)
+                first.answered[site] = b""
+            if site in riding:
+                self._hear(second, site, riding[site], _ridden(raw))
+        for site in at.values():
+            heard = second if site in alone else first
+            heard.lost[site] = f"{(alone if site in alone else asked)[site].phase}: no reply"
+        return first.answers(), second.answers()
+
+    def _requests(self, question: Question, timeout: float) -> dict[str, Request]:
+        return {
+            site: self._request(question.phase, question.place, body, timeout)
+            for site, body in question.bodies.items()
+        }
+
+    def _hear(
+        self, heard: "_Heard", site: str, request: Request, raw: bytes | Lost
+    ) -> Reply | None:
+        """Note what a site answered; None if it did not, or not with its signature."""
+        phase = request.phase
+        if isinstance(raw, Lost):
+            heard.lost[site] = f"{phase}: {raw.reason}"
+            return None
+        key = self.roster.public_keys()[site]
+        try:
+            reply = Reply.verify(raw, self.roster.federation, request, key, site)
+        except ProtocolViolation as error:
+            heard.lost[site] = f"{phase}: {error}"
+            return None
+        if reply.status == "ok":
+            heard.answered[site] = reply.body
+        else:
+            heard.lost[site] = f"{phase}: {reply.status}: {reply.reason}"
+            if reply.status == "refused":
+                heard.refusals[site] = reply.code
+        return reply
 
     def find_sites(
         self, sites: tuple[str, ...], place: Place, timeout: float
@@ -125,7 +177,7 @@ class Conversation:
         }
         found = []
         keys = self.roster.public_keys()
-        for node, raw in (self.transport.exchange(requests, timeout) if requests else {}).items():
+        for node, raw in self.transport.exchange(requests, timeout) if requests else ():
             if isinstance(raw, Lost):
                 trouble[node] = raw.reason
                 continue
@@ -153,3 +205,25 @@ class Conversation:
             self.clock() + timeout,
             body,
         )
+
+
+def _ridden(raw: bytes | Lost) -> bytes | Lost:
+    """What came back for a rider; it is signed by itself, whatever the reply that carried it is."""
+    if isinstance(raw, Lost):
+        return raw
+    try:
+        return parse_reply(raw)[0].rider or Lost("no reply")
+    except ProtocolViolation as error:
+        return Lost(str(error))
+
+
+@dataclass
+class _Heard:
+    """Answers while they come in."""
+
+    answered: dict[str, bytes] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+
+    def answers(self) -> Answers:
+        return Answers(self.answered, self.lost, self.refusals)

@@ -17,6 +17,7 @@ from federation.errors import (
     RoundFailed,
     UsageError,
 )
+from federation.ring_vector import Stretch
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment, Statement
@@ -43,7 +44,7 @@ class Outcome:
         statements: per site that could still be asked, what its ledger says.
         stopped: None if all rounds were run.
         model: final parameters, little-endian float32, as they travel.
-        words: length of a training round's vector.
+        stretches: what a training round's vector is made of.
     """
 
     agreement: Agreement
@@ -52,7 +53,7 @@ class Outcome:
     statements: Mapping[str, Statement]
     stopped: Stop | None
     model: bytes
-    words: int
+    stretches: tuple[Stretch, ...]
 
 
 def coordinate(
@@ -85,28 +86,35 @@ def coordinate(
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
     agreement = _settled(folder, config, rows, _common_rules(enlisted))
     _agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
-    rounds = Rounds(conversation, folder, config, task, agreement, roster, dict(past.survivors))
+    rounds = Rounds(
+        conversation,
+        folder,
+        config,
+        task,
+        agreement,
+        roster,
+        dict(past.survivors),
+        dict(past.attempts),
+    )
 
     # 3. Rounds from where the past ends.
     checkpoint = rounds.starting_point(past)
     stopped: Stop | None = None
     for number in range(past.next_round(config.run.on_failed_round), agreement.rounds + 1):
-        checkpoint, stopped = rounds.train(
-            number, checkpoint, past.attempts.get(number, 0), observe
-        )
+        checkpoint, stopped = rounds.train(number, checkpoint, past.tried.get(number, 0), observe)
         if stopped:
             break
 
     # 4. The final model, evaluated by all sites in a round of its own.
     write_atomically(folder.model, rounds.named_model(checkpoint))
     if past.final_evaluation is None or past.last_trained != checkpoint.after_round:
-        begun = past.attempts.get(rounds.evaluation_round(checkpoint), 0)
+        begun = past.tried.get(rounds.evaluation_round(checkpoint), 0)
         unjudged = rounds.evaluate(checkpoint, begun, observe)
         stopped = stopped or unjudged
 
     # 5. What the ledgers say.
     statements = rounds.close(completed=not stopped)
-    words = rounds.layout(RoundKind.TRAIN).length
+    stretches = rounds.layout(RoundKind.TRAIN).stretches
     return Outcome(
         agreement,
         roster.digest(),
@@ -114,7 +122,7 @@ def coordinate(
         statements,
         stopped,
         checkpoint.model_bytes(),
-        words,
+        stretches,
     )
 
 

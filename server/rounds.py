@@ -1,10 +1,9 @@
 """Rounds of one run: sum securely, decode, step, judge, record; each durable before the next."""
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -45,7 +44,16 @@ from server.run_record import (
     record_round,
     record_survivors,
 )
-from server.secure_round import FailedRound, SecureSum, SurvivorRecord, sum_securely
+from server.secure_round import (
+    FailedRound,
+    Line,
+    Prepared,
+    SecureSum,
+    Session,
+    SurvivorRecord,
+    prepare,
+    sum_securely,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,8 @@ class Rounds:
         agreement: that all sites signed.
         roster: the sites' public keys.
         survivors: per round number, the set that the sites were asked to sign; rounds add theirs.
+        attempts: per round number, the last attempt's; rounds add theirs.
+        ahead: what the last round prepared for the next one; at most one.
     """
 
     conversation: Conversation
@@ -89,6 +99,8 @@ class Rounds:
     agreement: Agreement
     roster: Roster
     survivors: dict[int, tuple[str, ...]]
+    attempts: dict[int, int]
+    ahead: list[Prepared | FailedRound] = field(default_factory=list)
 
     @property
     def spec(self) -> TallySpec:
@@ -211,51 +223,80 @@ class Rounds:
     ) -> tuple[SecureSum | FailedRound, int]:
         """Try the round until it succeeds, a site refuses for its budget, or tries run out."""
         outcome: SecureSum | FailedRound | None = None
-        attempt = begun
-        while outcome is None or _worth_another(outcome, attempt - begun, self.config):
-            attempt += 1
-            record_attempt(self.folder, number, attempt)
+        tried = 0
+        while outcome is None or _worth_another(outcome, tried, self.config):
+            tried += 1
             try:
-                outcome = self._sum(Place(self.folder.id, number, attempt), kind, checkpoint)
+                outcome = self._sum(number, kind, checkpoint)
             except FailedRound as failed:
                 outcome = failed
-        return outcome, attempt
+        return outcome, begun + tried
 
-    def _sum(self, place: Place, kind: RoundKind, checkpoint: Checkpoint) -> SecureSum:
-        layout, model, rules = (
-            self.layout(kind),
-            checkpoint.model_bytes(),
-            self.agreement.federation,
-        )
+    def _sum(self, number: int, kind: RoundKind, checkpoint: Checkpoint) -> SecureSum:
+        line = Line(self.conversation, self.agreement.federation.round_timeout_seconds)
+        survivors = self._survivors(number)
+        prepared = self._prepared_for(number, kind)
+        if prepared is None:
+            session = self._session(number, kind)
+            record_attempt(self.folder, number, session.terms.attempt)
+            prepared = prepare(line, session, survivors.bound or session.terms.sites)
+        else:
+            record_attempt(self.folder, number, prepared.session.terms.attempt)
+        following = self._following(number)
+        if following is not None:
+            terms = following.terms
+            record_attempt(self.folder, terms.round, terms.attempt, ahead=True)
+        done = sum_securely(line, prepared, checkpoint.model_bytes(), survivors, following)
+        if done.prepared is not None:
+            self.ahead.append(done.prepared)
+        return done
+
+    def _prepared_for(self, number: int, kind: RoundKind) -> Prepared | None:
+        """What the last round prepared, if it is for this one.
+
+        Raises:
+            FailedRound: sites refused this round already.
+        """
+        if not self.ahead:
+            return None
+        prepared = self.ahead.pop()
+        if isinstance(prepared, FailedRound):
+            raise prepared
+        of = prepared.session
+        return prepared if (of.terms.round, of.invitation.kind) == (number, kind) else None
+
+    def _following(self, number: int) -> Session | None:
+        """The session after a round that succeeds; None after the evaluation."""
+        if number > self.agreement.rounds:
+            return None
+        last = number == self.agreement.rounds
+        return self._session(number + 1, RoundKind.EVALUATE if last else RoundKind.TRAIN)
+
+    def _session(self, number: int, kind: RoundKind) -> Session:
+        """A session under the next unused attempt of a round; nothing is asked yet."""
+        layout, rules = self.layout(kind), self.agreement.federation
+        self.attempts[number] = self.attempts.get(number, 0) + 1
         terms = SessionTerms(
             federation=self.roster.federation,
-            run=place.run,
-            round=place.round,
-            attempt=place.attempt,
+            run=self.folder.id,
+            round=number,
+            attempt=self.attempts[number],
             config_digest=self.agreement.digest(),
-            model_digest=hashlib.sha256(model).digest(),
             layout_digest=layout.digest(),
             sites=self.agreement.sites,
             threshold=rules.threshold,
             quorum=rules.quorum,
-            length=layout.length,
+            degree=len(self.agreement.sites) - 1,
+            stretches=layout.stretches,
             groups=self.agreement.groups,
             minimum_contributors=self.agreement.evaluation.minimum_contributors,
         )
         invitation = Invitation(
             kind=kind,
             agreement_digest=terms.config_digest.hex(),
-            model_digest=terms.model_digest.hex(),
             layout_digest=terms.layout_digest.hex(),
         )
-        return sum_securely(
-            self.conversation,
-            terms,
-            invitation,
-            model,
-            rules.round_timeout_seconds,
-            self._survivors(place.round),
-        )
+        return Session(terms, invitation)
 
     def _survivors(self, number: int) -> SurvivorRecord:
         def record(sites: tuple[str, ...]) -> None:
@@ -270,7 +311,7 @@ class Rounds:
         Raises:
             DataError: its counts contradict each other.
         """
-        sums = self.layout(kind).decode(outcome.words)
+        sums = self.layout(kind).decode(outcome.total)
         for scope in self.agreement.all_scopes:
             findings.require_consistent(
                 self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
@@ -353,6 +394,7 @@ def _completed(
         attempts=attempts,
         survivors=outcome.survivors,
         dropped=dict(outcome.dropped),
+        exchanges=outcome.exchanges,
         seconds=seconds,
     )
 

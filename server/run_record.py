@@ -39,6 +39,7 @@ class _Attempted(Part):
     event: Literal["attempt"] = "attempt"
     round: int
     attempt: int
+    ahead: bool = False
 
 
 class _Survived(Part):
@@ -64,7 +65,9 @@ class RunRecord:
         started: UTC, ISO 8601; of the first start.
         starts: how often the run was started or resumed.
         rounds: finished rounds in order.
-        attempts: per round number, how many attempts were begun.
+        attempts: per round number, the last attempt's, which no other attempt may have again.
+        tried: per round number, how many of them came to be tried; keys may have been exchanged
+            ahead for one that did not.
         survivors: per round number, the set that the sites were asked to sign.
     """
 
@@ -72,6 +75,7 @@ class RunRecord:
     starts: int
     rounds: tuple[RoundRecord, ...]
     attempts: Mapping[int, int]
+    tried: Mapping[int, int]
     survivors: Mapping[int, tuple[str, ...]]
 
     @property
@@ -123,6 +127,7 @@ def read_record(folder: RunFolder) -> RunRecord:
     starts: list[str] = []
     rounds: list[RoundRecord] = []
     attempts: dict[int, int] = {}
+    tried: dict[int, int] = {}
     survivors: dict[int, tuple[str, ...]] = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -134,13 +139,15 @@ def read_record(folder: RunFolder) -> RunRecord:
                 starts.append(event.at)
             case _Attempted():
                 attempts[event.round] = event.attempt
+                tried[event.round] = tried.get(event.round, 0) + (not event.ahead)
             case _Survived():
                 survivors[event.round] = event.sites
             case _Ended():
                 rounds.append(event.record)
-    record = RunRecord(starts[0] if starts else "", len(starts), tuple(rounds), attempts, survivors)
+    started = starts[0] if starts else ""
+    record = RunRecord(started, len(starts), tuple(rounds), attempts, tried, survivors)
     # A crash between a checkpoint and its record leaves one checkpoint more, of a round begun.
-    unfinished = set(attempts) - {r.round.round for r in rounds}
+    unfinished = {number for number in tried if tried[number]} - {r.round.round for r in rounds}
     latest = folder.latest_checkpoint()
     if latest > max(record.last_trained, *unfinished, 0):
         raise IntegrityError(
@@ -155,9 +162,12 @@ def record_start(folder: RunFolder, at: str) -> None:
     _append(folder, _Started(at=at))
 
 
-def record_attempt(folder: RunFolder, round_: int, attempt: int) -> None:
-    """Note that an attempt begins; the number is never used again, whatever happens to it."""
-    _append(folder, _Attempted(round=round_, attempt=attempt))
+def record_attempt(folder: RunFolder, round_: int, attempt: int, *, ahead: bool = False) -> None:
+    """Note that an attempt begins; the number is never used again, whatever happens to it.
+
+    With `ahead` its keys are exchanged during the round before.
+    """
+    _append(folder, _Attempted(round=round_, attempt=attempt, ahead=ahead))
 
 
 def record_survivors(folder: RunFolder, round_: int, sites: tuple[str, ...]) -> None:

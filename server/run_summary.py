@@ -8,7 +8,7 @@ from evaluation.report.page import render
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
-from federation.layout import RING_BITS
+from federation.ring_vector import packed_bytes
 from federation.round_messages import Statement
 from federation.run_folder import RunFolder
 from federation.summary import (
@@ -28,8 +28,7 @@ from federation.task import Task
 from privacy.guarantee import covered, not_covered
 from server.coordination import Outcome
 from server.run_record import RoundRecord
-
-EXCHANGES_PER_ROUND = 5
+from server.secure_round import EXCHANGES
 
 
 def write_outputs(
@@ -156,10 +155,10 @@ def _secure_sum(outcome: Outcome) -> SecureSum:
     return SecureSum(
         threshold=rules.threshold,
         quorum=rules.quorum,
-        ring_bits=RING_BITS,
-        words=outcome.words,
-        upload_bytes_per_site=outcome.words * RING_BITS // 8,
-        exchanges_per_round=EXCHANGES_PER_ROUND,
+        ring_bits=tuple(stretch.bits for stretch in outcome.stretches),
+        words=sum(stretch.length for stretch in outcome.stretches),
+        upload_bytes_per_site=packed_bytes(outcome.stretches),
+        exchanges_per_round=EXCHANGES,
         roster_digest=outcome.roster_digest,
         rules_digest=outcome.agreement.rules_digest,
     )

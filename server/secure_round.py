@@ -1,15 +1,24 @@
-"""One secure sum over the sites: five questions, of which the coordinator learns one total."""
+"""One secure sum over the sites: three exchanges, of which the coordinator learns one total.
 
+The keys and shares of the next round ride on the messages of this one, so only a first round, or a
+retry, begins with two exchanges for its own.
+"""
+
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from federation.envelope import Phase
 from federation.errors import RoundFailed
-from federation.layout import Words
+from federation.ring_vector import RingVector
 from federation.round_messages import Invitation, Work
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.terms import SessionTerms
-from server.conversation import Answers, Conversation, Place
+from server.conversation import Answers, Conversation, Place, Question
+
+EXCHANGES = 3
+"""Of a round whose keys were exchanged during the round before."""
+EXCHANGES_FOR_KEYS = 2
 
 
 class SurvivorRecord:
@@ -41,18 +50,62 @@ class SurvivorRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """What a session is about, as coordinator and sites know it before any key is exchanged.
+
+    Attributes:
+        terms: every site derives the same for itself.
+        invitation: what the terms are about, as the sites are told.
+    """
+
+    terms: SessionTerms
+    invitation: Invitation
+
+    @property
+    def place(self) -> Place:
+        """Where in the run it is."""
+        return Place(self.terms.run, self.terms.round, self.terms.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A session whose keys are exchanged; sites that did not take part are in `losses`.
+
+    Attributes:
+        session: what it is about.
+        sharing: adverts, from which the session has its name.
+        bundle: of the adverts, as sites were shown it.
+        dealt: per site, the shares it dealt.
+        losses: who was lost on the way.
+        exchanges: what it took beyond the messages it rode on.
+    """
+
+    session: Session
+    sharing: coordinator.Sharing
+    bundle: bytes
+    dealt: Mapping[str, bytes]
+    losses: "Losses"
+    exchanges: int
+
+
+@dataclass(frozen=True, slots=True)
 class SecureSum:
     """What one round revealed.
 
     Attributes:
-        words: the modular sum, shape (layout.length,), uint32.
+        total: the modular sum, in the layout's rings.
         survivors: the sites it is the sum of.
         dropped: per invited site that is not in it, the phase and why.
+        exchanges: how often the sites were asked, what rode along not counted.
+        prepared: the session of the following round; why it cannot be, if sites refused it; None
+            if it may do to ask anew.
     """
 
-    words: Words
+    total: RingVector
     survivors: tuple[str, ...]
     dropped: Mapping[str, str]
+    exchanges: int
+    prepared: "Prepared | FailedRound | None"
 
 
 class FailedRound(RoundFailed):
@@ -70,61 +123,174 @@ class FailedRound(RoundFailed):
         super().__init__(reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The conversation with the sites, and how long an exchange may take, in seconds."""
+
+    conversation: Conversation
+    timeout: float
+
+    def ask(self, question: Question, losses: "Losses") -> Mapping[str, bytes]:
+        """The answers; who gave none is noted."""
+        answers, _ = self.conversation.ask_with_rider(question, None, self.timeout)
+        losses.add(answers)
+        return answers.bodies
+
+
+def prepare(line: Line, session: Session, invited: Iterable[str]) -> Prepared:
+    """Exchange keys and shares, in two exchanges of their own.
+
+    Raises:
+        FailedRound: fewer than the quorum took part.
+    """
+    losses, roster, invited = Losses(), line.conversation.roster.public_keys(), tuple(invited)
+    others = set(session.terms.sites) - set(invited)
+    losses.note(others, "not invited: the others signed a sum without it before")
+    bodies = dict.fromkeys(invited, session.invitation.to_bytes())
+    try:
+        adverts = line.ask(Question(Phase.ADVERTISE, session.place, bodies), losses)
+        sharing, bundle = coordinator.gather(session.terms, adverts, roster)
+        shown = dict.fromkeys(sharing.adverts, bundle)
+        dealt = line.ask(Question(Phase.SHARE, session.place, shown), losses)
+    except RoundFailed as error:
+        raise losses.failed(error) from error
+    return Prepared(session, sharing, bundle, dealt, losses, EXCHANGES_FOR_KEYS)
+
+
 def sum_securely(
-    conversation: Conversation,
-    terms: SessionTerms,
-    invitation: Invitation,
+    line: Line,
+    prepared: Prepared,
     model: bytes,
-    timeout: float,
     survivors: SurvivorRecord,
+    following: Session | None,
 ) -> SecureSum:
-    """Run one session to its sum.
+    """Run a prepared session to its sum, and prepare the following one meanwhile.
 
     Args:
-        conversation: the line to the sites.
-        terms: of the session; every site derives the same for itself.
-        invitation: what `terms` are about, as the sites are told.
+        line: to the sites.
+        prepared: keys and shares of this session.
         model: the global model as it travels.
-        timeout: seconds that each of the five exchanges may take.
         survivors: what the sites may have bound themselves to in an earlier attempt.
+        following: the session to be prepared; None after the last round.
 
     Raises:
         FailedRound: fewer than the quorum were left, or the sum could not be opened.
     """
-    losses = _Losses()
-    place = Place(terms.run, terms.round, terms.attempt)
-
-    def ask(phase: Phase, bodies: Mapping[str, bytes]) -> Mapping[str, bytes]:
-        answers = conversation.ask(phase, place, bodies, timeout)
-        losses.add(answers)
-        return answers.bodies
-
+    session, losses = prepared.session, prepared.losses
+    ahead = _Ahead(line, following)
     try:
-        invited = survivors.bound or terms.sites
-        adverts = ask(Phase.ADVERTISE, dict.fromkeys(invited, invitation.to_bytes()))
-        sharing, bundle = coordinator.gather(terms, adverts, conversation.roster.public_keys())
-        dealt = ask(Phase.SHARE, dict.fromkeys(adverts, bundle))
-        masking, envelopes = coordinator.route(sharing, dealt)
+        # Whoever advertised and was cut off before it dealt may be back.
+        prepared = _completed(line, prepared)
+        masking, envelopes = coordinator.route(prepared.sharing, prepared.dealt)
+        sums = coordinator.Accumulation(masking, hashlib.sha256(model).digest())
         work = {site: Work(model, sealed).to_bytes() for site, sealed in envelopes.items()}
-        masked = ask(Phase.TRAIN, work)
-        signing, named = coordinator.collect(masking, masked)
+        ahead.advertise(Question(Phase.TRAIN, session.place, work), losses, sums.add)
+        signing, named = sums.close()
         survivors.bind(signing.survivors)
-        signed = ask(Phase.SIGN, dict.fromkeys(signing.survivors, named))
-        opening, signatures = coordinator.relay(signing, signed)
-        answers = ask(Phase.OPEN, dict.fromkeys(signed, signatures))
+        shown = dict.fromkeys(signing.survivors, named)
+        agreed = ahead.advertise(Question(Phase.SIGN, session.place, shown), losses)
+        opening, agreements = coordinator.relay(signing, agreed)
+        answers = ahead.share(Question(Phase.OPEN, session.place, agreements), losses)
         revealed = coordinator.reveal(opening, answers)
     except RoundFailed as error:
-        raise FailedRound(f"{error}{losses.told()}", losses.dropped, losses.refusals) from error
-    lost = set(terms.sites) - set(revealed.survivors)
-    if survivors.bound:
-        losses.note(lost - set(invited), "not invited: the others signed a sum without it before")
-    dropped = {
-        site: losses.dropped.get(site, "excluded by a failed check") for site in sorted(lost)
-    }
-    return SecureSum(revealed.words, revealed.survivors, dropped)
+        raise losses.failed(error) from error
+    lost = sorted(set(session.terms.sites) - set(revealed.survivors))
+    reasons = {site: losses.dropped.get(site, "excluded by a failed check") for site in lost}
+    return SecureSum(
+        revealed.total,
+        revealed.survivors,
+        reasons,
+        prepared.exchanges + EXCHANGES,
+        ahead.prepared(),
+    )
 
 
-class _Losses:
+def _completed(line: Line, prepared: Prepared) -> Prepared:
+    """With the shares of sites that were silent when they were asked for them, once more."""
+    missing = prepared.losses.silent & (set(prepared.sharing.adverts) - set(prepared.dealt))
+    if not missing or prepared.exchanges:
+        return prepared
+    shown = dict.fromkeys(sorted(missing), prepared.bundle)
+    late = line.ask(Question(Phase.SHARE, prepared.session.place, shown), prepared.losses)
+    return Prepared(
+        prepared.session,
+        prepared.sharing,
+        prepared.bundle,
+        {**prepared.dealt, **late},
+        prepared.losses,
+        1,
+    )
+
+
+class _Ahead:
+    """The following session, prepared by riders on the messages of the running one."""
+
+    def __init__(self, line: Line, session: Session | None) -> None:
+        self._line, self._session, self._losses = line, session, Losses()
+        self._adverts: dict[str, bytes] = {}
+        self._sharing: coordinator.Sharing | None = None
+        self._bundle = b""
+        self._dealt: dict[str, bytes] = {}
+        self._failure: FailedRound | None = None
+
+    def advertise(
+        self,
+        question: Question,
+        losses: "Losses",
+        take: Callable[[str, bytes], None] | None = None,
+    ) -> Mapping[str, bytes]:
+        """Ask `question`; every site that has not advertised for the following session may."""
+        rider = None
+        if self._session is not None:
+            heard = set(self._adverts) | set(self._losses.refusals)
+            asked = [site for site in self._session.terms.sites if site not in heard]
+            bodies = dict.fromkeys(asked, self._session.invitation.to_bytes())
+            rider = Question(Phase.ADVERTISE, self._session.place, bodies)
+        return self._ask(question, rider, losses, self._adverts, take)
+
+    def share(self, question: Question, losses: "Losses") -> Mapping[str, bytes]:
+        """Ask `question`; every site that advertised for the following session deals its shares."""
+        rider = None
+        if self._session is not None:
+            roster = self._line.conversation.roster.public_keys()
+            try:
+                gathered = coordinator.gather(self._session.terms, self._adverts, roster)
+            except RoundFailed as error:
+                # A refusal stands, and is not asked for twice; whoever was silent may be back.
+                silent = self._losses.silent
+                self._failure = None if silent else self._losses.failed(error)
+            else:
+                self._sharing, self._bundle = gathered
+                bodies = dict.fromkeys(self._sharing.adverts, self._bundle)
+                rider = Question(Phase.SHARE, self._session.place, bodies)
+        return self._ask(question, rider, losses, self._dealt)
+
+    def prepared(self) -> Prepared | FailedRound | None:
+        """The following session if it got so far, or why it cannot."""
+        if self._session is None or self._sharing is None:
+            return self._failure
+        return Prepared(
+            self._session, self._sharing, self._bundle, self._dealt, self._losses, exchanges=0
+        )
+
+    def _ask(
+        self,
+        question: Question,
+        rider: Question | None,
+        losses: "Losses",
+        into: dict[str, bytes],
+        take: Callable[[str, bytes], None] | None = None,
+    ) -> Mapping[str, bytes]:
+        answers, early = self._line.conversation.ask_with_rider(
+            question, rider, self._line.timeout, take
+        )
+        losses.add(answers)
+        into.update(early.bodies)
+        self._losses.add(early)
+        return answers.bodies
+
+
+class Losses:
     """Who was lost first where, over the exchanges of one session."""
 
     def __init__(self) -> None:
@@ -132,15 +298,24 @@ class _Losses:
         self.refusals: dict[str, str] = {}
 
     def add(self, answers: Answers) -> None:
-        self.dropped = {**answers.lost, **self.dropped}
+        """Note who did not answer; whoever answers is back."""
+        back = {site: why for site, why in self.dropped.items() if site not in answers.bodies}
+        self.dropped = {**answers.lost, **back}
         self.refusals = {**answers.refusals, **self.refusals}
 
-    def told(self) -> str:
-        """Every distinct reason with its sites, as the tail of a sentence; empty without losses."""
+    @property
+    def silent(self) -> set[str]:
+        """Lost without having refused."""
+        return set(self.dropped) - set(self.refusals)
+
+    def failed(self, error: RoundFailed) -> FailedRound:
+        """The failure, with every distinct reason and its sites."""
         by_reason: dict[str, list[str]] = {}
         for site, reason in sorted(self.dropped.items()):
             by_reason.setdefault(reason, []).append(site)
-        return "".join(f"; {', '.join(sites)}: {why}" for why, sites in by_reason.items())
+        told = "".join(f"; {', '.join(sites)}: {why}" for why, sites in by_reason.items())
+        return FailedRound(f"{error}{told}", self.dropped, self.refusals)
 
     def note(self, sites: Iterable[str], reason: str) -> None:
+        """Say of these sites why they are not there, unless it is known better."""
         self.dropped = {**dict.fromkeys(sites, reason), **self.dropped}

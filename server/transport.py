@@ -1,7 +1,7 @@
 """Requests to nodes and replies from them, over any Flower Grid: embedded, Ray or a SuperLink."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,14 +21,19 @@ class Lost:
 
 
 class Transport(Protocol):
-    """Carries one request per node and brings back what came in time."""
+    """Carries one request per node and brings back what came in time, as it comes."""
 
     def nodes(self) -> list[int]:
         """Nodes that are online."""
         ...
 
-    def exchange(self, requests: Mapping[int, Request], timeout: float) -> dict[int, bytes | Lost]:
-        """Send all requests; return one reply or loss per node within `timeout` seconds."""
+    def exchange(
+        self, requests: Mapping[int, Request], timeout: float
+    ) -> Iterator[tuple[int, bytes | Lost]]:
+        """Send all requests; give one reply or loss per node within `timeout` seconds.
+
+        Each is given when it arrives, so that whoever adds them up need not hold them all.
+        """
         ...
 
 
@@ -47,25 +52,26 @@ class GridTransport:
         """Node ids, sorted."""
         return sorted(self._grid.get_node_ids())
 
-    def exchange(self, requests: Mapping[int, Request], timeout: float) -> dict[int, bytes | Lost]:
+    def exchange(
+        self, requests: Mapping[int, Request], timeout: float
+    ) -> Iterator[tuple[int, bytes | Lost]]:
         """See `Transport`. Replies that come later are dropped."""
         deadline = time.monotonic() + timeout
         pushed = self._grid.push_messages(
             [self._message(node, request, timeout) for node, request in requests.items()]
         )
         waiting = dict(zip(pushed, requests, strict=True))
-        replies: dict[int, bytes | Lost] = {}
         while waiting:
             for message in self._grid.pull_messages(list(waiting)):
                 node = waiting.pop(message.metadata.reply_to_message_id, None)
                 if node is not None:
-                    replies[node] = _payload(message)
+                    yield node, _payload(message)
             if time.monotonic() > deadline:
                 break
             if waiting:
                 time.sleep(self._poll_seconds)
-        late = dict.fromkeys(waiting.values(), Lost(f"no reply within {timeout:g} s"))
-        return replies | late
+        for node in waiting.values():
+            yield node, Lost(f"no reply within {timeout:g} s")
 
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -210,13 +211,18 @@ class _SilencedAgent:
 
     def __call__(self, data: bytes) -> bytes:
         request = Request.from_bytes(data)
-        for drop in self._dropouts:
-            if (request.round, str(request.phase)) == (
-                drop.round,
-                drop.phase,
-            ) and request.attempt <= drop.attempts:
-                raise ConnectionError("the simulated site is down, as simulation.dropouts says")
-        return self._agent.answer(data)
+        if self._is_down_for(request):
+            raise ConnectionError("the simulated site is down, as simulation.dropouts says")
+        if request.rider is not None and self._is_down_for(request.rider):
+            request = replace(request, rider=None)
+        return self._agent.answer(request.to_bytes())
+
+    def _is_down_for(self, request: Request) -> bool:
+        asked = (request.round, str(request.phase))
+        return any(
+            asked == (drop.round, drop.phase) and request.attempt <= drop.attempts
+            for drop in self._dropouts
+        )
 
 
 def _open_agent(path: Path, config: FederationConfig, site: str) -> SiteAgent:

@@ -2,38 +2,37 @@
 
 Honest sites do not rely on it for privacy. A malformed or forged message makes its sender a dropout
 with a reason; too few senders end the session with `RoundFailed`, and nothing is revealed. No state
-holds a single site's vector: masked inputs are added up as they are read, and the only masks ever
-recovered are those of the whole sum.
+holds a single site's vector: masked inputs are added up one by one as they come, and the only masks
+ever recovered are those of the whole sum.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from federation.errors import ProtocolViolation, RoundFailed
-from federation.layout import Words
+from federation.ring_vector import RingVector
 from privacy.secure_sum import keys
 from privacy.secure_sum.dealing import Secret, commitment_body, fits
 from privacy.secure_sum.exclusion import Reasons, admit, require_quorum, told
-from privacy.secure_sum.keys import Channel
+from privacy.secure_sum.keys import Direction
 from privacy.secure_sum.mask_stream import add_masks
 from privacy.secure_sum.messages import (
     Advert,
     Agreed,
+    Agreements,
     Bundle,
     Dealt,
     Envelope,
     Envelopes,
     MaskedInput,
     OpenedShares,
-    Signatures,
     Survivors,
 )
-from privacy.secure_sum.recovery import remaining_masks
-from privacy.secure_sum.session import advert_body, neighbours, session_digest, survivor_body
+from privacy.secure_sum.recovery import Openable, RemainingMasks, UnfitShares
+from privacy.secure_sum.session import advert_body, graph, round_digest, session_digest
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
 
@@ -42,12 +41,13 @@ Roster = Mapping[str, Ed25519PublicKey]
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Adverts are in, and name the session."""
+    """Adverts are in, and name the session; `graph` tells each site's neighbours."""
 
     terms: SessionTerms
     roster: Roster = field(repr=False)
     session: bytes
     adverts: Mapping[str, Advert] = field(repr=False)
+    graph: Mapping[str, tuple[str, ...]] = field(repr=False)
     excluded: Reasons
 
 
@@ -65,7 +65,8 @@ class Signing:
     """Masked inputs are added up."""
 
     masking: Masking = field(repr=False)
-    total: Words = field(repr=False)
+    round: bytes
+    total: RingVector = field(repr=False)
     survivors: tuple[str, ...]
     excluded: Reasons
 
@@ -83,13 +84,14 @@ class Revealed:
     """The sum.
 
     Attributes:
-        words: shape (terms.length,), uint32: the modular sum of the survivors' vectors.
+        total: the modular sum of the survivors' vectors; bits above a ring are arbitrary.
         survivors: the sites it is the sum of, sorted.
-        blamed: sites that opened a share which is not the one they had accepted, sorted.
+        blamed: sites that opened a share which is not the one they had accepted, sorted; whoever's
+            share was not needed is not looked at.
         excluded: per site whose message was refused, why; the blamed are among them.
     """
 
-    words: Words
+    total: RingVector
     survivors: tuple[str, ...]
     blamed: tuple[str, ...]
     excluded: Reasons
@@ -124,8 +126,10 @@ def gather(
     valid, excluded = admit(adverts, check, {})
     valid, excluded = _without_repeated_keys(valid, excluded)
     require_quorum(terms, "advertise", valid, excluded)
-    sharing = Sharing(terms, dict(roster), session_digest(terms, valid), valid, excluded)
-    return sharing, Bundle(valid).to_bytes()
+    session = session_digest(terms, valid)
+    peers = graph(terms, valid, session)
+    sharing = Sharing(terms, dict(roster), session, valid, peers, excluded)
+    return sharing, Bundle(valid).to_bytes(terms.sites)
 
 
 def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str, bytes]]:
@@ -134,17 +138,18 @@ def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str
     Raises:
         RoundFailed: fewer than the quorum dealt shares.
     """
+    sites = state.terms.sites
 
     def check(site: str, data: bytes) -> Dealt:
         _require(site in state.adverts, "dealt shares: from a site that did not advertise")
-        answer = Dealt.from_bytes(data)
-        peers = neighbours(site, state.adverts)
-        _require(set(answer.sealed) == set(peers), "dealt shares: not one for every peer")
+        answer = Dealt.from_bytes(data, sites)
+        peers = set(state.graph[site])
+        _require(set(answer.sealed) == peers, "dealt shares: not one for every neighbour")
         _require(
-            set(answer.commitments) == set(state.adverts),
+            set(answer.commitments) == {site, *peers},
             "dealt shares: not commitments to every holder",
         )
-        body = commitment_body(state.session, site, answer.commitments)
+        body = commitment_body(state.session, site, answer.commitments, answer.seed_commitment)
         _require(
             keys.is_signed(state.roster[site], answer.signature, Label.DEALT, *body),
             "dealt shares: the commitments are not signed by the site",
@@ -156,59 +161,90 @@ def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str
     envelopes = {
         holder: Envelopes({
             dealer: Envelope(valid[dealer].sealed[holder], valid[dealer].commitments[holder])
-            for dealer in neighbours(holder, valid)
-        }).to_bytes()
+            for dealer in state.graph[holder]
+            if dealer in valid
+        }).to_bytes(sites)
         for holder in valid
     }  # fmt: skip
     return Masking(state, valid, excluded), envelopes
 
 
-def collect(state: Masking, masked: Mapping[str, bytes]) -> tuple[Signing, bytes]:
-    """Add up the masked inputs; name the survivors for all to sign.
+class Accumulation:
+    """The running sum of masked inputs, added up as they arrive: one vector, however many sites.
+
+    Args:
+        state: from `route`.
+        model_digest: SHA-256 of the global model that the inputs are about, 32 bytes.
+    """
+
+    def __init__(self, state: Masking, model_digest: bytes) -> None:
+        self._masking = state
+        self._round = round_digest(state.sharing.session, model_digest)
+        self._total = RingVector.zeros(state.sharing.terms.stretches)
+        self._added: set[str] = set()
+        self._excluded: Reasons = state.excluded
+
+    def add(self, site: str, masked: bytes) -> None:
+        """Add one site's masked input; a message that cannot be one only excludes its sender."""
+
+        def check(sender: str, data: bytes) -> None:
+            _require(
+                sender in self._masking.dealt, "masked input: from a site that dealt no shares"
+            )
+            _require(sender not in self._added, "masked input: a second one")
+            stretches = self._total.stretches
+            try:
+                self._total.add_packed(MaskedInput.from_bytes(data, stretches).packed)
+            except ValueError as error:
+                raise ProtocolViolation(f"masked input: {error}") from error
+
+        added, self._excluded = admit({site: masked}, check, self._excluded)
+        self._added.update(added)
+
+    def close(self) -> tuple[Signing, bytes]:
+        """Name the survivors for all to agree on; nothing more is added.
+
+        Raises:
+            RoundFailed: fewer than the quorum, or than a group's minimum, sent a masked input.
+        """
+        terms, excluded = self._masking.sharing.terms, self._excluded
+        require_quorum(terms, "mask", self._added, excluded)
+        group = terms.group_below_minimum(frozenset(self._added))
+        if group is not None:
+            raise RoundFailed(
+                f"mask: of the group {', '.join(group)} only {len(self._added & set(group))} are "
+                f"left and the minimum is {terms.minimum_contributors}{told(excluded)}"
+            )
+        survivors = tuple(sorted(self._added))
+        signing = Signing(self._masking, self._round, self._total, survivors, excluded)
+        return signing, Survivors(survivors).to_bytes(terms.sites)
+
+
+def relay(state: Signing, agreed: Mapping[str, bytes]) -> tuple[Opening, dict[str, bytes]]:
+    """Per survivor that agreed to the survivor set, the tags that the others gave for it.
+
+    A tag can only be checked by the site that it is for.
 
     Raises:
-        RoundFailed: fewer than the quorum, or than a group's minimum, sent a masked input.
+        RoundFailed: fewer than the quorum agreed.
     """
-    terms = state.sharing.terms
-    total = np.zeros(terms.length, np.uint32)
+    terms, survivors = state.masking.sharing.terms, set(state.survivors)
 
-    def add(site: str, data: bytes) -> None:
-        _require(site in state.dealt, "masked input: from a site that dealt no shares")
-        np.add(total, MaskedInput.from_bytes(data, terms.length).words, out=total)
+    def check(site: str, data: bytes) -> Mapping[str, bytes]:
+        _require(site in survivors, "agreement: from a site that is no survivor")
+        tags = Agreed.from_bytes(data, terms.sites).tags
+        _require(set(tags) == survivors - {site}, "agreement: not a tag for every other survivor")
+        return tags
 
-    added, excluded = admit(masked, add, state.excluded)
-    require_quorum(terms, "mask", added, excluded)
-    group = terms.group_below_minimum(frozenset(added))
-    if group is not None:
-        raise RoundFailed(
-            f"mask: of the group {', '.join(group)} only {len(added.keys() & set(group))} are left"
-            f" and the minimum is {terms.minimum_contributors}{told(excluded)}"
-        )
-    survivors = tuple(sorted(added))
-    return Signing(state, total, survivors, excluded), Survivors(survivors).to_bytes()
-
-
-def relay(state: Signing, signed: Mapping[str, bytes]) -> tuple[Opening, bytes]:
-    """The survivors' signatures on the survivor set.
-
-    Raises:
-        RoundFailed: fewer than the quorum signed.
-    """
-    sharing = state.masking.sharing
-    body = survivor_body(sharing.session, state.survivors)
-
-    def check(site: str, data: bytes) -> bytes:
-        _require(site in state.survivors, "signature: from a site that is no survivor")
-        signature = Agreed.from_bytes(data).signature
-        _require(
-            keys.is_signed(sharing.roster[site], signature, Label.SURVIVORS, *body),
-            "signature: not the site's on the survivor set",
-        )
-        return signature
-
-    valid, excluded = admit(signed, check, state.excluded)
-    require_quorum(sharing.terms, "sign", valid, excluded)
-    return Opening(state, excluded), Signatures(valid).to_bytes()
+    valid, excluded = admit(agreed, check, state.excluded)
+    require_quorum(terms, "sign", valid, excluded)
+    told_to = {
+        site: Agreements({
+            peer: tags[site] for peer, tags in valid.items() if peer != site
+        }).to_bytes(terms.sites)
+        for site in valid
+    }  # fmt: skip
+    return Opening(state, excluded), told_to
 
 
 def reveal(state: Opening, answers: Mapping[str, bytes], threads: int = 1) -> Revealed:
@@ -220,43 +256,71 @@ def reveal(state: Opening, answers: Mapping[str, bytes], threads: int = 1) -> Re
         threads: >= 1, for the masks.
 
     Raises:
-        RoundFailed: fewer than the threshold gave valid shares, or a dealer's shares do not give
-            the secret that it used.
+        RoundFailed: fewer than the threshold gave valid shares of a secret, or a dealer's shares do
+            not give the secret that it used.
     """
-    signing = state.signing
-    masking, sharing = signing.masking, signing.masking.sharing
-    survivors = set(signing.survivors)
-    lost = set(masking.dealt) - survivors
+    openable, sites = _openable(state.signing), state.signing.masking.sharing.terms.sites
 
     def check(holder: str, data: bytes) -> OpenedShares:
-        _require(holder in survivors, "opened shares: from a site that is no survivor")
-        opened = OpenedShares.from_bytes(data)
+        _require(holder in openable.survivors, "opened shares: from a site that is no survivor")
+        opened = OpenedShares.from_bytes(data, sites)
         _require(
-            (set(opened.seeds), set(opened.mask_keys)) == (survivors, lost),
+            (set(opened.seeds), set(opened.mask_keys)) == openable.asked_of(holder),
             "opened shares: not those that the survivor set asks for",
         )
         return opened
 
     complete, excluded = admit(answers, check, state.excluded)
-    false = {holder: _false_share(masking, holder, opened) for holder, opened in complete.items()}
-    blamed = {holder: reason for holder, reason in false.items() if reason}
-    valid = {holder: opened for holder, opened in complete.items() if holder not in blamed}
-    excluded = {**blamed, **excluded}
-    try:
-        masks = remaining_masks(sharing.terms, sharing.session, sharing.adverts, valid)
-    except RoundFailed as error:
-        raise RoundFailed(f"{error}{told(excluded)}") from error
-    total = signing.total.copy()
+    masks, blamed = _masks_and_blame(openable, complete, excluded)
+    total = state.signing.total.copy()
     add_masks(total, plus=masks.subtracted, minus=masks.added, threads=threads)
-    return Revealed(total, signing.survivors, tuple(sorted(blamed)), excluded)
+    return Revealed(total, state.signing.survivors, tuple(sorted(blamed)), {**blamed, **excluded})
 
 
-def _false_share(masking: Masking, holder: str, opened: OpenedShares) -> str:
+def _openable(signing: Signing) -> Openable:
+    masking, sharing = signing.masking, signing.masking.sharing
+    return Openable(
+        sharing.terms,
+        sharing.session,
+        signing.round,
+        sharing.adverts,
+        masking.dealt,
+        sharing.graph,
+        frozenset(signing.survivors),
+    )
+
+
+def _masks_and_blame(
+    openable: Openable, complete: Mapping[str, OpenedShares], excluded: Reasons
+) -> tuple[RemainingMasks, Reasons]:
+    """The masks still in the sum; shares are looked at one by one only if a secret comes out wrong.
+
+    Raises:
+        RoundFailed: as `reveal`.
+    """
+    blamed: dict[str, str] = {}
+    try:
+        try:
+            return openable.remaining_masks(complete), blamed
+        except UnfitShares:
+            false = {
+                holder: _false_share(openable, holder, complete[holder]) for holder in complete
+            }
+            blamed = {holder: reason for holder, reason in false.items() if reason}
+            valid = {holder: each for holder, each in complete.items() if holder not in blamed}
+            return openable.remaining_masks(valid), blamed
+    except RoundFailed as error:
+        raise RoundFailed(f"{error}{told({**blamed, **excluded})}") from error
+    except UnfitShares as error:
+        raise RoundFailed(f"open: {error}{told({**blamed, **excluded})}") from error
+
+
+def _false_share(openable: Openable, holder: str, opened: OpenedShares) -> str:
     """What is wrong with a holder's shares; empty if each fits its dealer's commitment."""
     for secret, shares in ((Secret.SEED, opened.seeds), (Secret.MASK_KEY, opened.mask_keys)):
         for dealer, share in shares.items():
-            channel = Channel(masking.sharing.session, dealer, holder)
-            if not fits(channel, secret, share, masking.dealt[dealer].commitments[holder]):
+            direction = Direction(openable.session, dealer, holder)
+            if not fits(direction, secret, share, openable.dealt[dealer].commitments[holder]):
                 return f"opened shares: the {secret} share of {dealer} is not the one it dealt"
     return ""
 

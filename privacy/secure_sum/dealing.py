@@ -2,7 +2,9 @@
 
 The secrets are the self-mask seed, opened if the dealer survives, and the private mask key, opened
 if it is lost. A holder checks its shares against the commitments when it gets them, so that whoever
-later opens a share that does not fit is the one to blame.
+later opens a share that does not fit is the one to blame. To the seed itself there is a commitment,
+too, and to the mask key its public half: whether opened shares gave the right secret shows without
+looking at every share.
 """
 
 import hmac
@@ -14,7 +16,7 @@ from typing import Self
 from federation.entropy import Entropy
 from federation.errors import ProtocolViolation
 from privacy.secure_sum import shamir
-from privacy.secure_sum.keys import Channel
+from privacy.secure_sum.keys import Direction
 from privacy.secure_sum.shamir import SHARE_BYTES
 from privacy.secure_sum.transcript import Label, digest, join
 
@@ -71,7 +73,12 @@ def deal(
     return {holder: SharePair(seeds[point], mask_keys[point]) for holder, point in points.items()}
 
 
-def commitment(channel: Channel, secret: Secret, share: bytes) -> bytes:
+def seed_commitment(session: bytes, dealer: str, seed: bytes) -> bytes:
+    """Bind a dealer to its self-mask seed, 32 bytes; the seed has 256 bits to hide in."""
+    return digest(Label.SEED, session, dealer.encode(), seed)
+
+
+def commitment(channel: Direction, secret: Secret, share: bytes) -> bytes:
     """Bind a dealer (the channel's sender) to one share of a holder (its receiver), 16 bytes.
 
     Shares have 256 bits to hide in. To pass another share off takes a second preimage, 2**128
@@ -80,14 +87,14 @@ def commitment(channel: Channel, secret: Secret, share: bytes) -> bytes:
     return digest(Label.SHARE, *channel.context, secret.encode(), share)[:COMMITMENT_BYTES]
 
 
-def commitments(channel: Channel, pair: SharePair) -> bytes:
+def commitments(channel: Direction, pair: SharePair) -> bytes:
     """To both shares of a pair, seed first, 32 bytes."""
     return commitment(channel, Secret.SEED, pair.seed) + commitment(
         channel, Secret.MASK_KEY, pair.mask_key
     )
 
 
-def fits(channel: Channel, secret: Secret, share: bytes, committed: bytes) -> bool:
+def fits(channel: Direction, secret: Secret, share: bytes, committed: bytes) -> bool:
     """Whether `share` is the one that `committed`, the dealer's `commitments`, is about."""
     halves = {
         Secret.SEED: committed[:COMMITMENT_BYTES],
@@ -97,8 +104,8 @@ def fits(channel: Channel, secret: Secret, share: bytes, committed: bytes) -> bo
 
 
 def commitment_body(
-    session: bytes, dealer: str, by_holder: Mapping[str, bytes]
-) -> tuple[bytes, bytes, bytes]:
-    """What a dealer signs about its shares."""
+    session: bytes, dealer: str, by_holder: Mapping[str, bytes], seed: bytes
+) -> tuple[bytes, bytes, bytes, bytes]:
+    """What a dealer signs about its shares and its commitment to the seed."""
     entries = [join(holder.encode(), committed) for holder, committed in sorted(by_holder.items())]
-    return session, dealer.encode(), join(*entries)
+    return session, dealer.encode(), join(*entries), seed

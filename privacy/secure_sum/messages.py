@@ -1,20 +1,22 @@
-"""The messages of the secure sum, version 1; nothing else crosses the wire.
+"""The messages of the secure sum, version 2; nothing else crosses the wire.
 
-Every `from_bytes` raises `ProtocolViolation` for whatever its `to_bytes` could not have written.
+Tables are over the invited sites, `terms.sites`, which both ends know. Every `from_bytes` raises
+`ProtocolViolation` for whatever its `to_bytes` could not have written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import numpy as np
-
 from federation.errors import ProtocolViolation
-from federation.layout import Words
+from federation.ring_vector import Stretch, packed_bytes
 from privacy.secure_sum import wire
 from privacy.secure_sum.dealing import COMMITMENTS_BYTES, PAIR_BYTES
-from privacy.secure_sum.keys import KEY_BYTES, SEALING_BYTES, SIGNATURE_BYTES
+from privacy.secure_sum.keys import KEY_BYTES, SEALING_BYTES, SIGNATURE_BYTES, TAG_BYTES
 from privacy.secure_sum.shamir import SHARE_BYTES
+from privacy.secure_sum.transcript import DIGEST_BYTES
+
+Sites = Sequence[str]
 
 SEALED_BYTES = PAIR_BYTES + SEALING_BYTES
 
@@ -61,16 +63,16 @@ class Bundle:
 
     KIND: ClassVar = 2
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
         fields = {site: advert.fields for site, advert in self.adverts.items()}
-        return wire.frame(self.KIND, wire.table(fields))
+        return wire.frame(self.KIND, wire.table(fields, sites))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "bundle of adverts")
-        fields = reader.table(Advert.WIDTH)
+        fields = reader.table(Advert.WIDTH, sites)
         reader.end()
         return cls({site: Advert.from_fields(advert) for site, advert in fields.items()})
 
@@ -80,30 +82,37 @@ class Dealt:
     """What a dealer gives away.
 
     Attributes:
-        sealed: per peer, its pair of shares, sealed.
+        sealed: per neighbour, its pair of shares, sealed.
         commitments: per holder (the dealer too), to its pair of shares.
+        seed_commitment: to the seed that is shared.
         signature: the dealer's, on all the commitments.
     """
 
     sealed: Mapping[str, bytes]
     commitments: Mapping[str, bytes]
+    seed_commitment: bytes
     signature: bytes
 
     KIND: ClassVar = 3
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
         return wire.frame(
-            self.KIND, wire.table(self.sealed), wire.table(self.commitments), self.signature
+            self.KIND,
+            wire.table(self.sealed, sites),
+            wire.table(self.commitments, sites),
+            self.seed_commitment,
+            self.signature,
         )
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "dealt shares")
         dealt = cls(
-            reader.table(SEALED_BYTES),
-            reader.table(COMMITMENTS_BYTES),
+            reader.table(SEALED_BYTES, sites),
+            reader.table(COMMITMENTS_BYTES, sites),
+            reader.exactly(DIGEST_BYTES),
             reader.exactly(SIGNATURE_BYTES),
         )
         reader.end()
@@ -128,16 +137,16 @@ class Envelopes:
 
     KIND: ClassVar = 4
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
         fields = {site: each.sealed + each.commitments for site, each in self.by_dealer.items()}
-        return wire.frame(self.KIND, wire.table(fields))
+        return wire.frame(self.KIND, wire.table(fields, sites))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "envelopes")
-        fields = reader.table(Envelope.WIDTH)
+        fields = reader.table(Envelope.WIDTH, sites)
         reader.end()
         return cls({
             site: Envelope(each[:SEALED_BYTES], each[SEALED_BYTES:])
@@ -147,89 +156,87 @@ class Envelopes:
 
 @dataclass(frozen=True, slots=True)
 class MaskedInput:
-    """A site's vector under its masks; the only message that a vector can leave in.
+    """A site's vector under its masks, packed; the only message that a vector can leave in."""
 
-    Words travel whole, little-endian; packing them into fewer bits would begin and end here.
-    """
-
-    words: Words
+    packed: bytes | memoryview
 
     KIND: ClassVar = 5
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        return wire.frame(self.KIND, self.words.astype("<u4", copy=False).tobytes())
+        return wire.frame(self.KIND, self.packed)
 
     @classmethod
-    def from_bytes(cls, data: bytes, length: int) -> Self:
-        """Parse a vector of `length` words."""
+    def from_bytes(cls, data: bytes, stretches: Sequence[Stretch]) -> Self:
+        """Parse a vector of these stretches; its words are not copied."""
         reader = wire.Reader(data, cls.KIND, "masked input")
-        words = np.frombuffer(reader.exactly(4 * length), "<u4")
-        reader.end()
-        return cls(words.astype(np.uint32, copy=False))
+        packed, expected = reader.rest(), packed_bytes(stretches)
+        if len(packed) != expected:
+            raise ProtocolViolation(f"masked input: {len(packed)} bytes, expected {expected}")
+        return cls(packed)
 
 
 @dataclass(frozen=True, slots=True)
 class Survivors:
-    """The sites whose masked input arrived, as the coordinator says, in order."""
+    """The sites whose masked input arrived, as the coordinator says."""
 
-    sites: tuple[str, ...]
+    members: tuple[str, ...]
 
     KIND: ClassVar = 6
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
-        return wire.frame(self.KIND, wire.names(self.sites))
+        return wire.frame(self.KIND, wire.members(self.members, sites))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "survivor set")
-        survivors = cls(reader.names())
+        survivors = cls(reader.members(sites))
         reader.end()
         return survivors
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """One site's signature on the survivor set it was shown."""
+    """One site's tags on the survivor set it was shown, one for each other survivor."""
 
-    signature: bytes
+    tags: Mapping[str, bytes]
 
     KIND: ClassVar = 7
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
-        return wire.frame(self.KIND, self.signature)
+        return wire.frame(self.KIND, wire.table(self.tags, sites))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
-        reader = wire.Reader(data, cls.KIND, "signature on the survivor set")
-        agreed = cls(reader.exactly(SIGNATURE_BYTES))
+        reader = wire.Reader(data, cls.KIND, "agreement on the survivor set")
+        agreed = cls(reader.table(TAG_BYTES, sites))
         reader.end()
         return agreed
 
 
 @dataclass(frozen=True, slots=True)
-class Signatures:
-    """All signatures on the survivor set, as the coordinator relays them."""
+class Agreements:
+    """The tags that the other survivors gave for the site that this goes to."""
 
     by_site: Mapping[str, bytes]
 
     KIND: ClassVar = 8
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
-        return wire.frame(self.KIND, wire.table(self.by_site))
+        return wire.frame(self.KIND, wire.table(self.by_site, sites))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
-        reader = wire.Reader(data, cls.KIND, "signatures")
-        signatures = cls(reader.table(SIGNATURE_BYTES))
+        reader = wire.Reader(data, cls.KIND, "agreements")
+        agreements = cls(reader.table(TAG_BYTES, sites))
         reader.end()
-        return signatures
+        return agreements
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,15 +248,16 @@ class OpenedShares:
 
     KIND: ClassVar = 9
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
-        return wire.frame(self.KIND, wire.table(self.seeds), wire.table(self.mask_keys))
+        tables = wire.table(self.seeds, sites), wire.table(self.mask_keys, sites)
+        return wire.frame(self.KIND, *tables)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "opened shares")
-        opened = cls(reader.table(SHARE_BYTES), reader.table(SHARE_BYTES))
+        opened = cls(reader.table(SHARE_BYTES, sites), reader.table(SHARE_BYTES, sites))
         reader.end()
         if set(opened.seeds) & set(opened.mask_keys):
             raise ProtocolViolation("opened shares: both shares of one site")

@@ -10,10 +10,23 @@ from dataclasses import dataclass, field
 
 from federation.errors import RoundFailed
 from privacy.secure_sum import keys, shamir
+from privacy.secure_sum.dealing import seed_commitment
 from privacy.secure_sum.keys import AgreementKey
-from privacy.secure_sum.messages import Advert, OpenedShares
+from privacy.secure_sum.messages import Advert, Dealt, OpenedShares
 from privacy.secure_sum.session import share_points
 from privacy.secure_sum.terms import SessionTerms
+
+
+class UnfitShares(Exception):
+    """The shares that were put together are not all of the secret that their dealer committed to.
+
+    Either a holder opened another share than it was dealt, which the commitments show, or the
+    dealer dealt none of that secret.
+    """
+
+    def __init__(self, dealer: str) -> None:
+        self.dealer = dealer
+        super().__init__(f"{dealer} dealt shares of no secret that it committed to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,63 +37,93 @@ class RemainingMasks:
     subtracted: tuple[bytes, ...] = field(repr=False)
 
 
-def remaining_masks(
-    terms: SessionTerms,
-    session: bytes,
-    adverts: Mapping[str, Advert],
-    answers: Mapping[str, OpenedShares],
-) -> RemainingMasks:
-    """The masks left in the sum over the survivors that `answers` are about.
+@dataclass(frozen=True, slots=True)
+class Openable:
+    """A sum of masked inputs whose survivors are agreed on.
 
-    Args:
+    Attributes:
         terms: of the session.
-        session: its digest.
-        adverts: of all sites that advertised.
-        answers: per holder, shares that fit their commitments; all about the same sites.
-
-    Raises:
-        RoundFailed: fewer than the threshold answered, or a dealer's shares do not give the secret
-            that it used.
+        session: digest that names it.
+        round: digest of session and model.
+        adverts: of every site that advertised.
+        dealt: of every site whose masks the inputs carry.
+        graph: per site that advertised, its neighbours.
+        survivors: whose inputs are in the sum.
     """
-    if len(answers) < terms.threshold:
-        raise RoundFailed(
-            f"open: {len(answers)} sites gave valid shares and the threshold is {terms.threshold}"
-        )
-    points = share_points(terms, answers)
-    # The same holders for every secret: their Lagrange weights are computed once.
-    holders = sorted(answers)[: terms.threshold]
-    survivors, lost = answers[holders[0]].seeds, answers[holders[0]].mask_keys
-    added: list[bytes] = []
-    subtracted: list[bytes] = []
-    for site in survivors:
+
+    terms: SessionTerms
+    session: bytes
+    round: bytes
+    adverts: Mapping[str, Advert] = field(repr=False)
+    dealt: Mapping[str, Dealt] = field(repr=False)
+    graph: Mapping[str, tuple[str, ...]] = field(repr=False)
+    survivors: frozenset[str]
+
+    def asked_of(self, holder: str) -> tuple[set[str], set[str]]:
+        """Of which sites a holder opens the seed's share, and of which the mask key's."""
+        near = self.dealt.keys() & {holder, *self.graph[holder]}
+        return near & self.survivors, near - self.survivors
+
+    def remaining_masks(self, answers: Mapping[str, OpenedShares]) -> RemainingMasks:
+        """The masks left in the sum.
+
+        Args:
+            answers: per holder, shares of the sites that are `asked_of` it.
+
+        Raises:
+            RoundFailed: fewer than the threshold hold shares of a secret that is needed.
+            UnfitShares: a secret that came out is not the one its dealer committed to.
+        """
+        points = share_points(self.terms, answers)
+        added: list[bytes] = []
+        subtracted: list[bytes] = []
+        for site in sorted(self.survivors):
+            seed = self._seed(site, answers, points)
+            added.append(keys.self_mask_key(seed, self.round, site))
+        for site in sorted(self.dealt.keys() - self.survivors):
+            own = self._mask_key(site, answers, points)
+            for peer in self.survivors.intersection(self.graph[site]):
+                secret = own.shared_secret(self.adverts[peer].mask_key)
+                key = keys.pairwise_mask_key(secret, self.round, site, peer)
+                # The survivor added the mask if it sorts after the lost site.
+                (added if peer > site else subtracted).append(key)
+        return RemainingMasks(tuple(added), tuple(subtracted))
+
+    def _seed(
+        self, site: str, answers: Mapping[str, OpenedShares], points: Mapping[str, int]
+    ) -> bytes:
+        holders = self._holders(site, answers)
         seed = _combine(site, {points[h]: answers[h].seeds[site] for h in holders})
-        added.append(keys.self_mask_key(seed, session, site))
-    for site in lost:
-        private = _combine(site, {points[h]: answers[h].mask_keys[site] for h in holders})
-        for peer, key in _pairwise_keys(site, private, session, adverts, survivors).items():
-            # The survivor added the mask if it sorts after the lost site.
-            (added if peer > site else subtracted).append(key)
-    return RemainingMasks(tuple(added), tuple(subtracted))
+        if seed_commitment(self.session, site, seed) != self.dealt[site].seed_commitment:
+            raise UnfitShares(site)
+        return seed
 
+    def _mask_key(
+        self, site: str, answers: Mapping[str, OpenedShares], points: Mapping[str, int]
+    ) -> AgreementKey:
+        holders = self._holders(site, answers)
+        own = AgreementKey(_combine(site, {points[h]: answers[h].mask_keys[site] for h in holders}))
+        if own.public != self.adverts[site].mask_key:
+            raise UnfitShares(site)
+        return own
 
-def _pairwise_keys(
-    site: str,
-    private: bytes,
-    session: bytes,
-    adverts: Mapping[str, Advert],
-    survivors: Mapping[str, bytes],
-) -> dict[str, bytes]:
-    key = AgreementKey(private)
-    if key.public != adverts[site].mask_key:
-        raise RoundFailed(f"open: {site} dealt shares of another mask key than it advertised")
-    return {
-        peer: keys.pairwise_mask_key(key.shared_secret(adverts[peer].mask_key), session, site, peer)
-        for peer in survivors
-    }
+    def _holders(self, site: str, answers: Mapping[str, OpenedShares]) -> list[str]:
+        """As many as the threshold who opened a share of `site`.
+
+        Always the first, so that the same Lagrange weights serve all secrets of a complete graph.
+        """
+        needed = self.terms.threshold
+        holders = [holder for holder in sorted({site, *self.graph[site]}) if holder in answers]
+        if len(holders) < needed:
+            raise RoundFailed(
+                f"open: {len(holders)} sites gave valid shares of {site}'s secret and the "
+                f"threshold is {needed}"
+            )
+        return holders[:needed]
 
 
 def _combine(dealer: str, shares: Mapping[int, bytes]) -> bytes:
     try:
         return shamir.combine(shares)
     except ValueError as error:
-        raise RoundFailed(f"open: {dealer} dealt shares that belong to no secret") from error
+        raise UnfitShares(dealer) from error

@@ -1,7 +1,8 @@
-"""What both ends derive from the signed adverts: the session's name, share points, neighbours."""
+"""What both ends derive from the signed adverts: the session's name, share points, the round's."""
 
 from collections.abc import Collection, Mapping
 
+from privacy.secure_sum.graph import neighbourhoods
 from privacy.secure_sum.messages import Advert
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label, digest, join
@@ -15,8 +16,8 @@ def advert_body(terms: SessionTerms, site: str, advert: Advert) -> tuple[bytes, 
 def session_digest(terms: SessionTerms, adverts: Mapping[str, Advert]) -> bytes:
     """Names the session: SHA-256 over the terms and every advertised key, 32 bytes.
 
-    It goes into every derived key and every signature, so that two sites that were shown different
-    adverts, models or terms share no mask and accept no message of each other.
+    It goes into every derived key and every tag, so that two sites that were shown different
+    adverts or terms share no mask and accept no message of each other.
     """
     entries = [
         join(site.encode(), advert.sealing_key, advert.mask_key)
@@ -25,21 +26,28 @@ def session_digest(terms: SessionTerms, adverts: Mapping[str, Advert]) -> bytes:
     return digest(Label.SESSION, terms.digest(), *entries)
 
 
+def round_digest(session: bytes, model_digest: bytes) -> bytes:
+    """Names what is summed in the session: SHA-256 over it and the global model, 32 bytes.
+
+    Keys and shares are exchanged before the model of their round exists, so the model comes in
+    here. Showing different models to different sites gives them different masks, which do not
+    cancel (Pasquini et al. 2022, arXiv:2111.07380), and tags that do not fit.
+    """
+    return digest(Label.ROUND, session, model_digest)
+
+
 def share_points(terms: SessionTerms, holders: Collection[str]) -> dict[str, int]:
     """The holders' evaluation points: their number among the invited sites, from 1."""
-    numbers = {site: number for number, site in enumerate(terms.sites, start=1)}
-    return {holder: numbers[holder] for holder in sorted(holders)}
+    return {site: at for at, site in enumerate(terms.sites, start=1) if site in holders}
 
 
-def neighbours(site: str, sites: Collection[str]) -> tuple[str, ...]:
-    """The peers that a site masks and deals with: all others, the complete graph.
-
-    A sparser graph (Bell et al. 2020, doi:10.1145/3372297.3417885) would be chosen here; up to some
-    200 sites the complete one is affordable, and its proof the cleanest.
-    """
-    return tuple(sorted(set(sites) - {site}))
+def graph(
+    terms: SessionTerms, adverts: Collection[str], session: bytes
+) -> Mapping[str, tuple[str, ...]]:
+    """Each advertised site's neighbours: the peers that it masks and deals with."""
+    return neighbourhoods(adverts, terms.degree, session)
 
 
-def survivor_body(session: bytes, survivors: Collection[str]) -> tuple[bytes, ...]:
-    """What sites sign about who survived."""
-    return session, join(*(site.encode() for site in sorted(survivors)))
+def survivor_digest(round_: bytes, survivors: Collection[str]) -> bytes:
+    """What sites agree on about who survived, 32 bytes."""
+    return digest(Label.SURVIVORS, round_, join(*(site.encode() for site in sorted(survivors))))

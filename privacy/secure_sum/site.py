@@ -1,8 +1,10 @@
 """A site's half of the secure sum: one frozen state per stage, values in, values out.
 
 Bonawitz et al. 2017 (doi:10.1145/3133956.3133982), Figure 4, with the consistency check of the
-active-adversary variant. The site believes its own roster and the terms it derived itself; of the
-coordinator it believes nothing. A failed check raises `ProtocolViolation` naming it.
+active-adversary variant. Keys and shares are exchanged before the round's model is known, so that
+they can ride on the messages of the round before. The site believes its own roster and the terms it
+derived itself; of the coordinator it believes nothing. A failed check raises `ProtocolViolation`
+naming it.
 
 The caller keeps two rules, on which the guarantee rests. It takes each step once: it drops the old
 state when it has the new one, and across restarts it keeps a durable mark before it sends. And when
@@ -13,34 +15,40 @@ Python cannot wipe the memory of those that are dropped.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from federation.entropy import Entropy
 from federation.errors import ProtocolViolation
-from federation.layout import Words
+from federation.ring_vector import RingVector
 from privacy.secure_sum import keys
-from privacy.secure_sum.dealing import SharePair, commitment_body, commitments, deal
-from privacy.secure_sum.keys import AgreementKey, Channel
+from privacy.secure_sum.dealing import (
+    SharePair,
+    commitment_body,
+    commitments,
+    deal,
+    seed_commitment,
+)
+from privacy.secure_sum.keys import AgreementKey, Channel, Direction
 from privacy.secure_sum.mask_stream import add_masks
 from privacy.secure_sum.messages import (
     Advert,
     Agreed,
+    Agreements,
     Bundle,
     Dealt,
     Envelope,
     Envelopes,
     MaskedInput,
     OpenedShares,
-    Signatures,
     Survivors,
 )
 from privacy.secure_sum.session import (
     advert_body,
-    neighbours,
+    graph,
+    round_digest,
     session_digest,
     share_points,
-    survivor_body,
+    survivor_digest,
 )
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
@@ -69,31 +77,53 @@ class Advertised:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Own secrets are dealt; the peers' keys are verified."""
+    """Own secrets are dealt; the peers' keys are verified.
 
-    before: Advertised = field(repr=False)
+    Attributes:
+        terms: of the session.
+        site: who this is.
+        session: digest that names it.
+        masking: own mask key.
+        mask_keys: per neighbour, its public one.
+        channels: to every site that advertised.
+        seed: of the own mask.
+        own_shares: of the own secrets.
+    """
+
+    terms: SessionTerms
+    site: str
     session: bytes
-    adverts: Mapping[str, Advert] = field(repr=False)
-    roster: Roster = field(repr=False)
+    masking: AgreementKey
+    mask_keys: Mapping[str, bytes] = field(repr=False)
+    channels: Mapping[str, Channel] = field(repr=False)
     seed: bytes = field(repr=False)
     own_shares: SharePair
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """The masked input is out; only shares are left to give, and the keys are forgotten."""
+    """The masked input is out; only shares are left to give, and the mask keys are forgotten.
+
+    Attributes:
+        terms: of the session.
+        site: who this is.
+        round: digest of session and model.
+        neighbours: whom it masks with.
+        tags: per peer, the keys of tags to it and from it.
+        shares: per dealer, what this site holds of its secrets.
+    """
 
     terms: SessionTerms
     site: str
-    session: bytes
-    roster: Roster = field(repr=False)
-    identity: Ed25519PrivateKey = field(repr=False)
+    round: bytes
+    neighbours: frozenset[str]
+    tags: Mapping[str, tuple[bytes, bytes]] = field(repr=False)
     shares: Mapping[str, SharePair]
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """One survivor set is signed, and no other ever will be."""
+    """One survivor set is agreed to, and no other ever will be."""
 
     before: Masked = field(repr=False)
     survivors: tuple[str, ...]
@@ -138,7 +168,7 @@ def advertise(
 def share(
     state: Advertised, bundle: bytes, roster: Roster, entropy: Entropy
 ) -> tuple[Shared, bytes]:
-    """Deal shares of a fresh self-mask seed and of the mask key to every verified peer.
+    """Deal shares of a fresh self-mask seed and of the mask key to every verified neighbour.
 
     Args:
         state: from `advertise`.
@@ -151,112 +181,119 @@ def share(
             repeat or are unusable, own keys were altered, or fewer than the quorum advertised.
     """
     terms, site = state.terms, state.site
-    adverts = Bundle.from_bytes(bundle).adverts
+    adverts = Bundle.from_bytes(bundle, terms.sites).adverts
     _check_adverts(state, adverts, roster)
     session, seed = session_digest(terms, adverts), entropy.bytes(keys.KEY_BYTES)
-    points = share_points(terms, adverts)
+    peers = graph(terms, adverts, session)[site]
+    points = share_points(terms, {site, *peers})
     pairs = deal(seed, state.masking.private, terms.threshold, points, entropy)
-    sealed = {
-        peer: keys.seal(
-            state.sealing.shared_secret(adverts[peer].sealing_key),
-            Channel(session, site, peer),
-            pairs[peer].to_bytes(),
-            entropy,
-        )
-        for peer in neighbours(site, adverts)
+    channels = {
+        peer: Channel.derive(state.sealing.shared_secret(advert.sealing_key), session, site, peer)
+        for peer, advert in adverts.items()
+        if peer != site
     }
-    committed = {
-        holder: commitments(Channel(session, site, holder), pair) for holder, pair in pairs.items()
-    }
-    body = commitment_body(session, site, committed)
-    dealt = Dealt(sealed, committed, keys.sign(state.identity, Label.DEALT, *body))
-    return Shared(state, session, adverts, dict(roster), seed, pairs[site]), dealt.to_bytes()
+    dealt = _dealt(state, session, seed, pairs, channels, entropy)
+    mask_keys = {peer: adverts[peer].mask_key for peer in peers}
+    following = Shared(terms, site, session, state.masking, mask_keys, channels, seed, pairs[site])
+    return following, dealt.to_bytes(terms.sites)
 
 
-def mask(state: Shared, envelopes: bytes, words: Words, threads: int = 1) -> tuple[Masked, bytes]:
-    """The vector under the site's own mask and one mask per peer that dealt shares.
+def mask(
+    state: Shared, envelopes: bytes, model_digest: bytes, vector: RingVector, threads: int = 1
+) -> tuple[Masked, bytes]:
+    """The vector under the site's own mask and one mask per neighbour that dealt shares.
 
     Args:
         state: from `share`.
-        envelopes: what the peers sealed for this site.
-        words: shape (terms.length,), uint32; it is not changed.
+        envelopes: what the neighbours sealed for this site.
+        model_digest: SHA-256 of the global model that the vector is about, 32 bytes.
+        vector: of the terms' stretches; it is not changed.
         threads: >= 1, for the masks.
 
     Raises:
-        ProtocolViolation: an envelope is not from an advertised peer, does not authenticate or
-            does not fit its commitments, or fewer than the quorum dealt shares.
-        ValueError: `words` has another shape or dtype.
+        ProtocolViolation: an envelope is not from a neighbour, does not authenticate or does not
+            fit its commitments, or too few neighbours dealt shares.
+        ValueError: `vector` has other stretches.
     """
-    before, terms = state.before, state.before.terms
-    if words.shape != (terms.length,) or words.dtype != np.uint32:
-        raise ValueError(f"expected ({terms.length},) uint32, got {words.shape} {words.dtype}")
-    by_dealer = Envelopes.from_bytes(envelopes).by_dealer
-    peers = neighbours(before.site, state.adverts)
-    _require(set(by_dealer) <= set(peers), "envelopes: one is from no peer that advertised")
-    _require(len(by_dealer) + 1 >= terms.quorum, "envelopes: fewer than the quorum dealt shares")
+    terms, site = state.terms, state.site
+    if vector.stretches != terms.stretches:
+        raise ValueError(f"expected {terms.stretches}, got {vector.stretches}")
+    by_dealer = Envelopes.from_bytes(envelopes, terms.sites).by_dealer
+    _require(set(by_dealer) <= set(state.mask_keys), "envelopes: one is from no neighbour")
+    # On a sparse graph as many as can open this site's own secrets with it.
+    enough = terms.quorum if terms.is_complete else terms.threshold
+    _require(len(by_dealer) + 1 >= enough, f"envelopes: fewer than {enough} sites dealt shares")
     shares = {dealer: _unseal(state, dealer, each) for dealer, each in by_dealer.items()}
-    plus = [keys.self_mask_key(state.seed, state.session, before.site)]
+    round_ = round_digest(state.session, model_digest)
+    plus = [keys.self_mask_key(state.seed, round_, site)]
     minus: list[bytes] = []
     for peer in shares:
-        secret = before.masking.shared_secret(state.adverts[peer].mask_key)
-        key = keys.pairwise_mask_key(secret, state.session, before.site, peer)
-        (plus if before.site > peer else minus).append(key)
-    total = np.ascontiguousarray(words).copy()
+        secret = state.masking.shared_secret(state.mask_keys[peer])
+        key = keys.pairwise_mask_key(secret, round_, site, peer)
+        (plus if site > peer else minus).append(key)
+    total = vector.copy()
     add_masks(total, plus, minus, threads)
-    shares[before.site] = state.own_shares
-    following = Masked(terms, before.site, state.session, state.roster, before.identity, shares)
-    return following, MaskedInput(total).to_bytes()
+    shares[site] = state.own_shares
+    tags = {peer: channel.tags for peer, channel in state.channels.items()}
+    following = Masked(terms, site, round_, frozenset(state.mask_keys), tags, shares)
+    return following, MaskedInput(total.pack()).to_bytes()
 
 
 def sign(state: Masked, survivors: bytes) -> tuple[Signed, bytes]:
-    """Sign the one survivor set this site will help to open.
+    """Agree, towards every other survivor, to the one survivor set this site will help to open.
 
     Raises:
-        ProtocolViolation: the set is below the quorum, lacks this site, holds a site that dealt it
-            no shares, or leaves a group with too few contributors.
+        ProtocolViolation: the set is below the quorum, lacks this site, holds a site that did not
+            advertise or a neighbour that dealt it no shares, or leaves a group with too few
+            contributors.
     """
-    terms, sites = state.terms, Survivors.from_bytes(survivors).sites
-    _require(len(sites) >= terms.quorum, "survivor set: below the quorum")
-    _require(state.site in sites, "survivor set: this site is missing from it")
-    _require(set(sites) <= set(state.shares), "survivor set: it holds a site that dealt no shares")
+    terms, some = state.terms, Survivors.from_bytes(survivors, state.terms.sites).members
+    _require(len(some) >= terms.quorum, "survivor set: below the quorum")
+    _require(state.site in some, "survivor set: this site is missing from it")
+    others = [site for site in some if site != state.site]
+    _require(set(others) <= set(state.tags), "survivor set: it holds a site that did not advertise")
+    near = state.neighbours.intersection(some)
+    _require(near <= set(state.shares), "survivor set: it holds a site that dealt no shares")
     _require(
-        terms.group_below_minimum(frozenset(sites)) is None,
+        terms.group_below_minimum(frozenset(some)) is None,
         "survivor set: a group is left with too few contributors",
     )
-    body = survivor_body(state.session, sites)
-    signature = keys.sign(state.identity, Label.SURVIVORS, *body)
-    return Signed(state, sites), Agreed(signature).to_bytes()
+    body = survivor_digest(state.round, some)
+    agreed = Agreed({peer: keys.tag(state.tags[peer][0], body) for peer in others})
+    return Signed(state, some), agreed.to_bytes(terms.sites)
 
 
-def open_shares(state: Signed, signatures: bytes) -> tuple[Opened, bytes]:
+def open_shares(state: Signed, agreements: bytes) -> tuple[Opened, bytes]:
     """For each survivor the share of its seed, for each lost site the share of its mask key.
 
-    Which is which follows from the set this site signed itself, never from the coordinator.
+    Which is which follows from the set this site agreed to itself, never from the coordinator. A
+    tag that does not fit counts for nothing; it stops the site only if too few are left.
 
     Raises:
-        ProtocolViolation: a signature is not a survivor's on exactly that set, or fewer than the
-            quorum signed.
+        ProtocolViolation: a tag is not of a survivor, or fewer than the quorum, this site included,
+            agreed to exactly that set.
     """
     before, survivors = state.before, set(state.survivors)
-    by_site = Signatures.from_bytes(signatures).by_site
-    _require(set(by_site) <= survivors, "signatures: one is not a survivor's")
-    _require(len(by_site) >= before.terms.quorum, "signatures: fewer than the quorum signed")
-    body = survivor_body(before.session, survivors)
-    for signer, signature in by_site.items():
-        _require(
-            keys.is_signed(before.roster[signer], signature, Label.SURVIVORS, *body),
-            f"signatures: {signer} did not sign this survivor set",
-        )
+    terms = before.terms
+    by_site = Agreements.from_bytes(agreements, terms.sites).by_site
+    _require(set(by_site) <= survivors - {before.site}, "agreements: one is of no other survivor")
+    body = survivor_digest(before.round, survivors)
+    agreeing = [
+        peer for peer, given in by_site.items() if keys.is_tagged(before.tags[peer][1], body, given)
+    ]
+    _require(
+        len(agreeing) + 1 >= terms.quorum,
+        "agreements: fewer than the quorum agreed to this survivor set",
+    )
     opened = OpenedShares(
         seeds={s: pair.seed for s, pair in before.shares.items() if s in survivors},
         mask_keys={s: pair.mask_key for s, pair in before.shares.items() if s not in survivors},
     )
-    return Opened(state.survivors), opened.to_bytes()
+    return Opened(state.survivors), opened.to_bytes(terms.sites)
 
 
 def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Roster) -> None:
     terms = state.terms
-    _require(set(adverts) <= set(terms.sites), "adverts: one is from a site that is not invited")
     _require(len(adverts) >= terms.quorum, "adverts: fewer than the quorum")
     _require(state.site in adverts, "adverts: this site's own is missing")
     own = adverts[state.site]
@@ -266,8 +303,10 @@ def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Ros
     )
     for site, advert in adverts.items():
         _require(site in roster, f"adverts: {site} is not in this site's roster")
+        # Its own keys it has just compared.
         _require(
-            keys.is_signed(
+            site == state.site
+            or keys.is_signed(
                 roster[site], advert.signature, Label.ADVERT, *advert_body(terms, site, advert)
             ),
             f"adverts: {site} did not sign these keys for these terms",
@@ -278,14 +317,36 @@ def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Ros
     _require(len(set(public)) == len(public), "adverts: a public key stands there twice")
 
 
+def _dealt(
+    state: Advertised,
+    session: bytes,
+    seed: bytes,
+    pairs: Mapping[str, SharePair],
+    channels: Mapping[str, Channel],
+    entropy: Entropy,
+) -> Dealt:
+    """The pairs of shares, sealed to their holders, and signed commitments to them."""
+    site = state.site
+    sealed = {
+        holder: channels[holder].seal(pair.to_bytes(), entropy)
+        for holder, pair in pairs.items()
+        if holder != site
+    }
+    committed = {
+        holder: commitments(Direction(session, site, holder), pair)
+        for holder, pair in pairs.items()
+    }
+    to_seed = seed_commitment(session, site, seed)
+    body = commitment_body(session, site, committed, to_seed)
+    return Dealt(sealed, committed, to_seed, keys.sign(state.identity, Label.DEALT, *body))
+
+
 def _unseal(state: Shared, dealer: str, envelope: Envelope) -> SharePair:
     """The pair of shares in an envelope, after all that can be checked about it was."""
-    site, sealing = state.before.site, state.before.sealing
-    channel = Channel(state.session, dealer, site)
-    secret = sealing.shared_secret(state.adverts[dealer].sealing_key)
-    pair = SharePair.from_bytes(keys.unseal(secret, channel, envelope.sealed))
+    channel = state.channels[dealer]
+    pair = SharePair.from_bytes(channel.unseal(envelope.sealed))
     _require(
-        commitments(channel, pair) == envelope.commitments,
+        commitments(channel.into, pair) == envelope.commitments,
         f"envelope of {dealer}: the shares do not fit the commitments",
     )
     return pair

@@ -8,7 +8,7 @@ import hashlib
 import struct
 from enum import StrEnum
 
-DOMAIN = b"hedgerow/secure-sum/v1/"
+DOMAIN = b"hedgerow/secure-sum/v2/"
 DIGEST_BYTES = 32
 
 
@@ -18,7 +18,10 @@ class Label(StrEnum):
     TERMS = "terms"
     SESSION = "session"
     SHARE = "share-commitment"
-    SEAL = "seal"
+    SEED = "seed-commitment"
+    CHANNEL = "channel"
+    ROUND = "round"
+    CIRCLE = "circle"
     SELF_MASK = "self-mask"
     PAIRWISE_MASK = "pairwise-mask"
     ADVERT = "advert"

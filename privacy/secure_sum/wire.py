@@ -1,25 +1,26 @@
 """How messages are framed: two bytes "HS", a version, a kind, then fields in a fixed order.
 
-A text or byte string of variable length follows its length, a list its count (four bytes each, big
-endian). Tables are sorted by site and name no site twice. There is one encoding of each value, and
-a message with a wrong kind, length or order, or a byte too many, is a `ProtocolViolation`.
+A text of variable length follows its length, a list its count (four bytes each, big endian). A set
+of sites is one bit for each invited site, in their order; a table is such a set and then one field
+of a fixed width for each of its sites. There is one encoding of each value, and a message with a
+wrong kind, length or order, or a byte too many, is a `ProtocolViolation`.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from federation.errors import ProtocolViolation
 
 MAGIC = b"HS"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 4
 LARGEST_NAME = 200
 LARGEST_NUMBER = 2**32 - 1
 
 
-def frame(kind: int, *fields: bytes) -> bytes:
+def frame(kind: int, *fields: bytes | memoryview) -> bytes:
     """A message of `kind` with these encoded fields."""
-    return MAGIC + bytes([VERSION, kind]) + b"".join(fields)
+    return b"".join((MAGIC, bytes([VERSION, kind]), *fields))
 
 
 def number(value: int) -> bytes:
@@ -39,10 +40,20 @@ def names(values: Iterable[str]) -> bytes:
     return number(len(encoded)) + b"".join(encoded)
 
 
-def table(values: Mapping[str, bytes]) -> bytes:
-    """Per site, in order, a byte string whose length both ends know."""
-    entries = [text(site) + values[site] for site in sorted(values)]
-    return number(len(entries)) + b"".join(entries)
+def members(some: Collection[str], sites: Sequence[str]) -> bytes:
+    """Which of the invited `sites` are among `some`: bit i % 8 of byte i // 8 is site number i.
+
+    >>> members({"a", "c"}, ("a", "b", "c")).hex()
+    '05'
+    """
+    bits = sum(1 << at for at, site in enumerate(sites) if site in some)
+    return bits.to_bytes(-(-len(sites) // 8), "little")
+
+
+def table(values: Mapping[str, bytes], sites: Sequence[str]) -> bytes:
+    """Which of the invited sites have a field, and their fields, all of one width, in order."""
+    fields = [values[site] for site in sites if site in values]
+    return members(values, sites) + b"".join(fields)
 
 
 class Reader:
@@ -82,11 +93,23 @@ class Reader:
         """Sites, sorted and distinct."""
         return tuple(self._sorted([self.text() for _ in range(self.number())]))
 
-    def table(self, width: int) -> dict[str, bytes]:
-        """Per site, sorted and distinct, `width` bytes."""
-        entries = [(self.text(), self.exactly(width)) for _ in range(self.number())]
-        self._sorted([site for site, _ in entries])
-        return dict(entries)
+    def members(self, sites: Sequence[str]) -> tuple[str, ...]:
+        """A set of the invited `sites`, in their order."""
+        bits = int.from_bytes(self.exactly(-(-len(sites) // 8)), "little")
+        if bits >> len(sites):
+            raise ProtocolViolation(f"{self._what}: a bit of no invited site is set")
+        return tuple(site for at, site in enumerate(sites) if bits >> at & 1)
+
+    def table(self, width: int, sites: Sequence[str]) -> dict[str, bytes]:
+        """`width` bytes for each of some of the invited `sites`."""
+        some = self.members(sites)
+        fields = self.exactly(width * len(some))
+        return {site: fields[at * width : at * width + width] for at, site in enumerate(some)}
+
+    def rest(self) -> memoryview:
+        """All that is left, not copied."""
+        start, self._at = self._at, len(self._data)
+        return memoryview(self._data)[start:]
 
     def end(self) -> None:
         """Nothing may follow."""

@@ -15,7 +15,7 @@ def path(tmp_path):
 
 
 def kept(round_: int = 1) -> Contribution:
-    return Contribution(1, b"m" * 32, b"l" * 32, np.arange(5, dtype=np.uint32) + round_)
+    return Contribution(1, b"m" * 32, b"l" * 32, np.arange(5, dtype=np.uint8) + round_)
 
 
 def reopened(journal: Journal, path) -> Journal:
@@ -50,7 +50,7 @@ def test_a_contribution_survives_a_restart_and_goes_with_its_round(path) -> None
     journal = reopened(journal, path)
     stored = journal.contribution("r", 1)
     assert stored is not None
-    np.testing.assert_array_equal(stored.words, kept(1).words)
+    np.testing.assert_array_equal(stored.vector, kept(1).vector)
     assert (stored.charge, stored.model_digest, stored.layout_digest) == (1, b"m" * 32, b"l" * 32)
     journal.keep_contribution("r", 2, kept(2))
     assert journal.contribution("r", 1) is None

@@ -1,12 +1,13 @@
 """A whole federation in this process: the real server loop and real agents, a direct transport."""
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from federation import config_file
 from federation.config import FederationConfig
-from federation.envelope import Request
+from federation.envelope import Request, parse_reply
 from federation.run_folder import RunFolder
 from federation.task_loading import load_task
 from server.coordination import Outcome, coordinate
@@ -36,18 +37,23 @@ class DirectTransport:
     def nodes(self) -> list[int]:
         return list(range(self._count))
 
-    def exchange(self, requests: Mapping[int, Request], timeout: float) -> dict[int, bytes | Lost]:
-        replies: dict[int, bytes | Lost] = {}
+    def exchange(
+        self, requests: Mapping[int, Request], timeout: float
+    ) -> Iterator[tuple[int, bytes | Lost]]:
         for node, request in requests.items():
+            sent: bytes | Lost
             try:
                 self.before(node, request)
                 answer = simulated_site(self._folder.path, node)(request.to_bytes())
-                replies[node] = self.alter(node, request, answer)
+                sent = self.alter(node, request, answer)
             except ConnectionError as error:
-                replies[node] = Lost(str(error))
-            sent = replies[node]
-            self.wire.append((node, request, sent if isinstance(sent, bytes) else None))
-        return replies
+                sent = Lost(str(error))
+            reply = sent if isinstance(sent, bytes) else None
+            self.wire.append((node, replace(request, rider=None), reply))
+            if request.rider is not None:
+                riding = parse_reply(reply)[0].rider if reply else None
+                self.wire.append((node, request.rider, riding or None))
+            yield node, sent
 
 
 class Federation:

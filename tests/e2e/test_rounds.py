@@ -181,7 +181,8 @@ def test_a_killed_run_resumes_to_the_same_model_and_spends_nothing_twice(
     line = federation.transport()
 
     def kill(node: int, request) -> None:
-        if (request.round, request.phase, node) == (2, phase, 2):
+        asked = [request] if request.rider is None else [request, request.rider]
+        if node == 2 and (2, phase) in [(one.round, one.phase) for one in asked]:
             raise Killed
 
     line.before = kill
@@ -192,7 +193,9 @@ def test_a_killed_run_resumes_to_the_same_model_and_spends_nothing_twice(
     federation.play()
     summary = federation.folder.read_summary()
     assert (summary.run.status, summary.run.resumed) == ("completed", 1)
-    assert summary.rounds[1].attempts == 2
+    # The keys of round 2 are exchanged in round 1, which is then the one that was cut short.
+    cut_short = 0 if phase in (Phase.ADVERTISE, Phase.SHARE) else 1
+    assert [r.attempts for r in summary.rounds] == [1 + (at == cut_short) for at in range(4)]
     assert federation.model == undisturbed.model
     for site in SITES:
         assert sorted(ledger_kinds(federation, site)) == sorted(ledger_kinds(undisturbed, site))
@@ -393,13 +396,50 @@ def test_a_forged_reply_is_a_lost_site(tmp_path) -> None:
     line = federation.transport()
 
     def forge(node: int, request, reply: bytes) -> bytes:
-        spoiled = node == 1 and request.phase is Phase.TRAIN
-        return reply[:-1] + bytes([reply[-1] ^ 1]) if spoiled else reply
+        if (node, request.round, request.phase) != (1, 1, Phase.TRAIN):
+            return reply
+        end = len(reply) - len(parse_reply(reply)[0].rider)
+        return reply[: end - 1] + bytes([reply[end - 1] ^ 1]) + reply[end:]
 
     line.alter = forge
     federation.play(line)
     summary = federation.folder.read_summary()
     assert "signature is not valid" in summary.rounds[0].dropped["hungary"]
+    assert [r.survivors for r in summary.rounds[1:]] == [SITES] * 3
+
+
+def test_a_forged_rider_costs_the_next_round_and_not_this_one(tmp_path) -> None:
+    """The site has advertised and does so once; the forged keys are nobody's."""
+    federation = Federation(tmp_path)
+    line = federation.transport()
+
+    def forge(node: int, request, reply: bytes) -> bytes:
+        spoiled = (node, request.round, request.phase) == (1, 1, Phase.TRAIN)
+        return reply[:-1] + bytes([reply[-1] ^ 1]) if spoiled else reply
+
+    line.alter = forge
+    federation.play(line)
+    summary = federation.folder.read_summary()
+    others = tuple(site for site in SITES if site != "hungary")
+    assert [r.survivors for r in summary.rounds] == [SITES, others, SITES, SITES]
+    assert "signature is not valid" in summary.rounds[1].dropped["hungary"]
+
+
+def test_three_exchanges_a_round_once_keys_are_exchanged_ahead(undisturbed) -> None:
+    summary = undisturbed.folder.read_summary()
+    assert [r.exchanges for r in summary.rounds] == [5, 3, 3, 3]
+    assert summary.secure_sum.exchanges_per_round == 3
+
+
+def test_a_site_cut_off_before_it_dealt_is_asked_once_more(undisturbed, tmp_path) -> None:
+    """It is silent at the very end of round 1, on which its shares for round 2 should ride."""
+    dropout = {"site": "hungary", "round": 1, "phase": "open"}
+    federation = Federation(tmp_path, {"simulation": {"dropouts": [dropout], "baselines": False}})
+    federation.play()
+    summary = federation.folder.read_summary()
+    assert [r.survivors for r in summary.rounds] == [SITES] * 4
+    assert [r.exchanges for r in summary.rounds] == [5, 4, 3, 3]
+    assert federation.model == undisturbed.model
 
 
 def test_a_site_that_never_comes_online_is_named(tmp_path, monkeypatch) -> None:

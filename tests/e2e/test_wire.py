@@ -12,9 +12,12 @@ from federation.agreement import Agreement
 from federation.entropy import SeededEntropy
 from federation.envelope import Phase, Reply, Request, parse_reply
 from federation.errors import DataError, UsageError
+from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind
+from federation.round_messages import Work
 from federation.task import SiteRequest
 from federation.task_loading import load_task
+from privacy.secure_sum.messages import Advert, Bundle, Dealt, Envelope, Envelopes
 from simulations.sites import simulated_site
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -60,34 +63,38 @@ def test_no_part_of_a_sites_vector_appears_in_clear(recorded, round_: int) -> No
         bench = bench_of(federation, agreement, site)
         model = models_on(wire, round_)
         kind = RoundKind.TRAIN if round_ == 1 else RoundKind.EVALUATE
-        words = (
+        vector = (
             training_contribution(bench, model, 1)
             if kind is RoundKind.TRAIN
             else evaluation_contribution(bench, model)
         )
-        for name, part in by_segment(bench, kind, words):
-            for encoding in ("<u4", ">u4", "<u8", "<f4", "<f8"):
+        for name, part in by_segment(bench, kind, vector):
+            for encoding in ("<u2", "<u4", ">u4", "<u8", "<f4", "<f8"):
                 encoded = part.astype(encoding).tobytes()
                 if np.count_nonzero(part) >= 3:  # shorter strings occur by chance
                     assert encoded not in crossed, (site, name, encoding)
+        for part in vector.pack()[:40], vector.pack()[-40:]:
+            assert part not in crossed
 
 
-def by_segment(bench: Workbench, kind: RoundKind, words: np.ndarray):
-    at = 0
-    for segment in bench.layout(kind).segments:
-        yield segment.name, words[at : at + segment.length]
-        at += segment.length
+def by_segment(bench: Workbench, kind: RoundKind, vector: RingVector):
+    for stretch, words in zip(vector.stretches, vector.parts(), strict=True):
+        at = 0
+        for segment in bench.layout(kind).segments:
+            if segment.bits == stretch.bits:
+                yield segment.name, words[at : at + segment.length]
+                at += segment.length
 
 
 def test_the_recording_would_have_been_found_out(recorded) -> None:
     # The search above can fail: the vector is found where it is not masked.
     federation, wire = recorded
     bench = bench_of(federation, agreement_on(wire), "hungary")
-    words = training_contribution(bench, models_on(wire, 1), 1)
-    leaked = everything(wire) + words.tobytes()
-    name, part = next(iter(by_segment(bench, RoundKind.TRAIN, words)))
-    assert name == "update"
-    assert part.astype("<u4").tobytes() in leaked
+    vector = training_contribution(bench, models_on(wire, 1), 1)
+    leaked = everything(wire) + vector.pack()
+    parts = dict(by_segment(bench, RoundKind.TRAIN, vector))
+    assert parts["update"].astype("<u4").tobytes() in leaked
+    assert vector.pack()[:40] in leaked
 
 
 def test_masked_words_look_uniform_and_the_sum_does_not(recorded) -> None:
@@ -179,10 +186,33 @@ def test_held_out_rows_are_judged_once_a_round_and_on_one_model(recorded) -> Non
     # A training round more than was agreed.
     reply = ask(federation, node, training, round=2, attempt=7)
     assert "round 2 is not for kind train" in reply.reason
-    for request in (training, evaluation):
-        other = json.loads(request.body) | {"model_digest": "0" * 64}
-        reply = ask(federation, node, request, body=json.dumps(other).encode(), attempt=8)
-        assert "another one before" in reply.reason
+    # A training round once more: all that was agreed is charged, and its vectors are forgotten.
+    assert "for all the rounds" in ask(federation, node, training, attempt=8).reason
+    # Another model in a round that has had one, in a session of its own with all the others.
+    reply = ask_on_another_model(federation, wire, evaluation)
+    assert "another one before" in reply.reason
+
+
+def ask_on_another_model(federation: Federation, wire, invitation: Request) -> Reply:
+    """What the first site says to `train` with another model, after an honest exchange of keys."""
+    nodes = range(len(SITES))
+    adverts = {
+        SITES[node]: Advert.from_bytes(ask(federation, node, invitation, attempt=8).body)
+        for node in nodes
+    }
+    bundle = Bundle(adverts).to_bytes(SITES)
+    dealt = {}
+    for node in nodes:
+        reply = ask(federation, node, invitation, attempt=8, phase=Phase.SHARE, body=bundle)
+        dealt[SITES[node]] = Dealt.from_bytes(reply.body, SITES)
+    envelopes = Envelopes({
+        dealer: Envelope(each.sealed[SITES[0]], each.commitments[SITES[0]])
+        for dealer, each in dealt.items()
+        if dealer != SITES[0]
+    })  # fmt: skip
+    model = models_on(wire, invitation.round).astype("<f4") + np.float32(1)
+    work = Work(model.tobytes(), envelopes.to_bytes(SITES)).to_bytes()
+    return ask(federation, 0, invitation, attempt=8, phase=Phase.TRAIN, body=work)
 
 
 def test_an_error_text_never_leaves_a_site(recorded, monkeypatch) -> None:

@@ -74,10 +74,10 @@ def hospitals() -> Summary:
         secure_sum=SecureSum(
             threshold=3,
             quorum=3,
-            ring_bits=32,
+            ring_bits=(16, 32),
             words=12_846,
             upload_bytes_per_site=51_384,
-            exchanges_per_round=5,
+            exchanges_per_round=3,
             roster_digest="c0ff" * 16,
             rules_digest="d1ce" * 16,
         ),

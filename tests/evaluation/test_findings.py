@@ -20,6 +20,7 @@ from evaluation.tally_spec import TallySpec
 from evaluation.tally_sums import TallySums
 from federation.errors import DataError
 from federation.layout import VectorLayout
+from federation.ring_vector import RingVector
 from federation.schema import Categorical, Numeric, SensitiveAttribute, TaskSchema
 
 SEX = SensitiveAttribute("sex", ("F", "M"))
@@ -50,14 +51,14 @@ class Population:
     def sums(self, sites=None):
         sites = range(self.sites) if sites is None else sites
         layout = VectorLayout(self.spec.segments(self.sites), self.sites)
-        words = np.zeros(layout.length, np.uint32)
+        words = RingVector.zeros(layout.stretches)
         for site in sites:
             here = self.site_of == site
             groups = {name: codes[here] for name, codes in self.groups.items()}
             counted = count_outcomes(
                 self.spec, self.probabilities[here], self.targets[here], groups
             )
-            words += layout.encode(counted)
+            words.add(layout.encode(counted))
         return layout.decode(words)
 
     @property

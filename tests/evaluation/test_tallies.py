@@ -12,6 +12,7 @@ from evaluation.tallies import count_features, count_outcomes
 from evaluation.tally_spec import TallySpec
 from federation.errors import ConfigError, DataError
 from federation.layout import VectorLayout
+from federation.ring_vector import RingVector
 from federation.schema import Categorical, Numeric, SensitiveAttribute, TaskSchema
 
 SEX = SensitiveAttribute("sex", ("F", "M"))
@@ -58,7 +59,9 @@ def test_decoded_sum_of_the_sites_is_the_tally_of_the_pooled_rows(spec, rows, si
         own = {name: codes[here] for name, codes in groups.items()}
         return layout.encode(count_outcomes(spec, probabilities[here], targets[here], own))
 
-    total = sum((words(site_of == site) for site in range(sites)), np.zeros(1, np.uint32))
+    total = RingVector.zeros(layout.stretches)
+    for site in range(sites):
+        total.add(words(site_of == site))
     pooled = layout.decode(words(np.ones(rows, bool)))
     summed = layout.decode(total)
     for name in LOSSES:  # whole and fraction carry over; their sum is the tally
@@ -77,8 +80,10 @@ def test_summed_histograms_are_those_of_the_pooled_rows(rows, sites, seed) -> No
         own = {name: values[here] for name, values in features.items()}
         return layout.encode(count_features(BINARY, own, "current"))
 
-    total = sum((words(site_of == site) for site in range(sites)), np.zeros(1, np.uint32))
-    np.testing.assert_array_equal(total, words(np.ones(rows, bool)))
+    total = RingVector.zeros(layout.stretches)
+    for site in range(sites):
+        total.add(words(site_of == site))
+    np.testing.assert_array_equal(total.buffer, words(np.ones(rows, bool)).buffer)
 
 
 @given(rows=st.integers(1, 150), seed=st.integers(0, 2**20))

@@ -83,7 +83,7 @@ def test_cohorts_and_the_rest_are_disjoint_groups() -> None:
 
 
 def test_only_without_privacy_does_a_training_loss_leave() -> None:
-    tallies = (count_segment("rows", 1, 10),)
+    tallies = (count_segment("rows", 1, 10, 4),)
     with_dp = [s.name for s in training_layout(agreement(), 5, tallies).segments]
     without = [s.name for s in training_layout(agreement(privacy=None), 5, tallies).segments]
     assert set(without) - set(with_dp) == {"training/loss"}
@@ -92,7 +92,9 @@ def test_only_without_privacy_does_a_training_loss_leave() -> None:
 
 def test_an_evaluation_round_carries_no_update() -> None:
     layout = evaluation_layout(
-        agreement(cohorts={}), (count_segment("rows", 1, 10),), (count_segment("window", 2, 10),)
+        agreement(cohorts={}),
+        (count_segment("rows", 1, 10, 4),),
+        (count_segment("window", 2, 10, 4),),
     )
     assert [s.name for s in layout.segments] == ["overall/rows", "overall/window"]
 
@@ -146,7 +148,6 @@ def test_round_bodies_travel_unchanged_and_refuse_what_is_malformed() -> None:
     invitation = Invitation(
         kind=RoundKind.TRAIN,
         agreement_digest="0" * 64,
-        model_digest="1" * 64,
         layout_digest="2" * 64,
     )
     assert Invitation.from_bytes(invitation.to_bytes()) == invitation

@@ -71,8 +71,8 @@ def framed(header: object, body: bytes = b"") -> bytes:
 
 
 GOOD = {
-    "v": 1, "run": "r", "round": 1, "attempt": 1, "phase": "train", "nonce": "0" * 32,
-    "expires": 1.0,
+    "v": 2, "run": "r", "round": 1, "attempt": 1, "phase": "train", "nonce": "0" * 32,
+    "expires": 1.0, "rider": 0,
 }  # fmt: skip
 
 
@@ -88,7 +88,7 @@ GOOD = {
         (framed({k: v for k, v in GOOD.items() if k != "run"}), "exactly the fields"),
         (framed(GOOD | {"round": "1"}), "round has a wrong type"),
         (framed(GOOD | {"round": True}), "round has a wrong type"),
-        (framed(GOOD | {"v": 2}), "version 2"),
+        (framed(GOOD | {"v": 1}), "version 1"),
         (framed(GOOD | {"phase": "steal"}), "phase"),
         (framed(GOOD | {"nonce": "0"}), "nonce"),
         (framed(GOOD | {"nonce": "g" * 32}), "nonce"),
@@ -99,6 +99,9 @@ GOOD = {
         (framed(json.dumps(GOOD | {"expires": math.inf}).encode()), "expires"),
         (framed(json.dumps(GOOD | {"run": "\ud800"}).encode()), "run is not text"),
         (framed(GOOD | {"round": -1}), "negative"),
+        (framed(GOOD | {"rider": 1}), "rider: longer than the message"),
+        (framed(GOOD | {"rider": -1}), "rider: longer than the message"),
+        (framed(GOOD | {"rider": 5}, b"12345"), "message header: longer"),
     ],
 )
 def test_a_malformed_request_is_refused_by_name(data: bytes, named: str) -> None:
@@ -106,7 +109,9 @@ def test_a_malformed_request_is_refused_by_name(data: bytes, named: str) -> None
         Request.from_bytes(data)
 
 
-REPLY_HEADER = {"v": 1, "site": "s", "status": "ok", "code": "", "reason": "", "signature": "00"}
+REPLY_HEADER = {
+    "v": 2, "site": "s", "status": "ok", "code": "", "reason": "", "signature": "00", "rider": 0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -116,8 +121,46 @@ REPLY_HEADER = {"v": 1, "site": "s", "status": "ok", "code": "", "reason": "", "
         (REPLY_HEADER | {"status": "fine"}, "status"),
         (REPLY_HEADER | {"signature": "zz"}, "hexadecimal"),
         (REPLY_HEADER | {"site": 1}, "site has a wrong type"),
+        (REPLY_HEADER | {"rider": 1}, "rider: longer than the message"),
     ],
 )
 def test_a_malformed_reply_is_refused_by_name(header: dict, named: str) -> None:
     with pytest.raises(ProtocolViolation, match=named):
         parse_reply(framed(header))
+
+
+RIDER = replace(REQUEST, round=3, phase=Phase.ADVERTISE, nonce="ef" * 16, body=b"early")
+
+
+def test_a_rider_travels_with_its_request_and_its_reply_with_the_reply() -> None:
+    carrying = replace(REQUEST, rider=RIDER)
+    assert Request.from_bytes(carrying.to_bytes()) == carrying
+    riding = Reply("ulm", "ok", body=b"keys").sign("f", RIDER, KEY)
+    reply = verify(replace(REPLY, rider=riding).sign("f", carrying, KEY), carrying)
+    assert reply.body == b"answer"
+    assert verify(reply.rider, RIDER).body == b"keys"
+
+
+def test_a_reply_to_a_rider_is_none_to_what_carried_it_and_the_other_way() -> None:
+    riding = Reply("ulm", "ok", body=b"keys").sign("f", RIDER, KEY)
+    for data, request in ((riding, REQUEST), (REPLY.sign("f", REQUEST, KEY), RIDER)):
+        with pytest.raises(ProtocolViolation, match="signature is not valid"):
+            verify(data, request)
+
+
+def test_a_rider_carries_no_rider_however_deep_it_is_nested() -> None:
+    nested = REQUEST
+    for _ in range(400):
+        nested = replace(REQUEST, rider=nested)
+    with pytest.raises(ProtocolViolation, match="rider: it carries a rider itself"):
+        Request.from_bytes(nested.to_bytes())
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255))
+def test_no_byte_of_a_request_with_a_rider_parses_into_a_crash(at: int, change: int) -> None:
+    data = bytearray(replace(REQUEST, rider=RIDER).to_bytes())
+    data[at % len(data)] ^= change
+    try:
+        Request.from_bytes(bytes(data))
+    except ProtocolViolation:
+        return

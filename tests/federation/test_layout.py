@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from federation.entropy import SeededEntropy
 from federation.errors import ConfigError
 from federation.layout import Segment, VectorLayout, count_segment, finest_segment
+from federation.ring_vector import RING_BITS, RingVector, Stretch
 
-LAYOUT = VectorLayout((finest_segment("update", 3, 2.0, 5), count_segment("rows", 2, 1000)), 5)
+LAYOUT = VectorLayout((finest_segment("update", 3, 2.0, 5), count_segment("rows", 2, 1000, 5)), 5)
 
 
 def site_values(update, rows):
@@ -21,30 +23,35 @@ def site_values(update, rows):
     arrays(np.int64, (5, 2), elements=st.integers(0, 1000)),
 )
 def test_the_modular_sum_decodes_to_the_sum(updates: np.ndarray, rows: np.ndarray) -> None:
-    words = [LAYOUT.encode(site_values(u, r)) for u, r in zip(updates, rows, strict=True)]
-    total = np.zeros(LAYOUT.length, np.uint32)
-    for word in words:
-        total += word
+    total = RingVector.zeros(LAYOUT.stretches)
+    for u, r in zip(updates, rows, strict=True):
+        total.add_packed(LAYOUT.encode(site_values(u, r)).pack())
     decoded = LAYOUT.decode(total)
     step = LAYOUT.segments[0].step
     np.testing.assert_allclose(decoded["update"], updates.sum(0), rtol=0, atol=5 * step / 2)
     np.testing.assert_array_equal(decoded["rows"], rows.sum(0))
 
 
-@given(st.floats(1e-6, 1e6), st.integers(1, 200))
-def test_the_finest_step_is_tight(bound: float, summands: int) -> None:
-    segment = finest_segment("x", 1, bound, summands)
+@given(
+    st.floats(1e-6, 1e6),
+    st.integers(1, 200),
+    st.sampled_from(RING_BITS),
+    st.sampled_from(["nearest", "stochastic"]),
+)
+def test_the_finest_step_is_tight(bound: float, summands: int, bits: int, rounding: str) -> None:
+    segment = finest_segment("x", 1, bound, summands, bits, rounding)
     VectorLayout((segment,), summands)
-    finer = Segment("x", 1, bound, segment.step / 2)
-    if summands * finer.largest_code < 2**31:
+    finer = Segment("x", 1, bound, segment.step / 2, bits, rounding)
+    if summands * finer.largest_code < 2 ** (bits - 1):
         pytest.fail("a finer step would have fitted")
     with pytest.raises(ConfigError, match="whose sum over"):
         VectorLayout((finer,), summands)
 
 
 def test_the_largest_values_of_all_sites_do_not_wrap() -> None:
-    word = LAYOUT.encode(site_values([2, 2, -2], [1000, 0]))
-    total = sum([word] * 5, np.zeros(5, np.uint32))
+    total = RingVector.zeros(LAYOUT.stretches)
+    for _ in range(5):
+        total.add(LAYOUT.encode(site_values([2, 2, -2], [1000, 0])))
     decoded = LAYOUT.decode(total)
     np.testing.assert_array_equal(decoded["update"], [10, 10, -10])
     np.testing.assert_array_equal(decoded["rows"], [5000, 0])
@@ -65,10 +72,10 @@ def test_a_missing_an_unknown_or_a_misshapen_segment_is_refused() -> None:
         LAYOUT.encode(site_values([0] * 4, [0] * 2))
 
 
-@pytest.mark.parametrize("total", [np.zeros(4, np.uint32), np.zeros(5, np.int64)])
-def test_a_sum_of_another_shape_or_type_is_refused(total: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"expected \(5,\) uint32"):
-        LAYOUT.decode(total)
+@pytest.mark.parametrize("stretches", [(Stretch(32, 5),), (Stretch(16, 2), Stretch(32, 4))])
+def test_a_sum_of_another_shape_or_ring_is_refused(stretches: tuple[Stretch, ...]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        LAYOUT.decode(RingVector.zeros(stretches))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +86,7 @@ def test_a_sum_of_another_shape_or_type_is_refused(total: np.ndarray) -> None:
         lambda: Segment("x", 1, np.inf, 1.0),
         lambda: Segment("x", 1, 1.0, 0.3),
         lambda: Segment("x", 1, 1.0, 0.0),
-        lambda: VectorLayout((count_segment("x", 1, 1), count_segment("x", 1, 1)), 2),
+        lambda: VectorLayout((count_segment("x", 1, 1, 2), count_segment("x", 1, 1, 2)), 2),
     ],
 )
 def test_an_impossible_segment_is_refused(make) -> None:
@@ -96,5 +103,62 @@ def test_the_digest_binds_every_part_of_the_layout() -> None:
         VectorLayout((Segment("x", 3, 4.0, 0.5),), 3),
         VectorLayout((Segment("x", 2, 3.0, 0.5),), 3),
         VectorLayout((Segment("x", 2, 4.0, 0.25),), 3),
+        VectorLayout((Segment("x", 2, 4.0, 0.5, 16),), 3),
+        VectorLayout((Segment("x", 2, 4.0, 0.5, rounding="stochastic"),), 3),
     ]
     assert len({layout.digest() for layout in variants}) == len(variants)
+
+
+@pytest.mark.parametrize(
+    ("most", "summands", "bits"),
+    [(3276, 10, 16), (3277, 10, 20), (52428, 10, 20), (52429, 10, 24), (838861, 10, 32)],
+)
+def test_counts_are_summed_in_the_narrowest_ring_that_holds_them(
+    most: int, summands: int, bits: int
+) -> None:
+    assert count_segment("x", 1, most, summands).bits == bits
+
+
+def test_a_count_that_no_ring_holds_is_refused() -> None:
+    with pytest.raises(ConfigError, match="fits 32 bits"):
+        VectorLayout((count_segment("x", 1, 2**31, 2),), 2)
+
+
+def test_segments_of_one_ring_stand_together_and_narrow_rings_come_first() -> None:
+    segments = (
+        Segment("a", 3, 1.0, 0.5, 32), Segment("b", 2, 1.0, 0.5, 16),
+        Segment("c", 1, 1.0, 0.5, 32), Segment("d", 4, 1.0, 0.5, 24),
+    )  # fmt: skip
+    layout = VectorLayout(segments, 3)
+    assert layout.stretches == (Stretch(16, 2), Stretch(24, 4), Stretch(32, 4))
+    values = {s.name: np.arange(s.length) / 4 for s in segments}
+    total = RingVector.zeros(layout.stretches)
+    total.add_packed(layout.encode(values).pack())
+    decoded = layout.decode(total)
+    assert list(decoded) == ["a", "b", "c", "d"]
+    for name, value in values.items():
+        np.testing.assert_array_equal(decoded[name], np.rint(value * 2) / 2)
+
+
+STOCHASTIC = VectorLayout((Segment("x", 40_000, 1.0, 0.25, 16, "stochastic"),), 3)
+
+
+@pytest.mark.parametrize("value", [0.3, -0.3, 0.01, -0.99, 1.0, -1.0, 0.0])
+def test_stochastic_rounding_keeps_the_expectation_and_moves_less_than_a_step(
+    value: float,
+) -> None:
+    vector = STOCHASTIC.encode({"x": np.full(40_000, value)}, SeededEntropy(3))
+    rounded = STOCHASTIC.decode(vector)["x"]
+    assert np.all(np.abs(rounded - value) < 0.25)
+    # The largest standard error, of a fair coin, is 0.125 / 200; five of them.
+    assert rounded.mean() == pytest.approx(value, abs=5 * 0.125 / 200)
+    if value % 0.25 == 0:
+        np.testing.assert_array_equal(rounded, value)
+
+
+def test_stochastic_rounding_without_entropy_is_refused_and_with_a_seed_repeats() -> None:
+    values = {"x": np.full(40_000, 0.3)}
+    with pytest.raises(ValueError, match="x: stochastic rounding needs entropy"):
+        STOCHASTIC.encode(values)
+    one, same, other = (STOCHASTIC.encode(values, SeededEntropy(s)).pack() for s in (1, 1, 2))
+    assert one == same != other

@@ -41,7 +41,7 @@ class Nodes:
         for node, request in requests.items():
             answer = self.answers.get(node, lambda r, n=node: signed(r, SITES[n]))
             said[node] = answer(request)
-        return {node: answer for node, answer in said.items() if answer is not None}
+        return iter([(node, answer) for node, answer in said.items() if answer is not None])
 
 
 def ask(nodes: Nodes):

@@ -8,7 +8,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from federation.entropy import SeededEntropy
-from federation.layout import Words
+from federation.ring_vector import RingVector, Stretch
 from privacy.secure_sum import coordinator, site
 from privacy.secure_sum.terms import SessionTerms
 
@@ -39,14 +39,19 @@ def make_terms(n: int = 5, **changes: object) -> SessionTerms:
         "round": 1,
         "attempt": 1,
         "config_digest": bytes([1]) * 32,
-        "model_digest": bytes([2]) * 32,
         "layout_digest": bytes([3]) * 32,
         "sites": names(n),
         "threshold": 3,
         "quorum": 4,
-        "length": 9,
+        "degree": n - 1,
     }
+    length = changes.pop("length", 9)
+    if "stretches" not in changes:
+        values["stretches"] = (Stretch(32, length),)
     return SessionTerms(**(values | changes))
+
+
+MODEL = bytes([2]) * 32
 
 
 def identity(name: str) -> Ed25519PrivateKey:
@@ -57,18 +62,43 @@ def roster_of(sites: tuple[str, ...]) -> dict[str, Ed25519PublicKey]:
     return {name: identity(name).public_key() for name in sites}
 
 
-def random_vectors(terms: SessionTerms, seed: int = 0) -> dict[str, Words]:
+Vectors = Mapping[str, RingVector]
+
+
+def random_vectors(terms: SessionTerms, seed: int = 0) -> dict[str, RingVector]:
     rng = np.random.default_rng(seed)
     return {
-        name: rng.integers(0, 2**32, terms.length, dtype=np.uint32, endpoint=False)
+        name: RingVector.of(
+            terms.stretches,
+            [rng.integers(0, 2**s.bits, s.length).astype(s.dtype) for s in terms.stretches],
+        )
         for name in terms.sites
     }
 
 
-def integer_sum(vectors: Mapping[str, Words], sites: tuple[str, ...]) -> Words:
-    """The modular sum in 64-bit integers, reduced once: an oracle that shares no code."""
-    total = sum((vectors[name].astype(np.uint64) for name in sites), np.uint64(0))
-    return (total % np.uint64(2**32)).astype(np.uint32)
+def constant(terms: SessionTerms, value: int) -> dict[str, RingVector]:
+    """Every word of every site is `value`."""
+    words = [np.full(s.length, value, s.dtype) for s in terms.stretches]
+    return {name: RingVector.of(terms.stretches, words) for name in terms.sites}
+
+
+def integer_sum(vectors: Vectors, sites: tuple[str, ...]) -> list[list[int]]:
+    """The sum in Python's integers, reduced once: an oracle that shares no code."""
+    parts = [vectors[name].parts() for name in sites]
+    return [
+        [sum(map(int, column)) % 2**stretch.bits for column in zip(*words, strict=True)]
+        for stretch, words in zip(
+            vectors[sites[0]].stretches, zip(*parts, strict=True), strict=True
+        )
+    ]
+
+
+def values(total: RingVector) -> list[list[int]]:
+    """Each word of each stretch, reduced to its ring."""
+    return [
+        [int(word) % 2**stretch.bits for word in part]
+        for stretch, part in zip(total.stretches, total.parts(), strict=True)
+    ]
 
 
 @dataclass
@@ -86,7 +116,7 @@ class Rehearsal:
     """
 
     terms: SessionTerms
-    vectors: Mapping[str, Words] = field(default_factory=dict)
+    vectors: Vectors = field(default_factory=dict)
     lost: Mapping[str, Stage] = field(default_factory=dict)
     altered: Mapping[tuple[str, Stage], Alteration] = field(default_factory=dict)
     seed: int = 0
@@ -109,10 +139,10 @@ class Rehearsal:
         dealt = self._ask(Stage.SHARE, dict.fromkeys(self.sharing.adverts, bundle))
         self.masking, envelopes = coordinator.route(self.sharing, dealt)
         masked = self._ask(Stage.MASK, envelopes)
-        self.signing, survivors = coordinator.collect(self.masking, masked)
+        self.signing, survivors = collect(self.masking, masked)
         signed = self._ask(Stage.SIGN, dict.fromkeys(self.signing.survivors, survivors))
-        self.opening, signatures = coordinator.relay(self.signing, signed)
-        answers = self._ask(Stage.OPEN, dict.fromkeys(signed, signatures))
+        self.opening, agreements = coordinator.relay(self.signing, signed)
+        answers = self._ask(Stage.OPEN, agreements)
         return coordinator.reveal(self.opening, answers, self.threads)
 
     def step(self, stage: Stage, name: str, message: bytes) -> tuple[object, bytes]:
@@ -124,7 +154,7 @@ class Rehearsal:
         if stage is Stage.SHARE:
             return site.share(state, message, self.roster, entropy)
         if stage is Stage.MASK:
-            return site.mask(state, message, self.vectors[name], self.threads)
+            return site.mask(state, message, MODEL, self.vectors[name], self.threads)
         return (site.sign if stage is Stage.SIGN else site.open_shares)(state, message)
 
     def _ask(self, stage: Stage, messages: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -138,6 +168,15 @@ class Rehearsal:
             self.states[stage][name], self.sent[stage][name] = state, answer
             answers[name] = self.altered.get((name, stage), lambda data: data)(answer)
         return answers
+
+
+def collect(
+    masking: coordinator.Masking, masked: Mapping[str, bytes]
+) -> tuple[coordinator.Signing, bytes]:
+    accumulation = coordinator.Accumulation(masking, MODEL)
+    for name, data in sorted(masked.items()):
+        accumulation.add(name, data)
+    return accumulation.close()
 
 
 def play(terms: SessionTerms, **options: object) -> Rehearsal:

@@ -1,4 +1,4 @@
-"""Masks are AES-256-CTR keystreams: built from single blocks, and looked at as random bytes."""
+"""Masks are AES-128-CTR keystreams: built from single blocks, and looked at as random bytes."""
 
 import json
 from pathlib import Path
@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from federation.entropy import SeededEntropy
-from federation.layout import Words
-from privacy.secure_sum.mask_stream import CHUNK_WORDS, add_masks
+from federation.ring_vector import RingVector, Stretch, Words
+from privacy.secure_sum import mask_stream
+from privacy.secure_sum.mask_stream import CHUNK_BYTES, add_masks
 
-VECTOR = json.loads((Path(__file__).parent / "known_answers.json").read_text())["aes256_ctr"]
-KEYS = [SeededEntropy(0).child("mask", number).bytes(32) for number in range(4)]
-LENGTHS = [0, 1, 3, 4, 5, CHUNK_WORDS - 1, CHUNK_WORDS, CHUNK_WORDS + 1, 3 * CHUNK_WORDS + 7]
+VECTOR = json.loads((Path(__file__).parent / "known_answers.json").read_text())["aes128_ctr"]
+KEYS = [SeededEntropy(0).child("mask", number).bytes(16) for number in range(4)]
+CHUNK_WORDS = CHUNK_BYTES // 4
+LENGTHS = [1, 3, 4, 5, CHUNK_WORDS - 1, CHUNK_WORDS, CHUNK_WORDS + 1, 3 * CHUNK_WORDS + 7]
 
 
 def keystream(key: bytes, counter: int, length: int) -> bytes:
     """SP 800-38A, section 6.5, from single encrypted counter blocks."""
     blocks = [(counter + i).to_bytes(16, "big") for i in range(-(-length // 16))]
-    encryptor = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # the oracle's own mode
+    encryptor = Cipher(algorithms.AES128(key), modes.ECB()).encryptor()  # the oracle's own mode
     return encryptor.update(b"".join(blocks))[:length]
 
 
@@ -31,9 +33,9 @@ def mask(key: bytes, length: int) -> Words:
 
 
 def masked(length: int, plus: list[bytes], minus: list[bytes], threads: int = 1) -> Words:
-    total = np.zeros(length, np.uint32)
+    total = RingVector.zeros((Stretch(32, length),))
     add_masks(total, plus, minus, threads)
-    return total
+    return total.parts()[0]
 
 
 def test_the_oracle_gives_the_published_answer() -> None:
@@ -56,27 +58,41 @@ def test_masks_add_and_subtract_alike_with_any_number_of_threads(length: int, th
     assert np.array_equal(masked(length, KEYS[:2], KEYS[2:], threads), expected)
 
 
-@given(st.integers(0, 300), st.integers(0, 2**32 - 1))
-def test_what_is_added_is_taken_off_again(length: int, value: int) -> None:
-    total = np.full(length, value, np.uint32)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_keystream_covers_every_stretch_and_none_of_it_twice(threads: int) -> None:
+    stretches = (Stretch(16, CHUNK_WORDS * 2 + 9), Stretch(20, 5), Stretch(32, 7))
+    total = RingVector.zeros(stretches)
+    add_masks(total, KEYS[:1], [], threads)
+    expected = np.frombuffer(keystream(KEYS[0], 0, len(total.buffer)), np.uint8)
+    start = 0
+    for stretch, part in zip(stretches, total.parts(), strict=True):
+        stream = expected[start : start + part.nbytes]
+        assert np.array_equal(part.view(np.uint8), stream)
+        start += stretch.room
+
+
+@given(st.integers(1, 300), st.sampled_from([16, 20, 24, 32]), st.integers(0, 2**16 - 1))
+def test_what_is_added_is_taken_off_again(length: int, bits: int, value: int) -> None:
+    stretch = Stretch(bits, length)
+    total = RingVector.of((stretch,), [np.full(length, value, stretch.dtype)])
     add_masks(total, KEYS[:2], KEYS[2:])
     add_masks(total, KEYS[2:], KEYS[:2])
-    assert np.all(total == value)
+    assert np.all(total.parts()[0] == value)
 
 
-@pytest.mark.parametrize(
-    ("total", "threads", "why"),
-    [
-        (np.zeros(4, np.int32), 1, "uint32"),
-        (np.zeros((2, 2), np.uint32), 1, r"\(length,\)"),
-        (np.zeros(8, np.uint32)[::2], 1, "contiguous"),
-        (np.zeros(4, np.uint32), 0, "threads = 0"),
-    ],
-)
-def test_a_wrong_accumulator_or_thread_count_is_refused(total, threads: int, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
-        add_masks(total, KEYS[:1], [], threads)
-    assert not total.any()
+def test_more_keys_than_are_open_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = masked(9, KEYS[:3], KEYS[3:])
+    monkeypatch.setattr(mask_stream, "MOST_STREAMS", 2)
+    assert np.array_equal(masked(9, KEYS[:3], KEYS[3:]), whole)
+
+
+def test_a_wrong_thread_count_or_key_is_refused() -> None:
+    total = RingVector.zeros((Stretch(32, 4),))
+    with pytest.raises(ValueError, match="threads = 0"):
+        add_masks(total, KEYS[:1], [], 0)
+    with pytest.raises(ValueError, match="key"):
+        add_masks(total, [bytes(32)], [])
+    assert not total.buffer.any()
 
 
 def test_every_byte_of_a_mask_is_uniform() -> None:

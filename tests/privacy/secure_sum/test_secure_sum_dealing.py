@@ -16,13 +16,19 @@ from privacy.secure_sum.dealing import (
     commitments,
     deal,
     fits,
+    seed_commitment,
 )
-from privacy.secure_sum.keys import Channel
+from privacy.secure_sum.keys import Direction
 from privacy.secure_sum.messages import Advert
-from privacy.secure_sum.session import neighbours, session_digest, share_points, survivor_body
+from privacy.secure_sum.session import (
+    round_digest,
+    session_digest,
+    share_points,
+    survivor_digest,
+)
 from privacy.secure_sum.transcript import Label, digest
 
-CHANNEL = Channel(bytes(32), "dealer", "holder")
+CHANNEL = Direction(bytes(32), "dealer", "holder")
 ADVERTS = {
     name: Advert(bytes([at]) * 32, bytes([at + 100]) * 32, bytes(64))
     for at, name in enumerate(("site-00", "site-01", "site-02", "site-03"))
@@ -54,15 +60,27 @@ def test_points_are_numbers_among_the_invited_not_among_the_holders() -> None:
     assert share_points(make_terms(), {"site-03", "site-01"}) == {"site-01": 2, "site-03": 4}
 
 
-def test_neighbours_are_all_others() -> None:
-    assert neighbours("b", {"c", "b", "a"}) == ("a", "c")
+def test_a_round_is_named_by_its_session_and_model() -> None:
+    one = round_digest(bytes(32), bytes(32))
+    assert one != round_digest(bytes([1]) * 32, bytes(32))
+    assert one != round_digest(bytes(32), bytes([1]) * 32)
 
 
-def test_what_survivors_sign_depends_on_session_and_set_but_not_its_order() -> None:
-    one = survivor_body(bytes(32), ("a", "b"))
-    assert one == survivor_body(bytes(32), ("b", "a"))
-    assert one != survivor_body(bytes([1]) * 32, ("a", "b"))
-    assert one != survivor_body(bytes(32), ("ab",))
+def test_what_survivors_agree_on_depends_on_round_and_set_but_not_its_order() -> None:
+    one = survivor_digest(bytes(32), ("a", "b"))
+    assert one == survivor_digest(bytes(32), ("b", "a"))
+    assert one != survivor_digest(bytes([1]) * 32, ("a", "b"))
+    assert one != survivor_digest(bytes(32), ("ab",))
+
+
+def test_a_commitment_to_a_seed_is_bound_to_session_dealer_and_seed() -> None:
+    commitments_ = [
+        seed_commitment(bytes(32), "dealer", bytes(32)),
+        seed_commitment(bytes([1]) * 32, "dealer", bytes(32)),
+        seed_commitment(bytes(32), "other", bytes(32)),
+        seed_commitment(bytes(32), "dealer", bytes([1]) * 32),
+    ]
+    assert len(set(commitments_)) == 4
 
 
 def test_a_dealing_gives_both_secrets_back_each_from_its_own_shares() -> None:
@@ -108,14 +126,16 @@ def test_each_share_fits_its_own_half_of_the_commitments_only() -> None:
 
 
 def test_what_a_dealer_signs_is_bound_to_session_dealer_holders_and_commitments() -> None:
+    seed = bytes(32)
     bodies = [
-        commitment_body(bytes(32), "a", {"b": bytes(32), "c": bytes(32)}),
-        commitment_body(bytes([1]) * 32, "a", {"b": bytes(32), "c": bytes(32)}),
-        commitment_body(bytes(32), "z", {"b": bytes(32), "c": bytes(32)}),
-        commitment_body(bytes(32), "a", {"b": bytes(32), "d": bytes(32)}),
-        commitment_body(bytes(32), "a", {"b": bytes(32), "c": bytes([1]) * 32}),
-        commitment_body(bytes(32), "a", {"b": bytes(32)}),
+        commitment_body(bytes(32), "a", {"b": bytes(32), "c": bytes(32)}, seed),
+        commitment_body(bytes([1]) * 32, "a", {"b": bytes(32), "c": bytes(32)}, seed),
+        commitment_body(bytes(32), "z", {"b": bytes(32), "c": bytes(32)}, seed),
+        commitment_body(bytes(32), "a", {"b": bytes(32), "d": bytes(32)}, seed),
+        commitment_body(bytes(32), "a", {"b": bytes(32), "c": bytes([1]) * 32}, seed),
+        commitment_body(bytes(32), "a", {"b": bytes(32)}, seed),
+        commitment_body(bytes(32), "a", {"b": bytes(32), "c": bytes(32)}, bytes([1]) * 32),
     ]
     assert len(set(bodies)) == len(bodies)
-    reordered = commitment_body(bytes(32), "a", {"c": bytes(32), "b": bytes(32)})
+    reordered = commitment_body(bytes(32), "a", {"c": bytes(32), "b": bytes(32)}, seed)
     assert reordered == bodies[0]

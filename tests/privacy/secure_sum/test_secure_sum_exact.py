@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rehearsal import Rehearsal, Stage, integer_sum, make_terms, names, play, random_vectors
+from rehearsal import (
+    Rehearsal,
+    Stage,
+    constant,
+    integer_sum,
+    make_terms,
+    names,
+    play,
+    random_vectors,
+    values,
+)
 
 from federation.errors import RoundFailed
-from privacy.secure_sum.mask_stream import CHUNK_WORDS
+from federation.ring_vector import RING_BITS, Stretch
+from privacy.secure_sum.mask_stream import CHUNK_BYTES
 from privacy.secure_sum.messages import OpenedShares
 from privacy.secure_sum.terms import SessionTerms
 
@@ -17,7 +28,9 @@ def admissible_terms(draw: st.DrawFn) -> SessionTerms:
     n = draw(st.integers(3, 8))
     quorum = draw(st.integers(max(3, (n + 1) // 2 + 1), n))
     threshold = draw(st.integers(2, quorum))
-    return make_terms(n, quorum=quorum, threshold=threshold, length=draw(st.integers(1, 40)))
+    rings = draw(st.lists(st.sampled_from(RING_BITS), min_size=1, unique=True))
+    stretches = tuple(Stretch(bits, draw(st.integers(1, 20))) for bits in sorted(rings))
+    return make_terms(n, quorum=quorum, threshold=threshold, stretches=stretches)
 
 
 @st.composite
@@ -45,7 +58,7 @@ def test_any_losses_end_in_the_exact_sum_or_in_a_failed_round(data: st.DataObjec
         return
     revealed = rehearsal.play()
     assert revealed.survivors == answering(terms, lost, Stage.MASK)
-    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(rehearsal.vectors, revealed.survivors)
     assert (revealed.blamed, dict(revealed.excluded)) == ((), {})
 
 
@@ -57,24 +70,29 @@ def test_small_and_larger_federations(n: int, threshold: int, quorum: int) -> No
     rehearsal = Rehearsal(terms)
     revealed = rehearsal.play()
     assert revealed.survivors == terms.sites
-    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, terms.sites))
+    assert values(revealed.total) == integer_sum(rehearsal.vectors, terms.sites)
+
+
+CHUNK_WORDS = CHUNK_BYTES // 4
+OTHERS = {16: (Stretch(20, 3), Stretch(32, 5)), 32: ()}
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("length", [1, 3, CHUNK_WORDS - 1, CHUNK_WORDS, 2 * CHUNK_WORDS + 1])
-def test_any_length_and_number_of_threads(length: int, threads: int) -> None:
-    terms = make_terms(length=length)
+@pytest.mark.parametrize("bits", [16, 32])
+def test_any_length_and_number_of_threads(length: int, bits: int, threads: int) -> None:
+    terms = make_terms(stretches=(Stretch(bits, length), *OTHERS[bits]))
     rehearsal = Rehearsal(terms, lost={terms.sites[2]: Stage.MASK}, threads=threads)
     revealed = rehearsal.play()
-    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(rehearsal.vectors, revealed.survivors)
 
 
 def test_extreme_words_wrap_and_inputs_are_left_alone() -> None:
     terms = make_terms()
-    vectors = {name: np.full(terms.length, 2**32 - 1, np.uint32) for name in terms.sites}
+    vectors = constant(terms, 2**32 - 1)
     rehearsal = Rehearsal(terms, vectors)
-    assert set(rehearsal.play().words.tolist()) == {2**32 - len(terms.sites)}
-    assert all(np.all(words == 2**32 - 1) for words in vectors.values())
+    assert set(values(rehearsal.play().total)[0]) == {2**32 - len(terms.sites)}
+    assert all(np.all(vector.buffer[: 4 * 9] == 255) for vector in vectors.values())
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -85,7 +103,7 @@ def test_one_site_lost_at_each_stage(stage: Stage, position: int) -> None:
     rehearsal = Rehearsal(terms, lost={lost: stage})
     revealed = rehearsal.play()
     assert (lost in revealed.survivors) == (stage > Stage.MASK)
-    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(rehearsal.vectors, revealed.survivors)
 
 
 def test_losses_at_every_stage_of_one_session_down_to_the_quorum() -> None:
@@ -94,7 +112,7 @@ def test_losses_at_every_stage_of_one_session_down_to_the_quorum() -> None:
     rehearsal = Rehearsal(terms, lost=lost)
     revealed = rehearsal.play()
     assert len(rehearsal.sent[Stage.SIGN]) == terms.quorum
-    assert np.array_equal(revealed.words, integer_sum(rehearsal.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(rehearsal.vectors, revealed.survivors)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +140,8 @@ def test_the_threshold_opens_the_sum_and_one_fewer_does_not() -> None:
     rehearsal = Rehearsal(terms, lost=dict.fromkeys(terms.sites[:3], Stage.OPEN))
     assert rehearsal.play().survivors == terms.sites
     with pytest.raises(
-        RoundFailed, match=r"^open: 2 sites gave valid shares and the threshold is 3"
+        RoundFailed,
+        match=r"^open: 2 sites gave valid shares of site-00's secret and the threshold is 3",
     ):
         play(terms, lost=dict.fromkeys(terms.sites[:4], Stage.OPEN))
 
@@ -152,7 +171,7 @@ def test_a_late_masked_input_stays_under_its_own_mask() -> None:
     without = play(terms, lost={late: Stage.MASK})
     assert rehearsal.sent[Stage.MASK][late]  # it exists, and comes when `without` is opening
     for answer in without.sent[Stage.OPEN].values():
-        opened = OpenedShares.from_bytes(answer)
+        opened = OpenedShares.from_bytes(answer, terms.sites)
         assert late in opened.mask_keys
         assert late not in opened.seeds
 

@@ -3,20 +3,36 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from rehearsal import Alteration, Rehearsal, Stage, identity, integer_sum, make_terms
+from rehearsal import (
+    MODEL,
+    Alteration,
+    Rehearsal,
+    Stage,
+    collect,
+    identity,
+    integer_sum,
+    make_terms,
+    values,
+)
 
 from federation.entropy import SeededEntropy
 from federation.errors import ProtocolViolation, RoundFailed
 from privacy.secure_sum import coordinator, keys, shamir
-from privacy.secure_sum.dealing import SharePair, commitment_body, commitments, deal
-from privacy.secure_sum.keys import AgreementKey, Channel
+from privacy.secure_sum.dealing import (
+    SharePair,
+    commitment_body,
+    commitments,
+    deal,
+    seed_commitment,
+)
+from privacy.secure_sum.keys import AgreementKey, Direction
 from privacy.secure_sum.messages import Advert, Agreed, Dealt, MaskedInput, OpenedShares
-from privacy.secure_sum.session import advert_body, neighbours, share_points, survivor_body
+from privacy.secure_sum.session import advert_body, share_points
 from privacy.secure_sum.transcript import Label
 
 TERMS = make_terms(6, quorum=4, threshold=3)
+SITES = TERMS.sites
 HONEST_ONE, LIAR, HOLDER, *_, LOST = TERMS.sites
 
 
@@ -41,7 +57,7 @@ LOW_ORDER = bytes(32)
 ADVERTS: dict[str, tuple[Alteration, str]] = {
     "nothing": (lambda _: b"", "advert: not a message of this kind and version"),
     "another message": (
-        lambda _: Agreed(bytes(64)).to_bytes(),
+        lambda _: Agreed({}).to_bytes(SITES),
         "advert: not a message of this kind and version",
     ),
     "a forged signature": (flip, "advert: not signed by the site for these terms"),
@@ -73,7 +89,7 @@ def assert_excluded(played: Rehearsal, reason: str) -> None:
     assert LIAR not in revealed.survivors
     assert dict(revealed.excluded) == {LIAR: reason}
     assert revealed.blamed == ()
-    assert np.array_equal(revealed.words, integer_sum(played.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
 
 
 def test_two_sites_with_one_key_are_both_excluded() -> None:
@@ -97,33 +113,33 @@ def test_answers_of_strangers_are_refused_at_every_stage() -> None:
 
     sharing, _ = coordinator.gather(TERMS, and_stranger(Stage.ADVERTISE), played.roster)
     masking, _ = coordinator.route(played.sharing, and_stranger(Stage.SHARE))
-    signing, _ = coordinator.collect(played.masking, and_stranger(Stage.MASK))
+    signing, _ = collect(played.masking, and_stranger(Stage.MASK))
     opening, _ = coordinator.relay(played.signing, and_stranger(Stage.SIGN))
     revealed = coordinator.reveal(played.opening, and_stranger(Stage.OPEN))
     assert [dict(each.excluded) for each in (sharing, masking, signing, opening, revealed)] == [
         {"zz": "advert: from a site not invited"},
         {"zz": "dealt shares: from a site that did not advertise"},
         {"zz": "masked input: from a site that dealt no shares"},
-        {"zz": "signature: from a site that is no survivor"},
+        {"zz": "agreement: from a site that is no survivor"},
         {"zz": "opened shares: from a site that is no survivor"},
     ]
-    assert np.array_equal(signing.total, played.signing.total)
+    assert values(signing.total) == values(played.signing.total)
 
 
 def test_a_site_excluded_at_one_stage_stays_out_with_its_first_reason() -> None:
     played = rehearsal(Stage.SHARE, flip)
     played.play()
-    late = played.sent[Stage.MASK] | {LIAR: MaskedInput(played.vectors[LIAR]).to_bytes()}
-    signing, _ = coordinator.collect(played.masking, late)
+    late = played.sent[Stage.MASK] | {LIAR: MaskedInput(played.vectors[LIAR].pack()).to_bytes()}
+    signing, _ = collect(played.masking, late)
     assert signing.excluded[LIAR] == "dealt shares: the commitments are not signed by the site"
-    assert np.array_equal(signing.total, played.signing.total)
+    assert values(signing.total) == values(played.signing.total)
 
 
 # -- dealing -------------------------------------------------------------------------------
 
 
 def altered_dealt(change: Callable[[Dealt], Dealt]) -> Alteration:
-    return lambda data: change(Dealt.from_bytes(data)).to_bytes()
+    return lambda data: change(Dealt.from_bytes(data, SITES)).to_bytes(SITES)
 
 
 def less(table: dict[str, bytes], name: str) -> dict[str, bytes]:
@@ -134,7 +150,7 @@ DEALT: dict[str, tuple[Alteration, str]] = {
     "garbage": (lambda data: data[:-1], "dealt shares: too short"),
     "no share for a peer": (
         altered_dealt(lambda d: replace(d, sealed=less(d.sealed, HOLDER))),
-        "dealt shares: not one for every peer",
+        "dealt shares: not one for every neighbour",
     ),
     "no commitments to itself": (
         altered_dealt(lambda d: replace(d, commitments=less(d.commitments, LIAR))),
@@ -153,15 +169,19 @@ def test_dealt_shares_with_this_exclude_their_dealer(lie: str) -> None:
     assert_excluded(rehearsal(Stage.SHARE, alteration), reason)
 
 
-def redealt(played: Rehearsal, change: Callable[[dict[str, SharePair]], dict[str, SharePair]],
-            secret: bytes | None = None) -> Alteration:  # fmt: skip
+def redealt(
+    played: Rehearsal,
+    change: Callable[[dict[str, SharePair]], dict[str, SharePair]],
+    seed: bytes | None = None,
+    mask_key: bytes | None = None,
+) -> Alteration:
     """Shares that the liar changed before it committed to them, all else as it should be."""
 
     def lie(_: bytes) -> bytes:
-        sharing, shared = played.sharing, played.states[Stage.SHARE][LIAR]
-        points = share_points(TERMS, sharing.adverts)
-        private = shared.before.masking.private if secret is None else secret
-        pairs = change(deal(shared.seed, private, TERMS.threshold, points, SeededEntropy(4)))
+        shared = played.states[Stage.SHARE][LIAR]
+        points = share_points(TERMS, played.sharing.adverts)
+        secrets = seed or shared.seed, mask_key or shared.masking.private
+        pairs = change(deal(*secrets, TERMS.threshold, points, SeededEntropy(4)))
         return dealt_of(played, pairs, pairs)
 
     return lie
@@ -170,22 +190,19 @@ def redealt(played: Rehearsal, change: Callable[[dict[str, SharePair]], dict[str
 def dealt_of(
     played: Rehearsal, sealed: dict[str, SharePair], committed: dict[str, SharePair]
 ) -> bytes:
-    sharing, shared = played.sharing, played.states[Stage.SHARE][LIAR]
+    session, shared = played.sharing.session, played.states[Stage.SHARE][LIAR]
     envelopes = {
-        peer: keys.seal(
-            shared.before.sealing.shared_secret(sharing.adverts[peer].sealing_key),
-            Channel(sharing.session, LIAR, peer),
-            sealed[peer].to_bytes(),
-            SeededEntropy(5).child(peer),
-        )
-        for peer in neighbours(LIAR, sharing.adverts)
+        peer: channel.seal(sealed[peer].to_bytes(), SeededEntropy(5).child(peer))
+        for peer, channel in shared.channels.items()
     }
     commits = {
-        holder: commitments(Channel(sharing.session, LIAR, holder), pair)
+        holder: commitments(Direction(session, LIAR, holder), pair)
         for holder, pair in committed.items()
     }
-    body = commitment_body(sharing.session, LIAR, commits)
-    return Dealt(envelopes, commits, keys.sign(identity(LIAR), Label.DEALT, *body)).to_bytes()
+    to_seed = seed_commitment(session, LIAR, shared.seed)
+    body = commitment_body(session, LIAR, commits, to_seed)
+    signature = keys.sign(identity(LIAR), Label.DEALT, *body)
+    return Dealt(envelopes, commits, to_seed, signature).to_bytes(SITES)
 
 
 def test_a_share_that_does_not_fit_its_commitment_is_refused_by_its_holder_naming_the_dealer() -> (
@@ -225,9 +242,18 @@ def test_a_share_that_is_no_field_element_is_refused_by_its_holder() -> None:
 
 def test_shares_of_another_mask_key_fail_the_round_naming_the_dealer() -> None:
     played = Rehearsal(TERMS, lost={LIAR: Stage.MASK})
-    played.altered = {(LIAR, Stage.SHARE): redealt(played, dict, secret=bytes(32))}
+    played.altered = {(LIAR, Stage.SHARE): redealt(played, dict, mask_key=bytes(32))}
     with pytest.raises(
-        RoundFailed, match=f"open: {LIAR} dealt shares of another mask key than it advertised"
+        RoundFailed, match=f"open: {LIAR} dealt shares of no secret that it committed to"
+    ):
+        played.play()
+
+
+def test_shares_of_another_seed_fail_the_round_naming_the_dealer() -> None:
+    played = Rehearsal(TERMS)
+    played.altered = {(LIAR, Stage.SHARE): redealt(played, dict, seed=bytes(32))}
+    with pytest.raises(
+        RoundFailed, match=f"open: {LIAR} dealt shares of no secret that it committed to"
     ):
         played.play()
 
@@ -241,7 +267,7 @@ def test_shares_of_no_secret_fail_the_round_naming_the_dealer() -> None:
             played, lambda pairs: dict.fromkeys(pairs, SharePair(above, above))
         )
     }
-    with pytest.raises(RoundFailed, match=f"open: {LIAR} dealt shares that belong to no secret"):
+    with pytest.raises(RoundFailed, match=f"open: {LIAR} dealt shares of no secret"):
         played.play()
 
 
@@ -251,8 +277,8 @@ def test_shares_of_no_secret_fail_the_round_naming_the_dealer() -> None:
 @pytest.mark.parametrize(
     ("lie", "reason"),
     [
-        (lambda data: data[:-4], "masked input: too short"),
-        (lambda data: data + bytes(4), "masked input: 4 bytes too many"),
+        (lambda data: data[:-4], "masked input: 32 bytes, expected 36"),
+        (lambda data: data + bytes(4), "masked input: 40 bytes, expected 36"),
         (lambda data: data[:3] + b"\x06" + data[4:], "masked input: not a message of this kind"),
     ],
 )
@@ -261,30 +287,58 @@ def test_a_vector_of_another_length_or_kind_makes_a_dropout(lie: Alteration, rea
     revealed = played.play()
     assert revealed.excluded[LIAR].startswith(reason)
     assert LIAR not in revealed.survivors
-    assert np.array_equal(revealed.words, integer_sum(played.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
 
 
-def sign_fewer(_: bytes) -> bytes:
-    body = survivor_body(bytes(32), TERMS.sites[:4])
-    return Agreed(keys.sign(identity(LIAR), Label.SURVIVORS, *body)).to_bytes()
+def test_a_second_masked_input_of_a_site_is_not_added() -> None:
+    played = Rehearsal(TERMS)
+    played.play()
+    accumulation = coordinator.Accumulation(played.masking, MODEL)
+    for name, data in played.sent[Stage.MASK].items():
+        accumulation.add(name, data)
+    accumulation.add(LIAR, played.sent[Stage.MASK][HOLDER])
+    signing, _ = accumulation.close()
+    assert values(signing.total) == values(played.signing.total)
+    assert dict(signing.excluded) == {LIAR: "masked input: a second one"}
 
 
-@pytest.mark.parametrize("lie", [flip, sign_fewer])
-def test_a_false_signature_is_not_relayed_and_the_sum_is_opened_without_it(
-    lie: Alteration,
+def false_tags(data: bytes) -> bytes:
+    tags = Agreed.from_bytes(data, SITES).tags
+    return Agreed({peer: flip(tag) for peer, tag in tags.items()}).to_bytes(SITES)
+
+
+@pytest.mark.parametrize("lost", [None, Stage.MASK])
+def test_false_tags_count_for_nothing_and_the_sum_is_opened_without_them(
+    lost: Stage | None,
 ) -> None:
-    played = rehearsal(Stage.SIGN, lie, lost=Stage.MASK)
+    played = rehearsal(Stage.SIGN, false_tags, lost)
     revealed = played.play()
-    assert revealed.excluded == {LIAR: "signature: not the site's on the survivor set"}
     assert LIAR in revealed.survivors
-    assert np.array_equal(revealed.words, integer_sum(played.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        (lambda _: b"", "agreement on the survivor set: not a message of this kind"),
+        (
+            lambda data: Agreed(less(Agreed.from_bytes(data, SITES).tags, HOLDER)).to_bytes(SITES),
+            "agreement: not a tag for every other survivor",
+        ),
+    ],
+)
+def test_an_agreement_that_is_not_whole_excludes_its_site(lie: Alteration, reason: str) -> None:
+    played = rehearsal(Stage.SIGN, lie)
+    revealed = played.play()
+    assert revealed.excluded[LIAR].startswith(reason)
+    assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
 
 
 # -- opening -------------------------------------------------------------------------------
 
 
 def opened(change: Callable[[OpenedShares], OpenedShares]) -> Alteration:
-    return lambda data: change(OpenedShares.from_bytes(data)).to_bytes()
+    return lambda data: change(OpenedShares.from_bytes(data, SITES)).to_bytes(SITES)
 
 
 FALSE_SHARES: dict[str, tuple[Alteration, str]] = {
@@ -322,7 +376,7 @@ def test_a_false_share_blames_its_holder_alone_and_the_sum_is_exact(lie: str) ->
     revealed = played.play()
     assert revealed.blamed == (LIAR,)
     assert revealed.excluded == {LIAR: reason}
-    assert np.array_equal(revealed.words, integer_sum(played.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
 
 
 UNASKED: dict[str, tuple[Alteration, str]] = {
@@ -348,7 +402,7 @@ def test_other_shares_than_asked_for_are_refused_and_the_sum_is_exact(lie: str) 
     played = rehearsal(Stage.OPEN, alteration, lost=Stage.MASK)
     revealed = played.play()
     assert (revealed.blamed, dict(revealed.excluded)) == ((), {LIAR: reason})
-    assert np.array_equal(revealed.words, integer_sum(played.vectors, revealed.survivors))
+    assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
 
 
 def test_liars_down_to_the_threshold_change_nothing_and_one_more_fails_the_round() -> None:
@@ -362,16 +416,15 @@ def test_liars_down_to_the_threshold_change_nothing_and_one_more_fails_the_round
             continue
         revealed = played.play()
         assert revealed.blamed == TERMS.sites[:3]
-        assert np.array_equal(revealed.words, integer_sum(played.vectors, revealed.survivors))
+        assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
 
 
 def test_too_few_sites_left_tells_every_reason() -> None:
-    altered = {(name, Stage.SIGN): flip for name in TERMS.sites[:3]}
+    altered = {(name, Stage.SIGN): lambda _: b"" for name in TERMS.sites[:3]}
     with pytest.raises(RoundFailed) as failed:
         Rehearsal(TERMS, altered=altered).play()
+    why = "agreement on the survivor set: not a message of this kind and version"
     assert str(failed.value) == (
         "sign: 3 of 6 sites gave a valid answer and the quorum is 4"
-        "; site-00: signature: not the site's on the survivor set"
-        "; site-01: signature: not the site's on the survivor set"
-        "; site-02: signature: not the site's on the survivor set"
+        f"; site-00: {why}; site-01: {why}; site-02: {why}"
     )

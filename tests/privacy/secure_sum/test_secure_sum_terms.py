@@ -4,11 +4,12 @@ from dataclasses import fields, replace
 from itertools import chain, combinations, product
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rehearsal import make_terms, names
 
 from federation.errors import ConfigError, ProtocolViolation
+from federation.ring_vector import RING_BITS, Stretch
 from privacy.secure_sum.terms import SessionTerms
 
 SEVEN = names(7)
@@ -119,9 +120,10 @@ def is_connected(masks_with: dict[int, frozenset[int]]) -> bool:
         ({"round": 0}, "terms.round"),
         ({"attempt": 0}, "terms.attempt"),
         ({"attempt": 2**32}, "terms.attempt"),
-        ({"length": 0}, "terms.length"),
+        ({"stretches": ()}, "terms.stretches"),
+        ({"stretches": (Stretch(32, 1), Stretch(16, 1))}, "narrow ones first"),
+        ({"stretches": (Stretch(16, 1), Stretch(16, 1))}, "narrow ones first"),
         ({"config_digest": bytes(31)}, "terms.config_digest"),
-        ({"model_digest": bytes(33)}, "terms.model_digest"),
         ({"layout_digest": b""}, "terms.layout_digest"),
         ({"minimum_contributors": 2}, "terms.minimum_contributors"),
         ({"groups": (SEVEN[:3],)}, "terms.groups"),
@@ -173,12 +175,15 @@ def any_terms(draw: st.DrawFn) -> SessionTerms:
         round=draw(st.integers(1, 2**32 - 1)),
         attempt=draw(st.integers(1, 9)),
         config_digest=draw(digests),
-        model_digest=draw(digests),
         layout_digest=draw(digests),
         sites=sites,
         threshold=draw(st.integers(2, quorum)),
         quorum=quorum,
-        length=draw(st.integers(1, 2**32 - 1)),
+        degree=n - 1,
+        stretches=tuple(
+            Stretch(bits, draw(st.integers(1, 2**32 - 1)))
+            for bits in sorted(draw(st.sets(st.sampled_from(RING_BITS), min_size=1)))
+        ),
         groups=() if cut is None else (sites[:cut], sites[cut:]),
     )
 
@@ -199,11 +204,15 @@ def test_every_field_changes_the_digest() -> None:
     base = make_terms(7, quorum=5)
     changes: dict[str, object] = {
         "federation": "x", "run": "x", "round": 2, "attempt": 2, "config_digest": bytes(32),
-        "model_digest": bytes(32), "layout_digest": bytes(32), "sites": tuple("abcdefg"),
-        "threshold": 4, "quorum": 6, "length": 10, "groups": (SEVEN,), "minimum_contributors": 4,
+        "layout_digest": bytes(32), "sites": tuple("abcdefg"), "threshold": 4, "quorum": 6,
+        "degree": 4, "stretches": (Stretch(24, 9),), "groups": (SEVEN,), "minimum_contributors": 4,
     }  # fmt: skip
-    assert set(changes) == {field.name for field in fields(SessionTerms)}
-    digests = {replace(base, **{name: value}).digest() for name, value in changes.items()}
+    assert set(changes) == {field.name for field in fields(SessionTerms) if field.init}
+    base = replace(base, threshold=5)
+    changes["threshold"] = 3
+    changed = [{name: value} for name, value in changes.items() if name != "degree"]
+    changed.append({"degree": 4, "threshold": 4})
+    digests = {replace(base, **change).digest() for change in changed}
     assert len(digests | {base.digest()}) == len(changes) + 1
 
 
@@ -214,3 +223,86 @@ def test_terms_that_break_a_condition_do_not_parse() -> None:
     lowered = data[: at + 7] + b"\x03" + data[at + 8 :]
     with pytest.raises(ProtocolViolation, match=r"terms\.quorum = 3"):
         SessionTerms.from_bytes(lowered)
+
+
+# -- the sparse graph ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("degree", "threshold"), [(4, 4), (6, 5), (6, 6), (10, 7), (11, 2)])
+def test_admissible_degrees(degree: int, threshold: int) -> None:
+    terms = make_terms(12, quorum=8, threshold=threshold, degree=degree)
+    assert terms.is_complete == (degree == 11)
+    assert SessionTerms.from_bytes(terms.to_bytes()) == terms
+
+
+@pytest.mark.parametrize(
+    ("degree", "threshold", "key"),
+    [
+        (12, 5, "terms.degree = 12"),
+        (5, 5, "terms.degree = 5"),
+        (0, 2, "terms.degree = 0"),
+        (2, 2, "terms.threshold = 2: expected from 3 to 2"),
+        (6, 4, "terms.threshold = 4: expected from 5 to 6"),
+        (6, 7, "terms.threshold = 7: expected from 5 to 6"),
+    ],
+)
+def test_inadmissible_degrees(degree: int, threshold: int, key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        make_terms(12, quorum=8, threshold=threshold, degree=degree)
+
+
+def around(site: int, n: int, degree: int) -> list[int]:
+    half = degree // 2
+    return [(site + step) % n for step in (*range(-half, 0), *range(1, half + 1))]
+
+
+def most_in_a_row(colluders: set[int], n: int, places: int) -> int:
+    return max(sum((at + i) % n in colluders for i in range(places)) for at in range(n))
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_no_choice_of_losses_and_envelopes_splits_the_honest_survivors_of_a_sparse_graph(
+    data: st.DataObject,
+) -> None:
+    """The argument of the module, tried: who is lost, who agrees and who was shown which envelope
+    is the coordinator's choice, after it knows the circle and where its colluders stand on it."""
+    n, degree = data.draw(st.integers(8, 14)), data.draw(st.sampled_from([4, 6]))
+    threshold = data.draw(st.integers(degree // 2 + 2, degree))
+    colluders = data.draw(st.sets(st.integers(0, n - 1), max_size=4))
+    assume(most_in_a_row(colluders, n, degree // 2) <= threshold - degree // 2 - 2)
+    survivors = data.draw(st.sets(st.integers(0, n - 1), min_size=1)) - colluders
+    silent = data.draw(st.sets(st.sampled_from(sorted(survivors)))) if survivors else set()
+    # What a silent survivor masked with; one that agreed masks with every survivor beside it.
+    masked = {
+        u: {v for v in around(u, n, degree) if u not in silent or data.draw(st.booleans())}
+        for u in survivors
+    }
+    if splits_off(n, degree, threshold, colluders, survivors, silent, masked):
+        pytest.fail("a part of the sum could be opened apart from the rest")
+
+
+def splits_off(n, degree, threshold, colluders, survivors, silent, masked) -> bool:
+    """Whether every seed of a part can be opened, and no mask that stays holds the part back."""
+    one_sided = any(
+        v in survivors and u not in masked[v] for u in survivors for v in masked[u]
+    )  # such a mask is in the sum once and never cancels
+    openers = {
+        u: [v for v in around(u, n, degree) if v in colluders]
+        + [v for v in around(u, n, degree) if v in survivors - silent and u in masked[v]]
+        + ([u] if u not in silent else [])
+        for u in survivors
+    }
+    opened = all(len(openers[u]) >= threshold for u in survivors)
+    links = {u: frozenset(masked[u]) for u in survivors}
+    return bool(survivors) and opened and not one_sided and not is_connected(links)
+
+
+def test_one_colluder_more_in_a_row_can_split_a_sparse_graph() -> None:
+    """The bound is tight: k = 6, t = 5 tolerates none, and one in each gap is enough."""
+    n, degree, threshold = 14, 6, 5
+    survivors = {0, 1, 2, 3, 7, 8, 9, 10}
+    colluders = {5, 12}
+    masked = {u: set(around(u, n, degree)) for u in survivors}
+    assert most_in_a_row(colluders, n, 3) == threshold - degree // 2 - 2 + 1
+    assert splits_off(n, degree, threshold, colluders, survivors, set(), masked)
