@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.consent import Refusal, check_agreement
+from client.consent import Refusal, check_agreement, check_certificates
 from client.contribution import (
     Workbench,
     evaluation_contribution,
@@ -36,6 +36,7 @@ from federation.ring_vector import Bytes, RingVector
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
+from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
@@ -58,7 +59,8 @@ class SiteAssets:
     Attributes:
         policy: the site's own rules.
         identity: the key that speaks for the site.
-        roster: the sites' public keys, pinned here.
+        roster: the sites' public keys, certified by the consortium that is pinned here.
+        rules: what that consortium demands of every run.
         ledger: the budget of the dataset.
         journal: what was irrevocably said.
         load_task: finds and constructs the task of an agreement.
@@ -70,6 +72,7 @@ class SiteAssets:
     policy: SitePolicy
     identity: Ed25519PrivateKey
     roster: Roster
+    rules: SignedRunRules
     ledger: Ledger
     journal: Journal
     load_task: TaskLoader
@@ -161,6 +164,7 @@ class SiteAgent:
         return Enlistment(
             public_rows=policy.public_rows,
             roster_digest=self._assets.roster.digest(),
+            rules_digest=self._assets.rules.digest(),
             delta=budget.delta,
             epsilon_budget=_finite(budget.epsilon),
             epsilon_spent=_finite(ledger.spent().epsilon),
@@ -170,7 +174,9 @@ class SiteAgent:
         agreement = Agreement.from_bytes(request.body)
         if agreement.run != request.run:
             raise ProtocolViolation("agreement: it is for another run")
-        check_agreement(self._assets.policy, frozenset(self._assets.roster.keys), agreement)
+        assets = self._assets
+        check_certificates(assets.roster, assets.clock())
+        check_agreement(assets.policy, assets.rules, frozenset(assets.roster.keys), agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
         self._bench(request.run)
         return agreement.digest()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.config import Dropout, FederationConfig, Section, Simulation
+from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.summary import SCHEMA, Summary
 
@@ -36,6 +37,16 @@ Written by the site, outside anything a coordinator can ship. In a simulation ev
 is made from `[site_policy]`. A proposal that goes past any of these is refused.
 
 """
+RULES = """
+# The consortium's run rules: `run-rules.json`
+
+Signed by the consortium and installed at every site beside `consortium.pub`, the key that the site
+pins, and `roster.json`, the certificates of all sites' keys. A proposal must keep to these rules
+and to the site's own policy: the stricter of both holds. Every agreement names their digest, so
+that all sites sign that they hold the same. In a simulation they are made from the other settings,
+and are as strict as these allow.
+
+"""
 
 
 def configuration() -> str:
@@ -57,7 +68,7 @@ def configuration() -> str:
                          "`evaluation.minimum_contributors` sites, no site is in two, and none or "
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
-    parts += ["\n", POLICY, *_table(SitePolicy)]
+    parts += ["\n", POLICY, *_table(SitePolicy), RULES, *_table(RunRules)]
     return "".join(parts)
 
 
@@ -106,7 +117,11 @@ def _number(value: float) -> str:
 
 
 def _plural(kind: str) -> str:
-    return {"text": "names", "list of names": "lists of names"}.get(kind, kind)
+    return {
+        "text": "names",
+        "whole number": "whole numbers",
+        "list of names": "lists of names",
+    }.get(kind, kind)
 
 
 def summary_schema() -> str:

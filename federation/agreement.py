@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError
 
 from federation import canonical
+from federation.canonical import Digest
 from federation.config import (
     EvaluationRules,
     FederationRules,
@@ -21,6 +22,7 @@ from federation.config import (
     Training,
 )
 from federation.errors import UsageError
+from federation.layout import WIDEST
 
 LARGEST_PUBLIC_ROWS = 2**31 - 1
 
@@ -39,6 +41,7 @@ class Agreement(Section):
 
     Attributes:
         run: the run's id.
+        rules_digest: of the consortium's run rules, so that all sites sign that they hold the same.
         rounds: rounds planned.
         seed: initial model parameters come from it on every side.
         public_rows: per site, the row count it declares in public; the weight of its update and
@@ -47,6 +50,7 @@ class Agreement(Section):
     """
 
     run: str
+    rules_digest: Digest
     rounds: Annotated[int, Field(ge=1)]
     seed: int
     task: TaskChoice
@@ -97,6 +101,11 @@ class Agreement(Section):
         rest = tuple(site for site in self.sites if site not in inside)
         named = tuple(tuple(sorted(sites)) for _, sites in sorted(self.cohorts.items()))
         return (*named, rest) if rest else named
+
+    @property
+    def ring_bits(self) -> int:
+        """Bits of the ring that updates are summed in."""
+        return WIDEST
 
     @property
     def steps(self) -> int:

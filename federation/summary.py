@@ -218,7 +218,12 @@ class Privacy(Part):
 
 
 class SecureSum(Part):
-    """How the sums were protected."""
+    """How the sums were protected.
+
+    Attributes:
+        roster_digest: of the consortium's key and every site's certificate.
+        rules_digest: of the consortium's run rules; empty in summaries from before there were any.
+    """
 
     threshold: int
     quorum: int
@@ -227,6 +232,7 @@ class SecureSum(Part):
     upload_bytes_per_site: int
     exchanges_per_round: int
     roster_digest: str
+    rules_digest: str = ""
 
 
 class Baseline(Part):

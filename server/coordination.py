@@ -1,11 +1,13 @@
 """The run, as one page of numbered steps over a transport; resuming is starting with a past."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from federation.agreement import Agreement
 from federation.config import FederationConfig
+from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.envelope import Phase
 from federation.errors import (
@@ -37,6 +39,7 @@ class Outcome:
 
     Attributes:
         agreement: that all sites signed.
+        roster_digest: of the roster that every reply was verified with.
         record: of all rounds.
         statements: per site that could still be asked, what its ledger says.
         stopped: None if all rounds were run.
@@ -45,6 +48,7 @@ class Outcome:
     """
 
     agreement: Agreement
+    roster_digest: str
     record: RunRecord
     statements: Mapping[str, Statement]
     stopped: Stop | None
@@ -75,12 +79,12 @@ def coordinate(
     # 1. The past, if any, and who is there.
     past = read_record(folder)
     record_start(folder, datetime.now(UTC).isoformat(timespec="seconds"))
-    roster = Roster.read(folder.path / "roster.json")
+    roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
     conversation, enlisted = _enlist(transport, roster, config, Place(folder.id))
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = _settled(folder, config, rows)
+    agreement = _settled(folder, config, rows, _common_rules(enlisted))
     _agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
     rounds = Rounds(
         conversation,
@@ -112,17 +116,25 @@ def coordinate(
     statements = rounds.close(completed=not stopped)
     stretches = rounds.layout(RoundKind.TRAIN).stretches
     return Outcome(
-        agreement, read_record(folder), statements, stopped, checkpoint.model_bytes(), stretches
+        agreement,
+        roster.digest(),
+        read_record(folder),
+        statements,
+        stopped,
+        checkpoint.model_bytes(),
+        stretches,
     )
 
 
-def _settled(folder: RunFolder, config: FederationConfig, rows: Mapping[str, int]) -> Agreement:
+def _settled(
+    folder: RunFolder, config: FederationConfig, rows: Mapping[str, int], rules_digest: str
+) -> Agreement:
     """The agreement of the folder's first start: a resumed run goes on under exactly that.
 
     Solved again, the noise could come out otherwise, on another version of an accountant.
     """
     if not folder.agreement.exists():
-        proposed = propose(config, folder.id, rows)
+        proposed = propose(config, folder.id, rows, rules_digest)
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed
     try:
@@ -152,6 +164,24 @@ def _enlist(
                 f"coordinator's ({roster.digest()[:16]}...); compare them by phone"
             )
     return replace(conversation, addresses=addresses), enlisted
+
+
+def _common_rules(enlisted: Mapping[str, Enlistment]) -> str:
+    """The digest of the run rules that all sites hold.
+
+    Raises:
+        PrivacyRefusal: they do not hold the same.
+    """
+    holders: dict[str, list[str]] = {}
+    for site, enlistment in sorted(enlisted.items()):
+        holders.setdefault(enlistment.rules_digest, []).append(site)
+    if len(holders) > 1:
+        told = "; ".join(f"{', '.join(sites)}: {one[:16]}..." for one, sites in holders.items())
+        raise PrivacyRefusal(
+            f"the sites hold different run rules ({told}); the consortium signs one set for all "
+            "of them: install it everywhere"
+        )
+    return next(iter(holders))
 
 
 def _agree(conversation: Conversation, agreement: Agreement, place: Place, timeout: float) -> None:

@@ -8,13 +8,16 @@ from federation.errors import ConfigError, PrivacyRefusal
 from privacy.calibration import noise_multiplier
 
 
-def propose(config: FederationConfig, run: str, public_rows: Mapping[str, int]) -> Agreement:
+def propose(
+    config: FederationConfig, run: str, public_rows: Mapping[str, int], rules_digest: str
+) -> Agreement:
     """The agreement of a run.
 
     Args:
         config: with `federation.sites` named.
         run: the run's id.
         public_rows: per site, as it declared.
+        rules_digest: of the run rules that every site holds.
 
     Raises:
         PrivacyRefusal: the promised epsilon cannot be met, or delta is above 1 / rows of a site.
@@ -23,6 +26,7 @@ def propose(config: FederationConfig, run: str, public_rows: Mapping[str, int]) 
         _check_delta(config.privacy.delta, public_rows)
     return Agreement(
         run=run,
+        rules_digest=rules_digest,
         rounds=config.run.rounds,
         seed=config.run.seed,
         task=config.task,

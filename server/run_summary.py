@@ -56,7 +56,7 @@ def summarise(
     return Summary(
         run=_facts(folder, config, task, outcome, backend),
         privacy=_privacy(outcome),
-        secure_sum=_secure_sum(folder, outcome),
+        secure_sum=_secure_sum(outcome),
         rounds=tuple(r.round for r in record.rounds),
         utility=_one_per_model(points),
         fairness=final.fairness if final else (),
@@ -150,8 +150,7 @@ def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccou
     )
 
 
-def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
-    environment = folder.read_environment()
+def _secure_sum(outcome: Outcome) -> SecureSum:
     rules = outcome.agreement.federation
     return SecureSum(
         threshold=rules.threshold,
@@ -160,7 +159,8 @@ def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
         words=sum(stretch.length for stretch in outcome.stretches),
         upload_bytes_per_site=packed_bytes(outcome.stretches),
         exchanges_per_round=EXCHANGES,
-        roster_digest=environment.roster_digest,
+        roster_digest=outcome.roster_digest,
+        rules_digest=outcome.agreement.rules_digest,
     )
 
 

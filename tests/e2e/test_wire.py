@@ -131,7 +131,7 @@ def test_public_facts_say_nothing_beyond_what_is_declared(recorded) -> None:
     enlist = parse_reply(next(r for _, q, r in wire if q.phase is Phase.ENLIST))[0].body
     close = parse_reply(next(r for _, q, r in wire if q.phase is Phase.CLOSE))[0].body
     assert set(json.loads(enlist)) == {
-        "public_rows", "roster_digest", "delta", "epsilon_budget", "epsilon_spent",
+        "public_rows", "roster_digest", "rules_digest", "delta", "epsilon_budget", "epsilon_spent",
     }  # fmt: skip
     assert set(json.loads(close)) == {
         "delta", "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget", "reserved",

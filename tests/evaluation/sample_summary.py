@@ -79,6 +79,7 @@ def hospitals() -> Summary:
             upload_bytes_per_site=51_384,
             exchanges_per_round=3,
             roster_digest="c0ff" * 16,
+            rules_digest="d1ce" * 16,
         ),
         rounds=_rounds(),
         utility=_utility(),

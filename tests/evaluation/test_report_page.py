@@ -257,6 +257,7 @@ def test_every_site_round_group_feature_and_yardstick_is_on_the_page() -> None:
     assert summary.run.model_sha256 in page.visible
     assert summary.run.config_digest in page.visible
     assert summary.secure_sum.roster_digest in page.visible
+    assert summary.secure_sum.rules_digest in page.visible
 
 
 def test_suppressed_groups_show_no_number_and_unestimable_rates_their_reason() -> None:

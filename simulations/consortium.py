@@ -1,0 +1,54 @@
+"""The consortium of a simulation: a key that signs while a run folder is prepared and is then gone.
+
+It is of the operating system's randomness even in a seeded simulation, as the sites' own keys are:
+no result depends on it.
+"""
+
+import time
+from collections.abc import Mapping
+
+from federation.agreement import Agreement
+from federation.consortium import ConsortiumKey, certify
+from federation.entropy import SystemEntropy
+from federation.roster import Roster
+from federation.run_rules import RunRules, SignedRunRules
+
+DAY = 86_400
+"""Seconds; by as much the clocks of the machines of one simulation may differ."""
+VALIDITY = 36_500 * DAY
+"""Seconds: a run may be resumed at any time, and nobody is left to renew its certificates."""
+NOISE_MARGIN = 0.99
+"""Of the noise solved when a run is prepared: when it starts, another version may solve less."""
+
+
+def found_consortium(keys: Mapping[str, bytes], rules: RunRules) -> tuple[Roster, SignedRunRules]:
+    """Certificates and signed rules, under a key that nobody has when this returns.
+
+    Args:
+        keys: per site its public identity key, 32 bytes.
+        rules: of the federation that the certificates are for.
+    """
+    consortium = ConsortiumKey.generate(SystemEntropy())
+    now = int(time.time())
+    certificates = tuple(
+        certify(consortium, rules.federation, site, keys[site], (now - DAY, now + VALIDITY), serial)
+        for serial, site in enumerate(sorted(keys), start=1)
+    )
+    return Roster(consortium.public, certificates), SignedRunRules.sign(consortium, rules)
+
+
+def strictest_rules(federation: str, agreement: Agreement) -> RunRules:
+    """Rules that allow what the agreement says and nothing looser."""
+    privacy = agreement.privacy
+    return RunRules(
+        federation=federation,
+        version=1,
+        minimum_quorum=agreement.federation.quorum,
+        minimum_threshold=agreement.federation.threshold,
+        minimum_contributors=agreement.evaluation.minimum_contributors,
+        largest_update_clip=agreement.training.update_clip,
+        ring_bits=(agreement.ring_bits,),
+        least_noise_multiplier=NOISE_MARGIN * privacy.noise_multiplier if privacy else 0.0,
+        allow_without_privacy=privacy is None,
+        most_rounds=agreement.rounds,
+    )
