@@ -202,7 +202,23 @@ class SiteAgent:
             refused=kinds.count("refuse"),
             ledger_head=f"{head_seq}:{head_hash}",
             noise_source=SEEDED if seeded else SYSTEM,
+            **self._site_level_statement(request.run),
         ).to_bytes()
+
+    def _site_level_statement(self, run: str) -> dict[str, float | None]:
+        """Of a run with site-level noise: what the site's updates as a whole have cost."""
+        body = self._assets.journal.agreement(run)
+        terms = Agreement.from_bytes(body).site_level if body else None
+        if terms is None:
+            return {}
+        ledger = self._assets.ledger
+        budget = ledger.site_level_budget()
+        delta = budget.delta if budget else terms.delta
+        return {
+            "site_level_delta": delta,
+            "site_level_epsilon_spent": _finite(ledger.spent_site_level(delta).epsilon),
+            "site_level_epsilon_budget": budget.epsilon if budget else None,
+        }
 
     def _bench(self, run: str) -> Workbench:
         """The run's task and rows, loaded once; found again in the journal after a restart."""
@@ -307,7 +323,7 @@ class SiteAgent:
             sites=agreement.sites,
             threshold=agreement.federation.threshold,
             quorum=agreement.federation.quorum,
-            degree=len(agreement.sites) - 1,
+            degree=agreement.federation.degree,
             stretches=bench.layout(invitation.kind).stretches,
             groups=agreement.groups,
             minimum_contributors=agreement.evaluation.minimum_contributors,
@@ -384,8 +400,7 @@ class SiteAgent:
         if standing is not None:
             return charge, standing.seq
         self._require_within_agreement(bench, request)
-        event = bench.plan().event()
-        entry = self._assets.ledger.reserve(request.run, request.round, charge, event)
+        entry = self._assets.ledger.reserve(request.run, request.round, charge, bench.charge())
         self._assets.journal.remember_ledger(*self._assets.ledger.head())
         return charge, entry
 
@@ -407,12 +422,12 @@ class SiteAgent:
         if standing is not None or self._paid_contribution(request, layout_digest):
             return
         self._require_within_agreement(bench, request)
-        ledger, event = self._assets.ledger, bench.plan().event()
+        ledger, asked = self._assets.ledger, bench.charge()
         try:
-            ledger.require_affordable(event)
+            ledger.require_affordable(asked)
         except BudgetExhausted:
             # The same question again, for the record: a refusal is an entry of the ledger.
-            ledger.reserve(request.run, request.round, charge, event)
+            ledger.reserve(request.run, request.round, charge, asked)
             raise
 
 

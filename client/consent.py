@@ -4,10 +4,11 @@ Where both set one, the stricter holds: each is checked by itself.
 """
 
 from federation.agreement import Agreement
-from federation.errors import IntegrityError, PrivacyRefusal
+from federation.errors import ConfigError, IntegrityError, PrivacyRefusal
 from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
 from federation.site_policy import SitePolicy
+from privacy.run_plan import noise_plan
 
 SITES_OWN, CONSORTIUMS = "this site's", "the consortium's"
 """Whose floor it is, in a refusal."""
@@ -54,6 +55,8 @@ def check_agreement(
     _check_task(policy, agreement)
     _check_cohort(policy, roster_sites, agreement)
     _check_privacy(policy, agreement)
+    _check_site_level(policy, agreement)
+    _check_graph(policy, agreement)
     _check_run_rules(signed, agreement)
 
 
@@ -123,6 +126,34 @@ def _check_privacy(policy: SitePolicy, agreement: Agreement) -> None:
             "delta_too_large",
             f"delta {agreement.privacy.delta:g} is above 1 / {policy.public_rows} declared rows: "
             "it would permit giving a whole record away",
+        )
+
+
+def _check_site_level(policy: SitePolicy, agreement: Agreement) -> None:
+    terms = agreement.site_level
+    if terms is None:
+        if policy.site_level_epsilon_budget is not None:
+            raise Refusal(
+                "site_level_required", "this site gives no update without site-level noise"
+            )
+        return
+    if policy.site_level_delta is not None and terms.delta > policy.site_level_delta:
+        raise Refusal(
+            "delta_too_large",
+            f"site_level.delta {terms.delta:g} is above this site's, {policy.site_level_delta:g}",
+        )
+    try:
+        plan = noise_plan(agreement)
+    except ConfigError as error:
+        raise Refusal("site_level_impossible", str(error)) from error
+    if plan is None or plan.largest_code != terms.largest_code:
+        raise Refusal("site_level_impossible", "largest_code is not what the noise plan says")
+
+
+def _check_graph(policy: SitePolicy, agreement: Agreement) -> None:
+    if agreement.federation.neighbours is not None and not policy.allow_sparse_graph:
+        raise Refusal(
+            "sparse_graph", "this site masks with all other sites: allow_sparse_graph is not set"
         )
 
 

@@ -109,7 +109,14 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     key = home.read_identity()
     epsilon = float("inf") if policy.epsilon_budget is None else policy.epsilon_budget
     budget = Budget(epsilon, policy.delta)
-    Ledger.create(path, key, (policy.site, policy.dataset), budget, utc_now).close()
+    holder = (policy.site, policy.dataset)
+    Ledger.create(path, key, holder, budget, utc_now, _site_level_budget(policy)).close()
+
+
+def _site_level_budget(policy: SitePolicy) -> Budget | None:
+    if policy.site_level_epsilon_budget is None or policy.site_level_delta is None:
+        return None
+    return Budget(policy.site_level_epsilon_budget, policy.site_level_delta)
 
 
 def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent:
@@ -224,9 +231,9 @@ def _policy_and_account(
     policy, account = SitePolicy.read(home.policy), Ledger.open(path, key, utc_now)
     budget = account.budget()
     epsilon = math.inf if policy.epsilon_budget is None else policy.epsilon_budget
-    stated = (policy.site, policy.dataset, epsilon, policy.delta)
-    held = (*account.holder(), budget.epsilon, budget.delta)
-    names = ("site", "dataset", "epsilon_budget", "delta")
+    stated = (policy.site, policy.dataset, epsilon, policy.delta, _site_level_budget(policy))
+    held = (*account.holder(), budget.epsilon, budget.delta, account.site_level_budget())
+    names = ("site", "dataset", "epsilon_budget", "delta", "site_level_epsilon_budget")
     for name, ours, theirs in zip(names, stated, held, strict=True):
         if ours != theirs:
             account.close()

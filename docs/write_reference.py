@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from federation.config import Dropout, FederationConfig, Section, Simulation
+from federation.config import (
+    Dropout,
+    FederationConfig,
+    PrivacyChoice,
+    Section,
+    Simulation,
+    SiteLevelChoice,
+)
 from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.summary import SCHEMA, Summary
@@ -62,6 +69,11 @@ def configuration() -> str:
                     f"\n### Each of `dropouts`\n\n{_first_line(Dropout)}\n\n",
                     *_table(Dropout),
                 ]
+            if section is PrivacyChoice:
+                parts += [
+                    f"\n### `[privacy.site_level]`\n\n{_first_line(SiteLevelChoice)}\n\n",
+                    *_table(SiteLevelChoice),
+                ]
         elif name == "cohorts":
             text = schema["properties"][name]["description"]
             parts.append(f"\n## `[cohorts]`\n\n{text} Each has at least\n"
@@ -100,7 +112,7 @@ def _kind(facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one line per kind of
     if facts.get("type") == "array":
         items = facts.get("items", {})
         return "list of tables" if "$ref" in items else f"list of {_plural(_kind(items))}"
-    if facts.get("type") == "object":
+    if facts.get("type") == "object" or "$ref" in facts:
         return "table"
     if facts.get("type") == "boolean":
         return "`true` or `false`"

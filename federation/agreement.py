@@ -22,7 +22,6 @@ from federation.config import (
     Training,
 )
 from federation.errors import UsageError
-from federation.layout import WIDEST
 
 LARGEST_PUBLIC_ROWS = 2**31 - 1
 
@@ -36,6 +35,28 @@ class RecordPrivacy(Section):
     target_epsilon: float | None
 
 
+class SiteLevelPrivacy(Section):
+    """Noise in shares within the sum, with everything solved.
+
+    Attributes:
+        noise_multiplier: of the noise of quorum less colluders shares.
+        dimension: parameters of the model and coordinates of the meter.
+        granularity: of a rounded coordinate, a power of two.
+        ring_bits: of the sum.
+        largest_code: largest absolute integer of one site's signal.
+    """
+
+    noise_multiplier: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    target_epsilon: float | None
+    colluders: Annotated[int, Field(ge=0)]
+    meter_coordinates: Annotated[int, Field(ge=1)]
+    dimension: Annotated[int, Field(ge=1)]
+    granularity: Annotated[float, Field(gt=0)]
+    ring_bits: int
+    largest_code: Annotated[int, Field(ge=1)]
+
+
 class Agreement(Section):
     """One run, as every party signs it.
 
@@ -47,6 +68,7 @@ class Agreement(Section):
         public_rows: per site, the row count it declares in public; the weight of its update and
             the divisor of its noise come from here, never from a count of rows.
         privacy: None means `privacy.mode = "off"`.
+        site_level: None means no site-level noise.
     """
 
     run: str
@@ -60,6 +82,7 @@ class Agreement(Section):
     training: Training
     server: ServerOptimizer
     privacy: RecordPrivacy | None
+    site_level: SiteLevelPrivacy | None
     evaluation: EvaluationRules
 
     def to_bytes(self) -> bytes:
@@ -105,7 +128,7 @@ class Agreement(Section):
     @property
     def ring_bits(self) -> int:
         """Bits of the ring that updates are summed in."""
-        return WIDEST
+        return self.federation.update_bits if self.site_level is None else self.site_level.ring_bits
 
     @property
     def steps(self) -> int:

@@ -74,6 +74,9 @@ class Statement(Body):
     refused: int
     ledger_head: str
     noise_source: str
+    site_level_delta: float | None = None
+    site_level_epsilon_spent: float | None = None
+    site_level_epsilon_budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

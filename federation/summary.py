@@ -64,6 +64,24 @@ class UtilityPoint(Part):
     cohorts: dict[str, Utility]
 
 
+class NoiseMeasure(Part):
+    """Whether a round's sum carried the site-level noise that was promised.
+
+    Attributes:
+        ratio: measured over promised variance.
+        p_value: chance of a ratio as far from 1, were all as promised.
+        alarm: the noise is not as promised; wrong once in a million rounds.
+        too_little: it is less: shares are missing, and the guarantee does not hold.
+        coordinates: how many were measured.
+    """
+
+    ratio: float
+    p_value: float
+    alarm: bool
+    too_little: bool
+    coordinates: int
+
+
 class Round(Part):
     """What happened in one round.
 
@@ -73,6 +91,7 @@ class Round(Part):
             twice more if keys were not exchanged ahead.
         update_norm: mean L2 norm of the sites' updates after clipping.
         clipped_updates: how many of them were clipped.
+        noise: of a round with site-level noise.
     """
 
     round: int
@@ -86,6 +105,7 @@ class Round(Part):
     seconds: float
     update_norm: float | None = None
     clipped_updates: int | None = None
+    noise: NoiseMeasure | None = None
 
 
 class GroupRates(Part):
@@ -197,6 +217,31 @@ class SiteAccount(Part):
     voided: int
     refused: int
     ledger_head: str
+    site_level_epsilon_spent: float | None = None
+    site_level_epsilon_budget: float | None = None
+
+
+class SiteLevel(Part):
+    """The second guarantee, whose unit is one site's whole update; never added to the first.
+
+    Attributes:
+        noise_multiplier: of the noise of `honest` shares over the largest update.
+        honest: fewest shares that hide a site: the quorum less the colluders.
+        epsilon: of all rounds charged, the largest over the sites; None if unbounded.
+        granularity: of a coordinate.
+        ring_bits: of the sum.
+        alarms: rounds in which the noise was not as promised.
+    """
+
+    delta: float
+    target_epsilon: float | None
+    noise_multiplier: float
+    colluders: int
+    honest: int
+    epsilon: float | None
+    granularity: float
+    ring_bits: int
+    alarms: tuple[int, ...]
 
 
 class Privacy(Part):
@@ -215,6 +260,7 @@ class Privacy(Part):
     sites: dict[str, SiteAccount]
     covered: tuple[str, ...]
     not_covered: tuple[str, ...]
+    site_level: SiteLevel | None = None
 
 
 class SecureSum(Part):

@@ -5,6 +5,7 @@ JSON names a mechanism out of a fixed list; an unknown one is refused, never imp
 """
 
 from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 
 import dp_accounting
 
@@ -56,10 +57,55 @@ class NonPrivate:
         return dp_accounting.NonPrivateDpEvent()
 
 
-PrivacyEvent = PoissonSampledGaussian | NonPrivate
+@dataclass(frozen=True, slots=True)
+class DistributedDiscreteGaussian:
+    """`count` sums that at least `honest` shares of discrete Gaussian noise hide a site in.
 
-_MECHANISMS: dict[str, type[PoissonSampledGaussian] | type[NonPrivate]] = {
+    Unit of privacy: one site. Neighbouring sums have one site's update replaced by zeros. Kairouz,
+    Liu and Steinke 2021, arXiv:2102.06387; see `privacy.distributed_noise`.
+
+    Attributes:
+        dimension: coordinates of the sum, >= 1.
+        squared_sensitivity: largest squared L2 norm of a site's rounded update, in whole units.
+        noise_multiplier: deviation of the noise of `honest` shares over the L2 sensitivity, > 0.
+        honest: fewest shares that hide a site, >= 1.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    dimension: int
+    squared_sensitivity: int
+    noise_multiplier: float
+    honest: int
+    count: int
+
+    def __post_init__(self) -> None:
+        sound = min(self.dimension, self.squared_sensitivity, self.honest) >= 1
+        finite = 0 < self.noise_multiplier < float("inf")
+        if not (sound and finite and 1 <= self.count <= MOST_REPETITIONS):
+            raise PrivacyRefusal(
+                f"event {self}: expected whole numbers >= 1, a finite noise_multiplier > 0 and "
+                "count from 1 to 10**9"
+            )
+
+    @property
+    def share_variance(self) -> Fraction:
+        """Of one share in each coordinate, in squared units; exact."""
+        return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
+        once = dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
+PrivacyEvent = PoissonSampledGaussian | DistributedDiscreteGaussian | NonPrivate
+
+_MECHANISMS: dict[str, type[PrivacyEvent]] = {
     "poisson_sampled_gaussian": PoissonSampledGaussian,
+    "distributed_discrete_gaussian": DistributedDiscreteGaussian,
     "non_private": NonPrivate,
 }
 

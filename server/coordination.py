@@ -17,6 +17,7 @@ from federation.errors import (
     RoundFailed,
     UsageError,
 )
+from federation.initial_model import parameter_count
 from federation.ring_vector import Stretch
 from federation.roster import Roster
 from federation.round_layout import RoundKind
@@ -84,7 +85,7 @@ def coordinate(
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = _settled(folder, config, rows, _common_rules(enlisted))
+    agreement = _settled(folder, config, task, rows, _common_rules(enlisted))
     _agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
     rounds = Rounds(
         conversation,
@@ -127,14 +128,19 @@ def coordinate(
 
 
 def _settled(
-    folder: RunFolder, config: FederationConfig, rows: Mapping[str, int], rules_digest: str
+    folder: RunFolder,
+    config: FederationConfig,
+    task: Task,
+    rows: Mapping[str, int],
+    rules_digest: str,
 ) -> Agreement:
     """The agreement of the folder's first start: a resumed run goes on under exactly that.
 
     Solved again, the noise could come out otherwise, on another version of an accountant.
     """
     if not folder.agreement.exists():
-        proposed = propose(config, folder.id, rows, rules_digest)
+        parameters = parameter_count(task, config.run.seed)
+        proposed = propose(config, folder.id, rows, rules_digest, parameters)
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed
     try:

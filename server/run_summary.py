@@ -21,6 +21,7 @@ from federation.summary import (
     RunFacts,
     SecureSum,
     SiteAccount,
+    SiteLevel,
     Summary,
     UtilityPoint,
 )
@@ -118,6 +119,7 @@ def _privacy(outcome: Outcome) -> Privacy:
         },
         covered=covered(agreement),
         not_covered=not_covered(agreement),
+        site_level=_site_level(outcome),
     )  # fmt: skip
 
 
@@ -147,6 +149,28 @@ def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccou
         voided=statement.voided,
         refused=statement.refused,
         ledger_head=statement.ledger_head,
+        site_level_epsilon_spent=statement.site_level_epsilon_spent,
+        site_level_epsilon_budget=statement.site_level_epsilon_budget,
+    )
+
+
+def _site_level(outcome: Outcome) -> SiteLevel | None:
+    terms, agreement = outcome.agreement.site_level, outcome.agreement
+    if terms is None:
+        return None
+    said = [each.site_level_epsilon_spent for each in outcome.statements.values()]
+    spent = [epsilon for epsilon in said if epsilon is not None]
+    rounds = [record.round for record in outcome.record.rounds]
+    return SiteLevel(
+        delta=terms.delta,
+        target_epsilon=terms.target_epsilon,
+        noise_multiplier=terms.noise_multiplier,
+        colluders=terms.colluders,
+        honest=agreement.federation.quorum - terms.colluders,
+        epsilon=max(spent) if spent and len(spent) == len(said) else None,
+        granularity=terms.granularity,
+        ring_bits=terms.ring_bits,
+        alarms=tuple(r.round for r in rounds if r.noise is not None and r.noise.alarm),
     )
 
 
@@ -215,6 +239,13 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         notes.append(
             f"in {len(cut)} of {len(trained)} rounds every site's update was longer than "
             "training.update_clip and was scaled down: lower training.learning_rate, or raise it"
+        )
+    measured = [r.round for r in outcome.record.rounds if r.round.noise is not None]
+    short = [str(one.round) for one in measured if one.noise and one.noise.too_little]
+    if short:
+        notes.append(
+            f"NOISE IS MISSING in round {', '.join(short)}: the sum carried less than the sites "
+            "promised, so the site-level guarantee does not hold; find the site before you go on"
         )
     survivors = {r.round.survivors for r in outcome.record.rounds if r.round.survivors}
     if len(survivors) > 1:

@@ -30,6 +30,7 @@ from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal
+from federation.initial_model import parameter_count
 from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
 from federation.run_rules import RunRules
@@ -93,7 +94,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     if resolved.simulation.backend == "ray":
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
-    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED)
+    agreement = propose(
+        resolved, "not yet named", rows, NOT_YET_SIGNED, parameter_count(task, resolved.run.seed)
+    )
     run_tally_spec(task.schema, agreement)
     for policy in policies:
         _require_one_round(policy, agreement)
@@ -263,7 +266,15 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         minimum_threshold=choice.minimum_threshold,
         minimum_contributors=config.evaluation.minimum_contributors,
         allow_without_privacy=without_privacy,
+        allow_sparse_graph=config.federation.neighbours is not None,
+        site_level_epsilon_budget=_site_level_budget(config),
+        site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,
     )
+
+
+def _site_level_budget(config: FederationConfig) -> float | None:
+    choice = config.privacy.site_level
+    return config.site_policy.site_level_epsilon_budget or (choice.epsilon if choice else None)
 
 
 def _check_evaluation(config: FederationConfig, task: Task) -> None:
