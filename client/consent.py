@@ -168,6 +168,13 @@ def _check_run_rules(signed: SignedRunRules, agreement: Agreement) -> None:
     minima = rules.minimum_quorum, rules.minimum_threshold, rules.minimum_contributors
     _check_minima(CONSORTIUMS, minima, agreement)
     _check_work(rules, agreement)
+    whole = agreement.site_level.noise_multiplier if agreement.site_level else 0.0
+    if whole < rules.least_site_level_noise_multiplier:
+        raise Refusal(
+            "noise_too_small",
+            f"site-level noise of {whole:g} is below the consortium's minimum, "
+            f"{rules.least_site_level_noise_multiplier:g}",
+        )
     if agreement.privacy is None:
         if not rules.allow_without_privacy:
             raise Refusal(

@@ -37,8 +37,10 @@ class RunRules(Section):
     """Bits of the rings that updates may be summed in: some of 16, 20, 24 and 32, rising."""
     least_noise_multiplier: Annotated[float, Field(ge=0, le=1e6)]
     """Least noise of a run that trains with differential privacy; 0 demands none by itself."""
+    least_site_level_noise_multiplier: Annotated[float, Field(ge=0, le=1e6)]
+    """Least noise that hides whole sites; 0 allows runs without any."""
     allow_without_privacy: bool
-    """Whether a run may train without differential privacy at all."""
+    """Whether a run may train without record-level differential privacy."""
     most_rounds: Annotated[int, Field(ge=1)]
     """Most training rounds that one run may have."""
 

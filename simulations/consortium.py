@@ -49,6 +49,9 @@ def strictest_rules(federation: str, agreement: Agreement) -> RunRules:
         largest_update_clip=agreement.training.update_clip,
         ring_bits=(agreement.ring_bits,),
         least_noise_multiplier=NOISE_MARGIN * privacy.noise_multiplier if privacy else 0.0,
+        least_site_level_noise_multiplier=(
+            NOISE_MARGIN * agreement.site_level.noise_multiplier if agreement.site_level else 0.0
+        ),
         allow_without_privacy=privacy is None,
         most_rounds=agreement.rounds,
     )

@@ -20,6 +20,7 @@ RULES = RunRules(
     largest_update_clip=100.0,
     ring_bits=(16, 20, 24, 32),
     least_noise_multiplier=0.0,
+    least_site_level_noise_multiplier=0.0,
     allow_without_privacy=True,
     most_rounds=1000,
 )

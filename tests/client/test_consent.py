@@ -33,6 +33,7 @@ RULES = {
     "minimum_contributors": 4,
     "largest_update_clip": 20.0,
     "least_noise_multiplier": 1.0,
+    "least_site_level_noise_multiplier": 0.0,
     "allow_without_privacy": False,
     "most_rounds": 4,
 }
@@ -48,6 +49,7 @@ AGREEMENT = Agreement(
     training=Training(),
     server=ServerOptimizer(),
     privacy=RecordPrivacy(noise_multiplier=1.0, delta=1e-2, max_grad_norm=1.0, target_epsilon=None),
+    site_level=None,
     evaluation=EvaluationRules(minimum_contributors=4),
 )
 
@@ -123,6 +125,7 @@ OTHER_RINGS = tuple(bits for bits in (16, 20, 24, 32) if bits != AGREEMENT.ring_
         ("update_clip_too_large", {"largest_update_clip": 19.9}, {}),
         ("ring_not_allowed", {"ring_bits": OTHER_RINGS}, {}),
         ("noise_too_small", {"least_noise_multiplier": 1.01}, {}),
+        ("noise_too_small", {"least_site_level_noise_multiplier": 0.01}, {}),
         ("too_many_rounds", {"most_rounds": 3}, {}),
         ("privacy_required", {}, {"privacy": None}),
         ("run_rules_differ", {}, {"rules_digest": "0" * 64}),

@@ -37,6 +37,7 @@ def agreement(**changes: object) -> Agreement:
         privacy=RecordPrivacy(
             noise_multiplier=1.0, delta=1e-3, max_grad_norm=1.0, target_epsilon=None
         ),
+        site_level=None,
         evaluation=EvaluationRules(),
     )
     return base.model_copy(update=changes)

@@ -27,6 +27,7 @@ ANY_RULES = st.builds(
         lambda bits: tuple(sorted(bits))
     ),
     least_noise_multiplier=st.floats(0, 1e6),
+    least_site_level_noise_multiplier=st.floats(0, 1e6),
     allow_without_privacy=st.booleans(),
     most_rounds=st.integers(1, 10**9),
 )
@@ -68,6 +69,7 @@ def test_one_changed_byte_anywhere_is_refused(position: int, change: int) -> Non
         ("largest_update_clip", 101.0),
         ("ring_bits", (32,)),
         ("least_noise_multiplier", 0.5),
+        ("least_site_level_noise_multiplier", 0.5),
         ("allow_without_privacy", False),
         ("most_rounds", 1001),
     ],
@@ -121,6 +123,7 @@ def test_there_is_one_spelling_of_the_rules(data: bytes) -> None:
         ("largest_update_clip", 0.0, 1e-9),
         ("largest_update_clip", float("nan"), 1.0),
         ("least_noise_multiplier", -1e-9, 0.0),
+        ("least_site_level_noise_multiplier", -1e-9, 0.0),
         ("ring_bits", (), (16,)),
         ("ring_bits", (8,), (20, 24)),
         ("ring_bits", (32, 16), (16, 32)),
