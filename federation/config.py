@@ -77,7 +77,7 @@ class FederationRules(Section):
     threshold: Annotated[int, Field(ge=2)] = 3
     """Fewest sites that together can open anything; a majority of the sites if left out."""
     round_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 120.0
-    """How long each of the five exchanges of a round may take."""
+    """How long each exchange of a round may take; a round has three, the first one five."""
 
 
 class Training(Section):
