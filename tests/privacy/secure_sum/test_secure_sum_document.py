@@ -203,13 +203,13 @@ def bound_in_a_session(monkeypatch) -> tuple[Rehearsal, dict[str, set[tuple[byte
 
     monkeypatch.setattr(transcript, "bind", recorded)
     monkeypatch.setattr(keys, "bind", recorded)
-    terms = make_terms(8, threshold=3, quorum=6, degree=4)
+    terms = make_terms()
     sites = terms.sites
 
     def falsified(data: bytes) -> bytes:
         opened = messages.OpenedShares.from_bytes(data, sites)
-        false = {site: bytes([1]) + bytes(32) for site in opened.seeds}
-        return messages.OpenedShares(false, opened.mask_keys).to_bytes(sites)
+        false = {site: bytes([1]) + bytes(32) for site in opened.mask_keys}
+        return messages.OpenedShares(opened.seeds, false).to_bytes(sites)
 
     rehearsal = Rehearsal(
         terms, lost={sites[3]: Stage.MASK}, altered={(sites[0], Stage.OPEN): falsified}
@@ -228,7 +228,6 @@ def known_parts(rehearsal: Rehearsal) -> dict[str, object]:
     terms = rehearsal.terms
     session, adverts = rehearsal.sharing.session, rehearsal.sharing.adverts
     name = re.compile(b"|".join(site.encode() for site in terms.sites))
-    bytes_of = {width: re.compile(b".{%d}" % width, re.DOTALL) for width in (32, 33)}
     round_ = round_digest(session, MODEL)
     survivors = rehearsal.signing.survivors
     return {
@@ -245,8 +244,8 @@ def known_parts(rehearsal: Rehearsal) -> dict[str, object]:
         "dealer's name": name,
         "holder's name": name,
         "seed or mask-key": re.compile(b"seed|mask-key"),
-        "share": bytes_of[33],
-        "seed": bytes_of[32],
+        "share": re.compile(b".{33}", re.DOTALL),
+        "seed": {state.seed for state in rehearsal.states[Stage.SHARE].values()},
         "seed commitment": {dealt.seed_commitment for dealt in rehearsal.masking.dealt.values()},
         "join(for each holder: join(name, commitments))": framed(terms.degree + 1),
         "join(for each survivor: name)": transcript.join(*map(str.encode, survivors)),
