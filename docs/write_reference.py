@@ -1,7 +1,8 @@
-"""Write the two references that the code already knows: settings, and the summary's JSON schema.
+"""Write what the code already knows: settings, the summary's JSON schema, the wire's tables.
 
-python docs/write_reference.py           writes docs/configuration.md, docs/summary.schema.json
-python docs/write_reference.py --check   exits 1 if either differs from what it would write
+python docs/write_reference.py           writes docs/configuration.md, docs/summary.schema.json and
+                                         the tables in docs/secure-sum.md
+python docs/write_reference.py --check   exits 1 if any of them differs from what it would write
 """
 
 import json
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import secure_sum_tables
 
 from federation.config import (
     Dropout,
@@ -142,9 +145,18 @@ def summary_schema() -> str:
     return json.dumps(schema | Summary.model_json_schema(), indent=1) + "\n"
 
 
+def secure_sum() -> str:
+    """docs/secure-sum.md, with its tables as the code has them."""
+    return secure_sum_tables.filled((DOCS / "secure-sum.md").read_text(encoding="utf-8"))
+
+
 def main() -> None:
-    """Write both, or check both."""
-    wanted = {"configuration.md": configuration(), "summary.schema.json": summary_schema()}
+    """Write all, or check all."""
+    wanted = {
+        "configuration.md": configuration(),
+        "summary.schema.json": summary_schema(),
+        "secure-sum.md": secure_sum(),
+    }
     stale = []
     for name, text in wanted.items():
         path = DOCS / name

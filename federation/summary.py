@@ -87,8 +87,8 @@ class Round(Part):
 
     Attributes:
         dropped: per lost site, the phase it was lost in and why.
-        exchanges: how often the sites were asked in the attempt that succeeded: three times, and
-            twice more if keys were not exchanged ahead.
+        exchanges: how often the sites were asked in the attempt that succeeded: three times, twice
+            more if keys were not exchanged ahead, once more if only some shares were missing.
         update_norm: mean L2 norm of the sites' updates after clipping.
         clipped_updates: how many of them were clipped.
         noise: of a round with site-level noise.
@@ -267,6 +267,11 @@ class SecureSum(Part):
     """How the sums were protected.
 
     Attributes:
+        ring_bits: of the rings that the vector's words are summed in, narrow ones first: each sum
+            is exact modulo 2**bits.
+        words: of the training vector, in all rings.
+        upload_bytes_per_site: of its masked words in one round.
+        exchanges_per_round: of a round whose keys were exchanged during the round before.
         roster_digest: of the consortium's key and every site's certificate.
         rules_digest: of the consortium's run rules; empty in summaries from before there were any.
     """

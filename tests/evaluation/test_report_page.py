@@ -429,6 +429,27 @@ def test_the_meaning_is_said_only_when_every_epsilon_is_known() -> None:
     assert plain_words.meaning(stopped_without_privacy()) == ""
 
 
+def test_rounds_that_had_to_exchange_keys_first_are_counted_beside_the_usual_exchanges() -> None:
+    summary = hospitals()
+    assert "3 per round; up to 5 in 2 rounds whose keys" in render(summary)
+    ahead = tuple(one.model_copy(update={"exchanges": 3}) for one in summary.rounds)
+    first = (ahead[0].model_copy(update={"exchanges": 4}), *ahead[1:])
+    assert "up to 4 in 1 round whose keys" in render(summary.model_copy(update={"rounds": first}))
+    assert "<dd>3 per round</dd>" in render(summary.model_copy(update={"rounds": ahead}))
+
+
+def test_every_ring_is_named() -> None:
+    summary = hospitals()
+    for rings, words in (
+        ((32,), "2<sup>32</sup><"),
+        ((16, 32), "2<sup>16</sup> and 2<sup>32</sup><"),
+        ((16, 20, 32), "2<sup>16</sup>, 2<sup>20</sup> and 2<sup>32</sup><"),
+    ):
+        protected = summary.secure_sum.model_copy(update={"ring_bits": rings})
+        page = render(summary.model_copy(update={"secure_sum": protected}))
+        assert f"whole numbers modulo {words}" in page
+
+
 def luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
