@@ -64,7 +64,7 @@ class JournaledSession:
         self, owner: SecureSumSite, run: str, round_: int, entropy: Entropy = _SYSTEM
     ) -> None:
         self._owner, self._run, self._round, self._entropy = owner, run, round_, entropy
-        self._line = "/".join((owner.federation, owner.name, run))
+        self._line = repr((owner.federation, owner.name, run))
 
     def advertise(self, terms_bytes: bytes, plan_bytes: bytes) -> bytes:
         """Fresh keys for these terms.

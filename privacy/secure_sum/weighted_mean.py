@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -106,6 +106,10 @@ class WeightedMeanPlan:
             for name, (length, bound) in scaled.items()
         ]
         return VectorLayout(tuple(segments), self.summands)
+
+    def for_sites(self, count: int) -> Self:
+        """The same plan for another number of sites."""
+        return replace(self, summands=count)
 
     def encode(
         self, update: Mapping[str, Floats], metrics: Mapping[str, float], weight: float

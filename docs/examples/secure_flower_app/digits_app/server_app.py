@@ -1,0 +1,19 @@
+"""The ServerApp: federated averaging."""
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+
+from digits_app import task
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the rounds."""
+    strategy = FedAvg()
+    result = strategy.start(
+        grid, ArrayRecord(task.initial_arrays()), num_rounds=int(context.run_config["rounds"])
+    )
+    print(result.evaluate_metrics_clientapp)
