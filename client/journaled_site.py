@@ -87,10 +87,21 @@ class JournaledSession:
         self._record(Stage.SHARE, bundle)
         return answer
 
-    def mask(self, envelopes: bytes, model: bytes, vector: RingVector) -> bytes:
-        """The masked vector; `model` is the digest of the global model that it is about."""
-        _, answer = self._mask(model + envelopes, vector)
+    def accept_envelopes(self, envelopes: bytes, model: bytes) -> None:
+        """Keep the envelopes, before any training: a round is trained for once.
+
+        They are opened and checked when the vector is there.
+
+        Args:
+            envelopes: what the other sites sealed for this one.
+            model: digest of the global model that the vector will be about, 32 bytes.
+        """
+        self._read(Stage.SHARE)
         self._record(Stage.MASK, model + envelopes)
+
+    def mask(self, vector: RingVector) -> bytes:
+        """The masked vector, for the envelopes that were accepted; called once after that."""
+        _, answer = self._mask(self._read(Stage.MASK), vector)
         return answer
 
     def sign(self, survivors: bytes) -> bytes:

@@ -141,6 +141,7 @@ def _masked(
     model = model_digest(_described(content))
     before = _arrays(content) if plan.arrays else {}
     del content[RECORD]
+    session.accept_envelopes(envelopes, model)
     try:
         reply = call_next(message, context)
     except Exception as error:
@@ -154,7 +155,7 @@ def _masked(
     if plan.weight_key not in metrics:
         raise Unsuitable(f"reply: expected the metric {plan.weight_key}, the weight")
     weight = metrics.pop(plan.weight_key)
-    return session.mask(envelopes, model, plan.encode(update, metrics, weight))
+    return session.mask(plan.encode(update, metrics, weight))
 
 
 def _update(
