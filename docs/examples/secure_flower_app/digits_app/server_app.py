@@ -1,5 +1,6 @@
 """The ServerApp: federated averaging."""
 
+import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -16,4 +17,4 @@ def main(grid: Grid, context: Context) -> None:
     result = strategy.start(
         grid, ArrayRecord(task.initial_arrays()), num_rounds=int(context.run_config["rounds"])
     )
-    print(result.evaluate_metrics_clientapp)
+    np.savez(str(context.run_config["model"]), *result.arrays.to_numpy_ndarrays())
