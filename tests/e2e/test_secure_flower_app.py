@@ -1,7 +1,13 @@
 """The documented Flower app, stock and with secure aggregation, as both stand in docs/."""
 
 import difflib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +21,17 @@ from privacy.secure_sum.weighted_mean import WeightedMeanPlan
 from server.secure_strategy import SecureSumStrategy
 from simulations.backends.embedded import EmbeddedGrid
 
+BIN = Path(sys.executable).parent
 EXAMPLE = Path("docs/examples/secure_flower_app")
 APP = EXAMPLE / "digits_app"
 
 
 def stock_app():
-    from digits_app.client_app import app
-
-    return app
+    return import_module("digits_app.client_app").app
 
 
 def secure_app():
-    from digits_app.secure_client_app import app
-
-    return app
+    return import_module("digits_app.secure_client_app").app
 
 
 def app_of_a_site_that_fails():
@@ -62,7 +65,8 @@ def play(monkeypatch, tmp_path):
     """Runs one of the example's ServerApps; gives the final model and what crossed."""
     monkeypatch.syspath_prepend(str(EXAMPLE.resolve()))
 
-    def run(load_client_app, server_app, rounds: int):
+    def run(load_client_app, server: str, rounds: int):
+        server_app = import_module(f"digits_app.{server}").app
         config = {
             "rounds": rounds, "learning-rate": 0.5,
             "model": str(tmp_path / "model.npz"), "journal": str(tmp_path / "journal"),
@@ -78,10 +82,9 @@ def play(monkeypatch, tmp_path):
 
 
 def test_the_secure_app_trains_the_model_of_the_stock_app_and_sends_nothing_else(play) -> None:
-    from digits_app import secure_server_app, server_app, task
-
-    stock, clear = play(stock_app, server_app.app, rounds=1)
-    secure, crossed = play(secure_app, secure_server_app.app, rounds=1)
+    task = import_module("digits_app.task")
+    stock, clear = play(stock_app, "server_app", rounds=1)
+    secure, crossed = play(secure_app, "secure_server_app", rounds=1)
 
     shapes = {str(at): array.shape for at, array in enumerate(stock)}
     plan = WeightedMeanPlan("num-examples", 400, 20.0, shapes, {}, 5)
@@ -108,9 +111,8 @@ def test_the_secure_app_trains_the_model_of_the_stock_app_and_sends_nothing_else
 
 
 def test_a_site_that_fails_mid_round_is_survived(play) -> None:
-    from digits_app import secure_server_app, task
-
-    model, crossed = play(app_of_a_site_that_fails, secure_server_app.app, rounds=1)
+    task = import_module("digits_app.task")
+    model, crossed = play(app_of_a_site_that_fails, "secure_server_app", rounds=1)
     failed = [reply for reply in crossed if reply.has_error()]
     assert len(failed) == 2  # once in training, once in evaluation
     total, weights = [0.0, 0.0], 0
@@ -121,6 +123,48 @@ def test_a_site_that_fails_mid_round_is_survived(play) -> None:
         weights += len(images)
     for ours, exact in zip(model, total, strict=True):
         assert np.allclose(ours, exact / weights, rtol=0, atol=1e-6)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs '.[ray]'")
+def test_flwr_run_gives_the_embedded_model_though_ray_hands_messages_to_any_actor(
+    play, tmp_path
+) -> None:
+    embedded, _ = play(secure_app, "secure_server_app", rounds=3)
+    app = shutil.copytree(EXAMPLE, tmp_path / "app")
+    home, model, journal = tmp_path / "flwr", tmp_path / "ray.npz", tmp_path / "ray"
+    environment = os.environ | {
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(Path.cwd()),
+    }
+    try:
+        subprocess.run(
+            [
+                str(BIN / "flwr"), "run", str(app), "--stream",
+                "--federation-config", "num-supernodes=5",
+                "--run-config", f"model='{model}' journal='{journal}'",
+            ],
+            cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=280,
+        )  # fmt: skip
+    finally:
+        # `flwr run` leaves the SuperLink that it started running.
+        left = subprocess.run(
+            ["pgrep", "-f", str(home)], capture_output=True, text=True, check=False
+        ).stdout
+        for process in left.split():
+            os.kill(int(process), signal.SIGTERM)
+    with np.load(model) as on_ray:
+        assert all(
+            np.array_equal(on_ray[name], ours)
+            for name, ours in zip(on_ray.files, embedded, strict=True)
+        )
+    assert [path for path in journal.rglob("*") if path.is_file()] == []
 
 
 def test_the_readme_shows_the_difference_as_it_is() -> None:

@@ -314,9 +314,9 @@ def test_a_longer_update_is_scaled_down_to_the_clip() -> None:
     far = [START[0] + 300, START[1]]
     settings = replace(SETTINGS, clip=2.0)
     result = start(SecureSumStrategy(FedAvg(), settings), secure_grid(of(far)))
-    moved = np.concatenate([
-        (ours - before).ravel() for ours, before in zip(arrays_of(result), START, strict=True)
-    ])
+    moved = np.concatenate(
+        [(ours - before).ravel() for ours, before in zip(arrays_of(result), START, strict=True)]
+    )
     assert np.linalg.norm(moved) == pytest.approx(2.0, abs=1e-5)
     assert np.allclose(moved[:6], moved[0])
 
@@ -337,7 +337,11 @@ def test_a_node_without_a_key_of_the_roster_takes_no_part() -> None:
 
 def test_every_answer_may_come_from_another_process(tmp_path) -> None:
     """The site is made anew for every message and shares nothing but its folder."""
-    mod = secure_sum_mod(lambda context: sites_with(FolderJournal(tmp_path))(context))
+
+    def this_site(context):
+        return sites_with(FolderJournal(tmp_path))(context)
+
+    mod = secure_sum_mod(this_site)
     result = start(SecureSumStrategy(FedAvg(), SETTINGS), InProcessGrid(app_of([mod]), SITES), 2)
     in_memory = start(SecureSumStrategy(FedAvg(), SETTINGS), secure_grid(), 2)
     for one, other in zip(arrays_of(result), arrays_of(in_memory), strict=True):
@@ -358,7 +362,7 @@ def test_a_strategy_with_a_start_of_its_own_is_refused() -> None:
         def start(self, *args, **kwargs):
             raise NotImplementedError
 
-    with pytest.raises(ConfigError, match="Flower's own Strategy.start"):
+    with pytest.raises(ConfigError, match=r"Flower's own Strategy\.start"):
         SecureSumStrategy(Own(), SETTINGS)
 
 

@@ -103,7 +103,8 @@ def test_it_is_read_as_it_was_written() -> None:
     "change",
     [
         {"clip": -1.0}, {"clip": "4"}, {"clip": True}, {"bits": 31}, {"bits": [16]},
-        {"summands": 0}, {"summands": 3.0}, {"largest_weight": 10**9 + 1}, {"arrays": [["a", [-1]]]},
+        {"summands": 0}, {"summands": 3.0}, {"largest_weight": 10**9 + 1},
+        {"arrays": [["a", [-1]]]},
         {"arrays": [["a", "23"]]}, {"arrays": {"a": 1}}, {"arrays": [["a", [0]]]},
         {"arrays": [["a", [1]], ["a", [1]]]}, {"arrays": [["a", [2**32]]]}, {"arrays": [[7, [1]]]},
         {"metrics": {"loss": 0}}, {"metrics": {"num-examples": 1.0}}, {"metrics": ["loss"]},
@@ -113,19 +114,19 @@ def test_it_is_read_as_it_was_written() -> None:
 def test_no_other_plan_can_be_read(change) -> None:
     plain = json.loads(PLAN.to_bytes()) | change
     data = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
-    with pytest.raises(ProtocolViolation, match="^plan: "):
+    with pytest.raises(ProtocolViolation, match=r"^plan: "):
         WeightedMeanPlan.from_bytes(data)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_no_bytes_are_read_by_accident(data: bytes) -> None:
-    with pytest.raises(ProtocolViolation, match="^plan: "):
+    with pytest.raises(ProtocolViolation, match=r"^plan: "):
         WeightedMeanPlan.from_bytes(data)
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, PLAN.to_bytes() + b" ", PLAN.to_bytes()[:-1]])
 def test_near_misses_are_not_read(data: bytes) -> None:
-    with pytest.raises(ProtocolViolation, match="^plan: "):
+    with pytest.raises(ProtocolViolation, match=r"^plan: "):
         WeightedMeanPlan.from_bytes(data)
 
 
