@@ -335,6 +335,31 @@ def test_a_node_without_a_key_of_the_roster_takes_no_part() -> None:
     assert strategy.survivors["train"] == NAMES[:4]
 
 
+def test_a_node_that_claims_anothers_name_does_not_disturb_it() -> None:
+    honest = sites_with(MemoryJournal())
+
+    def this_site(context):
+        owner = honest(context)
+        return replace(owner, name="site-0") if owner.name == "site-4" else owner
+
+    strategy = SecureSumStrategy(FedAvg(), SETTINGS)
+    start(strategy, InProcessGrid(app_of([secure_sum_mod(this_site)]), SITES))
+    assert strategy.survivors["train"] == NAMES[:4]
+
+
+def test_two_nodes_with_one_sites_key_are_an_error() -> None:
+    honest = sites_with(MemoryJournal())
+
+    def this_site(context):
+        owner = honest(context)
+        is_copy = owner.name == "site-4"
+        return replace(owner, name="site-0", identity=KEYS["site-0"]) if is_copy else owner
+
+    strategy = SecureSumStrategy(FedAvg(), SETTINGS)
+    with pytest.raises(ConfigError, match="two nodes hold this site's key"):
+        start(strategy, InProcessGrid(app_of([secure_sum_mod(this_site)]), SITES))
+
+
 def test_every_answer_may_come_from_another_process(tmp_path) -> None:
     """The site is made anew for every message and shares nothing but its folder."""
 
