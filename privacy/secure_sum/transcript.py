@@ -27,6 +27,8 @@ class Label(StrEnum):
     ADVERT = "advert"
     DEALT = "dealt-commitments"
     SURVIVORS = "survivors"
+    ENLIST = "enlist"
+    MODEL = "model"
 
 
 def join(*parts: bytes) -> bytes:
