@@ -122,7 +122,7 @@ def expand_masks(vector: RingVector, keys: Sequence[bytes], threads: int = 1) ->
 
 def masked_message(vector: RingVector) -> bytes:
     """A masked vector as a site sends it."""
-    return MaskedInput(vector.pack()).to_bytes()
+    return MaskedInput(bytes(32), vector.pack()).to_bytes()
 
 
 def add_message(total: RingVector, message: bytes) -> None:

@@ -232,7 +232,8 @@ class SiteAgent:
             data = task.load(SiteRequest(policy.site, policy.split_seed))
             bench = Workbench(policy.site, agreement, task, data, self._assets.training_entropy)
             require_trainable(bench)
-            self._benches[run] = bench
+            # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
+            self._benches = {run: bench}
         return self._benches[run]
 
     # -- the five phases of a round --------------------------------------------------------
@@ -266,11 +267,12 @@ class SiteAgent:
 
     def _train(self, request: Request) -> bytes:
         session, state = self._open_session(request, secure_sum.Shared)
-        work = Work.from_bytes(request.body)
+        work, bench = Work.from_bytes(request.body), self._bench(request.run)
+        # Before the round is bound to it: a round has one model, and one that cannot be trained
+        # would cost its charge.
+        parameters = _parameters(work.model, bench.parameters)
         model_digest = hashlib.sha256(work.model).digest()
         self._assets.journal.bind_model(request.run, request.round, model_digest)
-        parameters = np.frombuffer(work.model, "<f4").astype(np.float64)
-        bench = self._bench(request.run)
         entry, vector = self._contribute(bench, request, session, parameters, model_digest)
         following, message = secure_sum.mask(state, work.envelopes, model_digest, vector)
         self._mark(request)
@@ -372,14 +374,21 @@ class SiteAgent:
 
         Paid for, and by a release of exactly this vector: else it is a release of its own. It was
         made on the one model that the round is bound to.
+
+        Raises:
+            ProtocolViolation: the round had a vector already, which is not kept any more: the run
+                is completed, or a later round was trained.
         """
-        stored = self._assets.journal.contribution(request.run, request.round)
-        if stored is None or stored.layout_digest != layout_digest:
-            return None
-        paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
-        if paid is None or paid.released_sha256 not in {None, _sha256(stored.vector)}:
-            return None
-        return stored, paid
+        journal = self._assets.journal
+        stored = journal.contribution(request.run, request.round)
+        if stored is not None and stored.layout_digest == layout_digest:
+            paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
+            if paid is not None and paid.released_sha256 in {None, _sha256(stored.vector)}:
+                return stored, paid
+        if journal.is_marked(request.run, request.round, Phase.TRAIN):
+            # Two sums over the same survivors would differ by what this site said twice.
+            raise ProtocolViolation("train: this round had another vector of this site before")
+        return None
 
     def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:
         """The number of the round's next release, and the reservation that stands open for it.
@@ -441,6 +450,20 @@ def _check_round(number: int, kind: RoundKind, rounds: int) -> None:
         raise ProtocolViolation("invitation: a round beyond the agreement")
     if (kind is RoundKind.EVALUATE) != (number > rounds):
         raise ProtocolViolation(f"invitation: round {number} is not for kind {kind}")
+
+
+def _parameters(model: bytes, count: int) -> Floats:
+    """The global model as it travelled, shape (count,).
+
+    Raises:
+        ProtocolViolation: another number of parameters, or one that is not finite.
+    """
+    if len(model) != 4 * count:
+        raise ProtocolViolation(f"model: {len(model)} bytes, expected {4 * count}")
+    parameters = np.frombuffer(model, "<f4")
+    if not np.all(np.isfinite(parameters)):
+        raise ProtocolViolation("model: a parameter is not finite")
+    return parameters.astype(np.float64)
 
 
 def _place(request: Request) -> Place:

@@ -72,10 +72,10 @@ class Workbench:
 
     def layout(self, kind: RoundKind) -> VectorLayout:
         """The layout of a round, from the agreement and the task alone."""
-        return run_layout(self.spec(), self.agreement, self._parameters, kind)
+        return run_layout(self.spec(), self.agreement, self.parameters, kind)
 
     @cached_property
-    def _parameters(self) -> int:
+    def parameters(self) -> int:
         """How many the model has; every message of a round asks for it."""
         return len(flat_parameters(initial_model(self.task, self.agreement.seed)))
 

@@ -66,7 +66,7 @@ def kinds() -> str:
         (messages.Bundle, "coordinator", f"bit set; per advertised site: {advert}"),
         (messages.Dealt, "site", dealt),
         (messages.Envelopes, "coordinator", f"bit set; per dealer: {sealed}, {committed}"),
-        (messages.MaskedInput, "site", "the packed vector"),
+        (messages.MaskedInput, "site", f"digest of the masks {DIGEST_BYTES}; the packed vector"),
         (messages.Survivors, "coordinator", "bit set"),
         (messages.Agreed, "site", f"bit set; per other survivor: tag {TAG_BYTES}"),
         (messages.Agreements, "coordinator", f"bit set; per agreeing site: tag {TAG_BYTES}"),

@@ -32,7 +32,13 @@ from privacy.secure_sum.messages import (
     Survivors,
 )
 from privacy.secure_sum.recovery import Openable, RemainingMasks, UnfitShares
-from privacy.secure_sum.session import advert_body, graph, round_digest, session_digest
+from privacy.secure_sum.session import (
+    advert_body,
+    graph,
+    mask_digest,
+    round_digest,
+    session_digest,
+)
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
 
@@ -179,6 +185,7 @@ class Accumulation:
         self._round = round_digest(state.sharing.session, model_digest)
         self._total = RingVector.zeros(state.sharing.terms.stretches)
         self._added: set[str] = set()
+        self._mask_digests: dict[frozenset[str], bytes] = {}
         self._excluded: Reasons = state.excluded
 
     def add(self, site: str, masked: bytes) -> None:
@@ -189,14 +196,26 @@ class Accumulation:
                 sender in self._masking.dealt, "masked input: from a site that dealt no shares"
             )
             _require(sender not in self._added, "masked input: a second one")
-            stretches = self._total.stretches
+            message = MaskedInput.from_bytes(data, self._total.stretches)
+            _require(
+                message.masks == self._masks(sender),
+                "masked input: under other masks than those of this model and these envelopes",
+            )
             try:
-                self._total.add_packed(MaskedInput.from_bytes(data, stretches).packed)
+                self._total.add_packed(message.packed)
             except ValueError as error:
                 raise ProtocolViolation(f"masked input: {error}") from error
 
         added, self._excluded = admit({site: masked}, check, self._excluded)
         self._added.update(added)
+
+    def _masks(self, site: str) -> bytes:
+        dealt, graph = self._masking.dealt, self._masking.sharing.graph
+        masked = frozenset(dealt.keys() & {site, *graph[site]})
+        # On the complete graph it is the same set for all.
+        if masked not in self._mask_digests:
+            self._mask_digests[masked] = mask_digest(self._round, masked)
+        return self._mask_digests[masked]
 
     def close(self) -> tuple[Signing, bytes]:
         """Name the survivors for all to agree on; nothing more is added.

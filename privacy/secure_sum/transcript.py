@@ -24,6 +24,7 @@ class Label(StrEnum):
     ROUND = "round"
     SELF_MASK = "self-mask"
     PAIRWISE_MASK = "pairwise-mask"
+    MASKED = "masked"
     ADVERT = "advert"
     DEALT = "dealt-commitments"
     SURVIVORS = "survivors"

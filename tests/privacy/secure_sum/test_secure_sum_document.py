@@ -252,6 +252,7 @@ def known_parts(rehearsal: Rehearsal) -> dict[str, object]:
         "seed": {state.seed for state in rehearsal.states[Stage.SHARE].values()},
         "seed commitment": {dealt.seed_commitment for dealt in rehearsal.masking.dealt.values()},
         "join(for each holder: join(name, commitments))": framed(terms.degree + 1),
+        "join(the site and each that dealt to it: name)": framed(terms.degree + 1),
         "join(for each survivor: name)": transcript.join(*map(str.encode, survivors)),
     }
 

@@ -27,7 +27,7 @@ from privacy.secure_sum.dealing import (
     seed_commitment,
 )
 from privacy.secure_sum.keys import AgreementKey, Direction
-from privacy.secure_sum.messages import Advert, Agreed, Dealt, MaskedInput, OpenedShares
+from privacy.secure_sum.messages import Advert, Agreed, Dealt, OpenedShares
 from privacy.secure_sum.session import advert_body, share_points
 from privacy.secure_sum.transcript import Label
 
@@ -129,7 +129,7 @@ def test_answers_of_strangers_are_refused_at_every_stage() -> None:
 def test_a_site_excluded_at_one_stage_stays_out_with_its_first_reason() -> None:
     played = rehearsal(Stage.SHARE, lambda data: data[:-1])
     played.play()
-    late = played.sent[Stage.MASK] | {LIAR: MaskedInput(played.vectors[LIAR].pack()).to_bytes()}
+    late = played.sent[Stage.MASK] | {LIAR: played.sent[Stage.MASK][HONEST_ONE]}
     signing, _ = collect(played.masking, late)
     assert signing.excluded[LIAR] == "dealt shares: too short"
     assert values(signing.total) == values(played.signing.total)
