@@ -37,6 +37,7 @@ from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
 from federation.site_policy import SitePolicy
+from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
 from privacy.ledger import Ledger, Reservation
@@ -291,6 +292,7 @@ class SiteAgent:
 
     def _terms(self, bench: Workbench, request: Request, invitation: Invitation) -> SessionTerms:
         agreement = bench.agreement
+        group = sum_group_of(agreement, request.round, bench.site)
         return SessionTerms(
             federation=self._assets.roster.federation,
             run=request.run,
@@ -298,10 +300,10 @@ class SiteAgent:
             attempt=request.attempt,
             config_digest=agreement.digest(),
             layout_digest=bytes.fromhex(invitation.layout_digest),
-            sites=agreement.sites,
-            threshold=agreement.federation.threshold,
-            quorum=agreement.federation.quorum,
-            degree=len(agreement.sites) - 1,
+            sites=group.sites,
+            threshold=group.threshold,
+            quorum=group.quorum,
+            degree=len(group.sites) - 1,
             stretches=bench.layout(invitation.kind).stretches,
             groups=agreement.groups,
             minimum_contributors=agreement.evaluation.minimum_contributors,

@@ -1,8 +1,10 @@
 """Does this site take part in this run, by its own policy? Every floor the site sets is here."""
 
 from federation.agreement import Agreement
+from federation.config import FEWEST_SITES
 from federation.errors import PrivacyRefusal
 from federation.site_policy import SitePolicy
+from federation.sum_groups import smallest_sum_group
 
 
 class Refusal(PrivacyRefusal):
@@ -36,22 +38,12 @@ def _check_task(policy: SitePolicy, agreement: Agreement) -> None:
 
 
 def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: Agreement) -> None:
-    rules = agreement.federation
     if policy.site not in agreement.sites:
         raise Refusal("not_invited", "this site is not among the sites of the agreement")
     strangers = sorted(set(agreement.sites) - roster_sites)
     if strangers:
         raise Refusal("unknown_site", f"not in this site's roster: {', '.join(strangers)}")
-    if rules.quorum < policy.minimum_quorum:
-        raise Refusal(
-            "quorum_too_small",
-            f"quorum {rules.quorum} is below this site's minimum, {policy.minimum_quorum}",
-        )
-    if rules.threshold < policy.minimum_threshold:
-        raise Refusal(
-            "threshold_too_small",
-            f"threshold {rules.threshold} is below this site's minimum, {policy.minimum_threshold}",
-        )
+    _check_sums(policy, agreement)
     if agreement.evaluation.minimum_contributors < policy.minimum_contributors:
         raise Refusal(
             "cohorts_too_small",
@@ -61,6 +53,26 @@ def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: A
     small = [group for group in agreement.groups if len(group) < policy.minimum_contributors]
     if small:
         raise Refusal("cohorts_too_small", f"the cohort {', '.join(small[0])} is too small")
+
+
+def _check_sums(policy: SitePolicy, agreement: Agreement) -> None:
+    """Whatever is summed in groups is opened by a group's quorum: the floors hold for each."""
+    if agreement.robustness.is_grouped and agreement.cohorts:
+        raise Refusal("cohorts_in_groups", "sums in random groups cannot be read by cohort, too")
+    rules, group = agreement.federation, smallest_sum_group(agreement)
+    if len(group.sites) < FEWEST_SITES:
+        raise Refusal("groups_too_small", f"a group of {len(group.sites)} would give a site away")
+    quorum, threshold = min(rules.quorum, group.quorum), min(rules.threshold, group.threshold)
+    if quorum < policy.minimum_quorum:
+        raise Refusal(
+            "quorum_too_small",
+            f"quorum {quorum} is below this site's minimum, {policy.minimum_quorum}",
+        )
+    if threshold < policy.minimum_threshold:
+        raise Refusal(
+            "threshold_too_small",
+            f"threshold {threshold} is below this site's minimum, {policy.minimum_threshold}",
+        )
 
 
 def _check_privacy(policy: SitePolicy, agreement: Agreement) -> None:

@@ -31,6 +31,7 @@ def propose(config: FederationConfig, run: str, public_rows: Mapping[str, int]) 
         public_rows={site: public_rows[site] for site in config.federation.sites},
         training=config.training,
         server=config.server,
+        robustness=config.robustness,
         privacy=record_privacy(config),
         evaluation=config.evaluation,
     )

@@ -30,6 +30,7 @@ from federation.round_layout import (
 )
 from federation.round_messages import COMPLETED, Invitation, Statement
 from federation.run_folder import RunFolder
+from federation.sum_groups import SumGroup, sum_groups
 from federation.summary import Fairness, Round, UtilityPoint
 from federation.task import Floats, Task
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
@@ -37,6 +38,8 @@ from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.conversation import Conversation, Place
+from server.grouped_round import GroupedSum, sum_in_groups
+from server.robust_update import robust_update
 from server.run_record import (
     RoundRecord,
     RunRecord,
@@ -137,7 +140,7 @@ class Rounds:
             if isinstance(outcome, FailedRound):
                 raise outcome
             sums = self._read(RoundKind.TRAIN, outcome)
-            following = self._step(number, checkpoint, sums)
+            following = self._step(number, checkpoint, self._update(sums, outcome))
             record = RoundRecord(
                 round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
                     update={
@@ -145,9 +148,15 @@ class Rounds:
                         "clipped_updates": round(float(sums[CLIPPED_UPDATES][0])),
                     }
                 ),
-                utility=self._utility(checkpoint.after_round, sums, outcome),
+                utility=(
+                    None
+                    if isinstance(outcome, GroupedSum)
+                    else self._utility(checkpoint.after_round, sums, outcome)
+                ),
                 training_loss=_mean(sums, TRAINING_LOSS, outcome),
-                fairness=self._fairness(sums, outcome),
+                fairness=(
+                    () if isinstance(outcome, GroupedSum) else self._fairness(sums, outcome)
+                ),
             )
         except (FailedRound, DataError) as failure:
             record = _failed(number, RoundKind.TRAIN, failure, attempts, seconds)
@@ -235,6 +244,12 @@ class Rounds:
     def _sum(self, number: int, kind: RoundKind, checkpoint: Checkpoint) -> SecureSum:
         line = Line(self.conversation, self.agreement.federation.round_timeout_seconds)
         survivors = self._survivors(number)
+        rule = self.agreement.robustness
+        if rule.is_grouped and kind is RoundKind.TRAIN:
+            sessions = self._sessions(number, kind)
+            record_attempt(self.folder, number, self.attempts[number])
+            model = checkpoint.model_bytes()
+            return sum_in_groups(line, sessions, model, survivors, rule.fewest_groups)
         prepared = self._prepared_for(number, kind)
         if prepared is None:
             session = self._session(number, kind)
@@ -266,16 +281,26 @@ class Rounds:
         return prepared if (of.terms.round, of.invitation.kind) == (number, kind) else None
 
     def _following(self, number: int) -> Session | None:
-        """The session after a round that succeeds; None after the evaluation."""
-        if number > self.agreement.rounds:
+        """The session after a round that succeeds; None after the evaluation, and with groups."""
+        if number > self.agreement.rounds or self.agreement.robustness.is_grouped:
             return None
         last = number == self.agreement.rounds
         return self._session(number + 1, RoundKind.EVALUATE if last else RoundKind.TRAIN)
 
     def _session(self, number: int, kind: RoundKind) -> Session:
-        """A session under the next unused attempt of a round; nothing is asked yet."""
-        layout, rules = self.layout(kind), self.agreement.federation
+        """A session of all sites under the next unused attempt of a round; nothing is asked yet."""
+        (session,) = self._sessions(number, kind)
+        return session
+
+    def _sessions(self, number: int, kind: RoundKind) -> tuple[Session, ...]:
+        """As `_session`, one per group of sites that sum together."""
         self.attempts[number] = self.attempts.get(number, 0) + 1
+        return tuple(
+            self._session_of(group, number, kind) for group in sum_groups(self.agreement, number)
+        )
+
+    def _session_of(self, group: SumGroup, number: int, kind: RoundKind) -> Session:
+        layout = self.layout(kind)
         terms = SessionTerms(
             federation=self.roster.federation,
             run=self.folder.id,
@@ -283,10 +308,10 @@ class Rounds:
             attempt=self.attempts[number],
             config_digest=self.agreement.digest(),
             layout_digest=layout.digest(),
-            sites=self.agreement.sites,
-            threshold=rules.threshold,
-            quorum=rules.quorum,
-            degree=len(self.agreement.sites) - 1,
+            sites=group.sites,
+            threshold=group.threshold,
+            quorum=group.quorum,
+            degree=len(group.sites) - 1,
             stretches=layout.stretches,
             groups=self.agreement.groups,
             minimum_contributors=self.agreement.evaluation.minimum_contributors,
@@ -312,15 +337,22 @@ class Rounds:
             DataError: its counts contradict each other.
         """
         sums = self.layout(kind).decode(outcome.total)
+        if isinstance(outcome, GroupedSum):
+            return sums
         for scope in self.agreement.all_scopes:
             findings.require_consistent(
                 self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
             )
         return sums
 
-    def _step(self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats]) -> Checkpoint:
+    def _update(self, sums: Mapping[str, Floats], outcome: SecureSum) -> Floats:
+        """What the round moves the model by: the mean update of all sites, or a robust one."""
+        if isinstance(outcome, GroupedSum):
+            return robust_update(self.agreement, self.layout(RoundKind.TRAIN), outcome.groups)
         most = max(self.agreement.public_rows.values())
-        update = sums[UPDATE] * most / sums[WEIGHT]
+        return np.asarray(sums[UPDATE] * most / sums[WEIGHT])
+
+    def _step(self, number: int, checkpoint: Checkpoint, update: Floats) -> Checkpoint:
         state, parameters = optimizer.apply(
             self.agreement.server, checkpoint.optimizer, checkpoint.parameters, update
         )
@@ -395,6 +427,9 @@ def _completed(
         survivors=outcome.survivors,
         dropped=dict(outcome.dropped),
         exchanges=outcome.exchanges,
+        groups=tuple(one.survivors for one in outcome.groups)
+        if isinstance(outcome, GroupedSum)
+        else (),
         seconds=seconds,
     )
 
