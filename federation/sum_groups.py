@@ -1,11 +1,12 @@
 """Who sums with whom in a round: all sites together, or random groups, each by itself.
 
-The groups of a training round follow from the agreement's digest and the round's number, so every
-side derives them alone and a site refuses to sum with others. No site chooses where it stands, and
-a coordinator cannot once the sites have agreed. What the draw does not give: whoever writes the
-agreement may try many (the run's id is its to choose), and everyone knows all groups beforehand. So
-malicious sites are counted as if they stood in the worst places, and colluders are held off by each
-group's own quorum and threshold, not by chance.
+The groups of a training round follow from the agreement and the round's number, so every side
+derives them alone and a site refuses to sum with others. No site chooses where it stands, and a
+coordinator cannot once the sites have agreed. The run's id alone is left out: it names a folder,
+and the same settings shall give the same model again. What the draw does not give: whoever writes
+the agreement may try many seeds, and everyone knows all groups beforehand. So malicious sites are
+counted as if they stood in the worst places, and colluders are held off by each group's own quorum
+and threshold, not by chance.
 
 An evaluation round is one sum over all sites, and a training round in groups carries no counts of
 held-out rows: they hardly change from round to round, and sums over ever other sets of sites could
@@ -63,7 +64,7 @@ def smallest_sum_group(agreement: Agreement) -> SumGroup:
 
 def _drawn(agreement: Agreement, round_: int) -> list[str]:
     """All sites in the round's random order: by SHA-256 of agreement, round and name."""
-    digest = agreement.digest().hex()
+    digest = agreement.model_copy(update={"run": ""}).digest().hex()
     return sorted(
         agreement.sites,
         key=lambda site: canonical.digest(["hedgerow/sum-groups/1", digest, round_, site]),

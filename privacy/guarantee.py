@@ -5,6 +5,7 @@ composition, and what is not covered.
 """
 
 from federation.agreement import Agreement
+from federation.sum_groups import smallest_sum_group
 from privacy.secure_sum.terms import tolerated_colluders
 
 
@@ -12,6 +13,10 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is guaranteed."""
     rules, terms = agreement.federation, agreement.privacy
     colluders = tolerated_colluders(rules.threshold, rules.quorum, len(agreement.sites))
+    if agreement.robustness.is_grouped:
+        group = smallest_sum_group(agreement)
+        within = tolerated_colluders(group.threshold, group.quorum, len(group.sites))
+        colluders = min(colluders, within)
     apart = (
         f" Counts of a cohort are summed over at least {agreement.evaluation.minimum_contributors}."
         if agreement.cohorts
@@ -19,7 +24,7 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     )
     sums = (
         f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} "
-        f"sites.{apart} No round shows it one site's update, weight, metric or count, even if it "
+        f"sites.{apart}{_in_groups(agreement)} No round shows it one site's update, weight, metric or count, even if it "
         f"lies and up to {colluders} site{'' if colluders == 1 else 's'} "
         f"{'colludes' if colluders == 1 else 'collude'} with it.",
     )
@@ -37,6 +42,18 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     )
 
 
+def _in_groups(agreement: Agreement) -> str:
+    """What is learned beyond that where updates are summed in groups; else empty."""
+    if not agreement.robustness.is_grouped:
+        return ""
+    group = smallest_sum_group(agreement)
+    return (
+        f" Updates it learns in smaller sums: each round one for each of "
+        f"{agreement.robustness.groups} random groups, over at least {group.quorum} of the "
+        f"{len(group.sites)} or more sites in it."
+    )
+
+
 def not_covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is not guaranteed."""
     without = (
@@ -49,8 +66,19 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
             "adds up all runs as if their settings had been fixed beforehand.",
         )
     )
+    grouped = (
+        (
+            "What many sums over ever other groups say together: each site's update stands in one "
+            "sum a round, with other sites each time, and what its updates have in common over the "
+            "rounds can be estimated from all of them. Without differential privacy nothing bounds "
+            "that.",
+        )
+        if agreement.robustness.is_grouped
+        else ()
+    )
     return (
         *without,
+        *grouped,
         "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
         "over sites, exactly and without noise, and are not part of epsilon.",
         "Differences between rounds: if the set of surviving sites changes, or a coordinator that "

@@ -9,7 +9,6 @@ tell; the ring is all that bounds a malicious vector.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -112,17 +111,21 @@ def _poison(request: Request, reply: bytes, home: SiteHome, factor: float) -> by
 
 
 def _difference(layout: VectorLayout, honest: RingVector, factor: float) -> RingVector:
-    """What makes `factor` times the update of an honest vector, as far as the ring goes."""
-    zeros = {s.name: np.zeros(s.length) for s in layout.segments}
-    segment = next(s for s in layout.segments if s.name == UPDATE)
+    """What makes `factor` times the update of an honest vector.
+
+    Up to half of the ring: past that the sum would wrap round, and poison less surely.
+    """
+    segment = next(segment for segment in layout.segments if segment.name == UPDATE)
+    beside = [one for one in layout.segments if one.bits == segment.bits]
+    start = sum(one.length for one in beside[: beside.index(segment)])
     update = layout.decode(honest)[UPDATE]
-    # A layout without the bound that honest sites are held to: only the ring is left.
-    farthest = (2.0 ** (segment.bits - 1) - 1) * segment.step
-    wanted = np.clip(factor * update, -farthest, farthest) - update
-    return unbounded(layout).encode(zeros | {UPDATE: wanted})
-
-
-Unused = Literal["unused"]
+    farthest = 2.0 ** (segment.bits - 2) * segment.step
+    codes = np.rint((np.clip(factor * update, -farthest, farthest) - update) / segment.step)
+    difference = RingVector.zeros(layout.stretches)
+    at = [stretch.bits for stretch in layout.stretches].index(segment.bits)
+    words = difference.parts()[at]
+    words[start : start + segment.length] = codes.astype(np.int64).astype(words.dtype)
+    return difference
 
 
 def _training_layout(agreement: Agreement) -> VectorLayout:
