@@ -1,8 +1,8 @@
 """`federation.toml`: what a run shall do, as frozen, strict types with every bound checked.
 
 The settings split in two. What sites must agree to (`federation`, `cohorts`, `task`, `training`,
-`server`, `robustness`, `privacy`, `evaluation`) is hashed into every message of a run. What concerns
-one machine only (`site_policy`, `simulation`) is not.
+`server`, `robustness`, `privacy`, `evaluation`) is hashed into every message of a run. What
+concerns one machine only (`site_policy`, `simulation`) is not.
 """
 
 from typing import Annotated, Literal, Self

@@ -5,7 +5,7 @@ composition, and what is not covered.
 """
 
 from federation.agreement import Agreement
-from federation.sum_groups import smallest_sum_group
+from federation.sum_groups import smallest_sum_group, sum_groups
 from privacy.secure_sum.terms import tolerated_colluders
 
 
@@ -13,8 +13,7 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is guaranteed."""
     rules, terms = agreement.federation, agreement.privacy
     colluders = tolerated_colluders(rules.threshold, rules.quorum, len(agreement.sites))
-    if agreement.robustness.is_grouped:
-        group = smallest_sum_group(agreement)
+    for group in sum_groups(agreement, 1):
         within = tolerated_colluders(group.threshold, group.quorum, len(group.sites))
         colluders = min(colluders, within)
     apart = (
@@ -24,7 +23,8 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     )
     sums = (
         f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} "
-        f"sites.{apart}{_in_groups(agreement)} No round shows it one site's update, weight, metric or count, even if it "
+        f"sites.{apart}{_in_groups(agreement)} "
+        "No round shows it one site's update, weight, metric or count, even if it "
         f"lies and up to {colluders} site{'' if colluders == 1 else 's'} "
         f"{'colludes' if colluders == 1 else 'collude'} with it.",
     )

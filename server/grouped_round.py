@@ -96,9 +96,7 @@ class _GroupedRound:
         self._asking: dict[int, _Step] = {}
         for group, session in enumerate(sessions):
             absent = set(session.terms.sites) - set(bound[group].bound or session.terms.sites)
-            self._losses.note(
-                absent, "not invited: the others signed a sum without it before"
-            )
+            self._losses.note(absent, "not invited: the others signed a sum without it before")
             self._running[group] = _steps(line, session, model, bound[group])
             self._asking[group] = next(self._running[group])
 

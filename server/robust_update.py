@@ -12,9 +12,7 @@ from server.grouped_round import GroupSum
 from server.robust_mean import coordinate_median, trimmed_mean
 
 
-def robust_update(
-    agreement: Agreement, layout: VectorLayout, groups: Sequence[GroupSum]
-) -> Floats:
+def robust_update(agreement: Agreement, layout: VectorLayout, groups: Sequence[GroupSum]) -> Floats:
     """What the model moves by, shape (d,).
 
     A group's weight comes from the agreement's public rows, not from the sum of what its sites
@@ -28,10 +26,12 @@ def robust_update(
     """
     rows, rule = agreement.public_rows, agreement.robustness
     most = max(rows.values())
-    means = np.stack([
-        layout.decode(group.total)[UPDATE] * most / sum(rows[site] for site in group.survivors)
-        for group in groups
-    ])
+    means = np.stack(
+        [
+            layout.decode(group.total)[UPDATE] * most / sum(rows[site] for site in group.survivors)
+            for group in groups
+        ]
+    )
     if rule.aggregate == "median":
         return coordinate_median(means)
     return trimmed_mean(means, rule.trimmed)

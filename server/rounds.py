@@ -154,9 +154,7 @@ class Rounds:
                     else self._utility(checkpoint.after_round, sums, outcome)
                 ),
                 training_loss=_mean(sums, TRAINING_LOSS, outcome),
-                fairness=(
-                    () if isinstance(outcome, GroupedSum) else self._fairness(sums, outcome)
-                ),
+                fairness=(() if isinstance(outcome, GroupedSum) else self._fairness(sums, outcome)),
             )
         except (FailedRound, DataError) as failure:
             record = _failed(number, RoundKind.TRAIN, failure, attempts, seconds)

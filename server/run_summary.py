@@ -29,8 +29,8 @@ from federation.summary import (
 from federation.task import Task
 from privacy.guarantee import covered, not_covered
 from server.coordination import Outcome
-from server.run_record import RoundRecord
 from server.grouped_round import EXCHANGES_IN_GROUPS
+from server.run_record import RoundRecord
 from server.secure_round import EXCHANGES
 
 

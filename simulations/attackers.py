@@ -9,6 +9,7 @@ tell; the ring is all that bounds a malicious vector.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ def _poison(request: Request, reply: bytes, home: SiteHome, factor: float) -> by
         journal.close()
     if honest is None or agreed is None:
         return reply  # an evaluation: counts, which this attacker leaves alone
-    layout = _training_layout(Agreement.from_bytes(agreed))
+    layout = _training_layout(agreed)
     vector = RingVector(layout.stretches, honest.vector)
     masked = RingVector.unpack(
         layout.stretches, MaskedInput.from_bytes(said.body, layout.stretches).packed
@@ -128,7 +129,9 @@ def _difference(layout: VectorLayout, honest: RingVector, factor: float) -> Ring
     return difference
 
 
-def _training_layout(agreement: Agreement) -> VectorLayout:
+@lru_cache(maxsize=1)
+def _training_layout(agreed: bytes) -> VectorLayout:
+    agreement = Agreement.from_bytes(agreed)
     task = load_task(agreement.task.name, agreement.task.options)
     spec = run_tally_spec(task.schema, agreement)
     parameters = len(flat_parameters(initial_model(task, agreement.seed)))
