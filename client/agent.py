@@ -38,6 +38,7 @@ from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
+from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
 from privacy.ledger import Ledger, Reservation
@@ -315,6 +316,7 @@ class SiteAgent:
 
     def _terms(self, bench: Workbench, request: Request, invitation: Invitation) -> SessionTerms:
         agreement = bench.agreement
+        group = sum_group_of(agreement, request.round, bench.site)
         return SessionTerms(
             federation=self._assets.roster.federation,
             run=request.run,
@@ -322,10 +324,11 @@ class SiteAgent:
             attempt=request.attempt,
             config_digest=agreement.digest(),
             layout_digest=bytes.fromhex(invitation.layout_digest),
-            sites=agreement.sites,
-            threshold=agreement.federation.threshold,
-            quorum=agreement.federation.quorum,
-            degree=agreement.federation.degree,
+            sites=group.sites,
+            threshold=group.threshold,
+            quorum=group.quorum,
+            # Groups are small: they are complete graphs, as configuration and consent see to.
+            degree=agreement.federation.degree_among(group.sites),
             stretches=bench.layout(invitation.kind).stretches,
             groups=agreement.groups,
             minimum_contributors=agreement.evaluation.minimum_contributors,

@@ -4,10 +4,12 @@ Where both set one, the stricter holds: each is checked by itself.
 """
 
 from federation.agreement import Agreement
+from federation.config import FEWEST_SITES
 from federation.errors import ConfigError, IntegrityError, PrivacyRefusal
 from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
 from federation.site_policy import SitePolicy
+from federation.sum_groups import smallest_sum_group
 from privacy.run_plan import noise_plan
 
 SITES_OWN, CONSORTIUMS = "this site's", "the consortium's"
@@ -77,21 +79,26 @@ def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: A
     strangers = sorted(set(agreement.sites) - roster_sites)
     if strangers:
         raise Refusal("unknown_site", f"not in this site's roster: {', '.join(strangers)}")
+    _check_groups(agreement)
     minima = policy.minimum_quorum, policy.minimum_threshold, policy.minimum_contributors
     _check_minima(SITES_OWN, minima, agreement)
 
 
 def _check_minima(whose: str, minima: tuple[int, int, int], agreement: Agreement) -> None:
     """Return if quorum, threshold and contributors to a cohort are at least these three."""
-    rules, (quorum, threshold, contributors) = agreement.federation, minima
-    if rules.quorum < quorum:
+    rules, group = agreement.federation, smallest_sum_group(agreement)
+    quorum, threshold, contributors = minima
+    # The floors hold for each sum: where sites sum in groups, for the smallest group's.
+    least_quorum = min(rules.quorum, group.quorum)
+    least_threshold = min(rules.threshold, group.threshold)
+    if least_quorum < quorum:
         raise Refusal(
-            "quorum_too_small", f"quorum {rules.quorum} is below {whose} minimum, {quorum}"
+            "quorum_too_small", f"quorum {least_quorum} is below {whose} minimum, {quorum}"
         )
-    if rules.threshold < threshold:
+    if least_threshold < threshold:
         raise Refusal(
             "threshold_too_small",
-            f"threshold {rules.threshold} is below {whose} minimum, {threshold}",
+            f"threshold {least_threshold} is below {whose} minimum, {threshold}",
         )
     if agreement.evaluation.minimum_contributors < contributors:
         raise Refusal(
@@ -105,6 +112,19 @@ def _check_minima(whose: str, minima: tuple[int, int, int], agreement: Agreement
             "cohorts_too_small",
             f"the cohort {', '.join(small[0])} is below {whose} minimum, {contributors} sites",
         )
+
+
+def _check_groups(agreement: Agreement) -> None:
+    """Whatever is summed in groups is opened by a group's quorum."""
+    if not agreement.robustness.is_grouped:
+        return
+    if agreement.cohorts or agreement.site_level is not None:
+        raise Refusal(
+            "groups_impossible", "sums in random groups go with no cohorts and no site-level noise"
+        )
+    group = smallest_sum_group(agreement)
+    if len(group.sites) < FEWEST_SITES:
+        raise Refusal("groups_too_small", f"a group of {len(group.sites)} would give a site away")
 
 
 def _check_privacy(policy: SitePolicy, agreement: Agreement) -> None:

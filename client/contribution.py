@@ -116,7 +116,7 @@ def require_trainable(bench: Workbench) -> None:
 def training_contribution(
     bench: Workbench, parameters: Floats, round_: int, charge: int = 1
 ) -> RingVector:
-    """One round's vector: the clipped, weighted update and the incoming model's tallies.
+    """One round's vector: the clipped, weighted update and, in one sum of all, the model's tallies.
 
     Args:
         bench: of the site.
@@ -131,7 +131,9 @@ def training_contribution(
         DataError: training diverged, or the model's output is not a probability.
     """
     model = _model(bench, parameters)
-    values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
+    values: dict[str, Floats] = {}
+    if not bench.agreement.robustness.is_grouped:
+        values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
     update = _train(bench, model, round_, charge)
     entropy = bench.entropy.child("rounding", bench.site, round_, charge)
     layout, plan = bench.layout(RoundKind.TRAIN), bench.noise_plan()

@@ -14,6 +14,7 @@ from typing import Any
 import secure_sum_tables
 
 from federation.config import (
+    Attacker,
     Dropout,
     FederationConfig,
     PrivacyChoice,
@@ -35,9 +36,9 @@ Written by `make docs` from the types that read the files; every line may be lef
 value is refused with the key, the value, what was expected and the nearest valid name. Any setting
 can be overridden on the command line: `--set privacy.epsilon=4`.
 
-What all sites must agree to (`task`, `federation`, `cohorts`, `training`, `server`, `privacy`,
-`evaluation`) is hashed into every message of a run. `site_policy` and `simulation` concern one
-machine only.
+What all sites must agree to (`task`, `federation`, `cohorts`, `training`, `server`, `robustness`,
+`privacy`, `evaluation`) is hashed into every message of a run. `site_policy` and `simulation`
+concern one machine only.
 """
 
 POLICY = """\
@@ -68,10 +69,9 @@ def configuration() -> str:
         if isinstance(section, type) and issubclass(section, Section):
             parts += [f"\n## `[{name}]`\n\n{_first_line(section)}\n\n", *_table(section)]
             if section is Simulation:
-                parts += [
-                    f"\n### Each of `dropouts`\n\n{_first_line(Dropout)}\n\n",
-                    *_table(Dropout),
-                ]
+                for key, entry in (("dropouts", Dropout), ("attackers", Attacker)):
+                    head = f"\n### Each of `{key}`\n\n{_first_line(entry)}\n\n"
+                    parts += [head, *_table(entry)]
             if section is PrivacyChoice:
                 parts += [
                     f"\n### `[privacy.site_level]`\n\n{_first_line(SiteLevelChoice)}\n\n",

@@ -16,6 +16,7 @@ from federation.config import (
     EvaluationRules,
     FederationRules,
     Name,
+    Robustness,
     Section,
     ServerOptimizer,
     TaskChoice,
@@ -81,6 +82,7 @@ class Agreement(Section):
     public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
     training: Training
     server: ServerOptimizer
+    robustness: Robustness = Robustness()
     privacy: RecordPrivacy | None
     site_level: SiteLevelPrivacy | None
     evaluation: EvaluationRules

@@ -1,8 +1,8 @@
 """`federation.toml`: what a run shall do, as frozen, strict types with every bound checked.
 
 The settings split in two. What sites must agree to (`federation`, `cohorts`, `task`, `training`,
-`server`, `privacy`, `evaluation`) is hashed into every message of a run. What concerns one machine
-only (`site_policy`, `simulation`) is not.
+`server`, `robustness`, `privacy`, `evaluation`) is hashed into every message of a run. What
+concerns one machine only (`site_policy`, `simulation`) is not.
 """
 
 from typing import Annotated, Literal, Self
@@ -13,6 +13,9 @@ from federation.errors import ConfigError
 
 FEWEST_SITES = 3
 """With two sites each learns the other's update from the sum; Bonawitz et al. 2017 need three."""
+
+FEWEST_GROUPS = 3
+"""Of two groups' values the median is their mean, which either of them can move anywhere."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
@@ -86,10 +89,9 @@ class FederationRules(Section):
     round_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     """How long each exchange of a round may take; there are three, and five in a first round."""
 
-    @property
-    def degree(self) -> int:
-        """Neighbours of each site: all others unless fewer are asked for."""
-        return len(self.sites) - 1 if self.neighbours is None else self.neighbours
+    def degree_among(self, sites: tuple[Name, ...]) -> int:
+        """Neighbours of each of the sites of a sum: all others unless fewer are asked for."""
+        return len(sites) - 1 if self.neighbours is None else self.neighbours
 
 
 class Training(Section):
@@ -149,6 +151,40 @@ class SiteLevelChoice(Section):
                 "exactly one of them: a target epsilon, or the noise multiplier itself",
             )
         return self
+
+
+class Robustness(Section):
+    """How a round's update is made of what sites send: one mean, or one robust to a few groups."""
+
+    aggregate: Literal["mean", "median", "trimmed_mean"] = "mean"
+    """`mean` of all sites; coordinate-wise `median` or `trimmed_mean` over random groups' means."""
+    groups: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Groups that sum apart in each training round, drawn anew; each has 3 sites or more."""
+    trim: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Of trimmed_mean: the share of groups that is left out on either side of each coordinate."""
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether sites sum in groups rather than all together."""
+        return self.aggregate != "mean"
+
+    @property
+    def trimmed(self) -> int:
+        """How many groups the trimmed mean leaves out on either side."""
+        return int(self.trim * self.groups)
+
+    @property
+    def tolerated(self) -> int:
+        """How many malicious sites, wherever they are, cannot move the result out of the honest."""
+        if self.aggregate == "trimmed_mean":
+            return self.trimmed
+        return (self.groups - 1) // 2 if self.is_grouped else 0
+
+    @property
+    def fewest_groups(self) -> int:
+        """How many groups' sums must be opened: a majority, three, and more than are trimmed."""
+        left = 2 * self.trimmed + 1 if self.aggregate == "trimmed_mean" else 0
+        return max(FEWEST_GROUPS, self.groups // 2 + 1, left)
 
 
 class PrivacyChoice(Section):
@@ -228,6 +264,18 @@ class Dropout(Section):
     """How many attempts at that round it misses."""
 
 
+class Attacker(Section):
+    """A site that poisons its update in every training round, for simulations and tests."""
+
+    site: Name
+    """Which site."""
+    kind: Literal["label_flip", "sign_flip", "scaled_update"] = "sign_flip"
+    """`label_flip`: trains on reversed labels. `sign_flip`: sends minus its update.
+    `scaled_update`: sends a multiple of it, past the clip that honest sites keep to."""
+    factor: Annotated[float, Field(ge=-1e6, le=1e6)] = 10.0
+    """Of scaled_update: the multiple; below 0 it also points the other way."""
+
+
 class Simulation(Section):
     """How this machine plays all the sites."""
 
@@ -239,6 +287,8 @@ class Simulation(Section):
     """Put each site alone and the centralized model beside the result."""
     dropouts: tuple[Dropout, ...] = ()
     """Sites that fall silent, for trying out what a federation survives."""
+    attackers: tuple[Attacker, ...] = ()
+    """Sites that poison their updates, for trying out `robustness`."""
 
 
 class FederationConfig(Section):
@@ -257,6 +307,7 @@ class FederationConfig(Section):
     """Named sets of sites whose sums are read apart, such as `north = ["a", "b", "c"]`."""
     training: Training = Training()
     server: ServerOptimizer = ServerOptimizer()
+    robustness: Robustness = Robustness()
     privacy: PrivacyChoice = PrivacyChoice(epsilon=2.0)
     evaluation: EvaluationRules = EvaluationRules()
     site_policy: SitePolicyChoice = SitePolicyChoice()
@@ -265,11 +316,14 @@ class FederationConfig(Section):
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
         _check_cohorts(self)
+        _check_robustness(self)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
             _check_graph(self)
             _check_site_level(self)
+            _check_attackers(self)
+            _check_groups(self)
         return self
 
 
@@ -325,6 +379,114 @@ def _check_quorum(config: FederationConfig) -> None:
             f"at least site_policy.minimum_threshold = {policy.minimum_threshold}",
             "the sites would refuse every round",
         )
+
+
+def group_sizes(sites: int, groups: int) -> tuple[int, ...]:
+    """Sizes of `groups` groups of `sites` sites, largest first; they differ by one at most.
+
+    >>> group_sizes(14, 4)
+    (4, 4, 3, 3)
+    """
+    each, over = divmod(sites, groups)
+    return (each + 1,) * over + (each,) * (groups - over)
+
+
+def group_quorum(rules: FederationRules, size: int) -> int:
+    """Fewest sites of a group of `size` whose sum may be opened: the federation's share of them.
+
+    Rounded up, and more than half by one site at least, as the terms of a session demand.
+    """
+    share = -(-rules.quorum * size // len(rules.sites))
+    return max(FEWEST_SITES, (size + 1) // 2 + 1, share)
+
+
+def group_threshold(rules: FederationRules, size: int) -> int:
+    """Fewest sites of a group of `size` that together can open anything: the federation's share."""
+    return max(2, -(-rules.threshold * size // len(rules.sites)))
+
+
+def _check_robustness(config: FederationConfig) -> None:
+    rule = config.robustness
+    if not rule.is_grouped:
+        if rule.groups != 1:
+            raise ConfigError(
+                "robustness.groups",
+                rule.groups,
+                "1 with robustness.aggregate = 'mean'",
+                "one sum over all sites tells the coordinator least; or choose 'median'",
+            )
+        return
+    if rule.groups < FEWEST_GROUPS:
+        raise ConfigError(
+            "robustness.groups",
+            rule.groups,
+            f"at least {FEWEST_GROUPS} with robustness.aggregate = {rule.aggregate!r}",
+            "of two groups either can move the result anywhere",
+        )
+    if rule.aggregate == "trimmed_mean" and rule.trimmed == 0:
+        raise ConfigError(
+            "robustness.trim",
+            rule.trim,
+            f"at least 1 / {rule.groups} with {rule.groups} groups",
+            "else nothing is trimmed and a single site can move the result anywhere",
+        )
+    if config.cohorts:
+        raise ConfigError(
+            "cohorts",
+            sorted(config.cohorts),
+            "none with robustness.aggregate = 'median' or 'trimmed_mean'",
+            "remove the cohorts, or sum all sites together with aggregate = 'mean'",
+        )
+
+
+def _check_groups(config: FederationConfig) -> None:
+    rule, rules, policy = config.robustness, config.federation, config.site_policy
+    if not rule.is_grouped:
+        return
+    for key, value in (
+        ("federation.neighbours", rules.neighbours),
+        ("privacy.site_level", config.privacy.site_level),
+    ):
+        if value is not None:
+            raise ConfigError(
+                key, "set", f"left out with robustness.aggregate = {rule.aggregate}",
+                "each group is a complete graph, and its sum a release of its own",
+            )  # fmt: skip
+    smallest = min(group_sizes(len(rules.sites), rule.groups))
+    if smallest < FEWEST_SITES:
+        raise ConfigError(
+            "robustness.groups",
+            rule.groups,
+            f"at most {len(rules.sites) // FEWEST_SITES} for {len(rules.sites)} sites",
+            f"a sum over fewer than {FEWEST_SITES} sites would give one away",
+        )
+    if policy.minimum_quorum > group_quorum(rules, smallest):
+        raise ConfigError(
+            "robustness.groups",
+            rule.groups,
+            "groups whose quorum is at least site_policy.minimum_quorum = "
+            f"{policy.minimum_quorum}; a group of {smallest} has {group_quorum(rules, smallest)}",
+            "the sites would refuse every round: choose fewer groups",
+        )
+    if policy.minimum_threshold > group_threshold(rules, smallest):
+        raise ConfigError(
+            "robustness.groups",
+            rule.groups,
+            "groups whose threshold is at least site_policy.minimum_threshold = "
+            f"{policy.minimum_threshold}; a group of {smallest} has "
+            f"{group_threshold(rules, smallest)}",
+            "the sites would refuse every round: choose fewer groups",
+        )
+
+
+def _check_attackers(config: FederationConfig) -> None:
+    sites = [attacker.site for attacker in config.simulation.attackers]
+    unknown = sorted(set(sites) - set(config.federation.sites))
+    if unknown:
+        known = ", ".join(config.federation.sites)
+        raise ConfigError("simulation.attackers.site", unknown, f"one of {known}")
+    if len(set(sites)) != len(sites):
+        raise ConfigError("simulation.attackers.site", sites, "each site once")
 
 
 def _check_sites(config: FederationConfig) -> None:

@@ -38,6 +38,8 @@ def training_layout(
 ) -> VectorLayout:
     """Update, weight, training metrics, and the outcome tallies of the incoming model.
 
+    Where sites sum in groups, no tallies: `federation.sum_groups` says why.
+
     Args:
         agreement: of the run.
         parameters: number of trainable parameters.
@@ -63,7 +65,8 @@ def training_layout(
     if agreement.privacy is None:
         # With DP on, the training loss would be a second, unaccounted release of the same rows.
         own.append(finest_segment(TRAINING_LOSS, 1, LARGEST_TRAINING_LOSS, summands))
-    return VectorLayout((*own, *_in_scopes(agreement, outcomes)), summands)
+    counted = () if agreement.robustness.is_grouped else _in_scopes(agreement, outcomes)
+    return VectorLayout((*own, *counted), summands)
 
 
 def _noised_update(noise: SiteLevelPrivacy, parameters: int) -> Segment:

@@ -89,6 +89,7 @@ class Round(Part):
         dropped: per lost site, the phase it was lost in and why.
         exchanges: how often the sites were asked in the attempt that succeeded: three times, twice
             more if keys were not exchanged ahead, once more if only some shares were missing.
+        groups: where sites summed in groups, the survivors of each whose sum was opened.
         update_norm: mean L2 norm of the sites' updates after clipping.
         clipped_updates: how many of them were clipped.
         noise: of a round with site-level noise.
@@ -101,6 +102,7 @@ class Round(Part):
     attempts: int = 1
     exchanges: int = 0
     survivors: tuple[str, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
     dropped: dict[str, str] = {}
     seconds: float
     update_norm: float | None = None
@@ -263,6 +265,25 @@ class Privacy(Part):
     site_level: SiteLevel | None = None
 
 
+class Robustness(Part):
+    """How a round's update was made of the sums of random groups of sites.
+
+    Attributes:
+        group_sizes: sites invited in each group of a training round.
+        quorum: fewest sites of the smallest group whose sum may be opened.
+        threshold: fewest sites of the smallest group that together can open anything.
+        trimmed: groups left out on either side of each coordinate; None for the median.
+        tolerated_sites: as many malicious sites cannot move the result out of the honest groups'.
+    """
+
+    aggregate: Literal["median", "trimmed_mean"]
+    group_sizes: tuple[int, ...]
+    quorum: int
+    threshold: int
+    trimmed: int | None
+    tolerated_sites: int
+
+
 class SecureSum(Part):
     """How the sums were protected.
 
@@ -337,6 +358,7 @@ class Summary(Part):
     run: RunFacts
     privacy: Privacy
     secure_sum: SecureSum
+    robustness: Robustness | None = None
     rounds: tuple[Round, ...]
     utility: tuple[UtilityPoint, ...]
     fairness: tuple[Fairness, ...]

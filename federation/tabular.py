@@ -199,9 +199,10 @@ class TabularTask:
                 f"{self._name}, column {self._site_column}: {unnamed} of {len(column)} rows name "
                 "no site"
             )
-        names = [_config_name(str(value)) for value in column]
-        spellings = {name: {str(v).strip() for v, n in zip(column, names, strict=True) if n == name}
-                     for name in set(names)}  # fmt: skip
+        names = {value: _config_name(str(value)) for value in column.unique()}
+        spellings: dict[str, set[str]] = {}
+        for value, name in names.items():
+            spellings.setdefault(name, set()).add(str(value).strip())
         for name, spelled in sorted(spellings.items()):
             if not name:
                 raise DataError(
@@ -213,7 +214,7 @@ class TabularTask:
                     f"{self._name}, column {self._site_column}: {' and '.join(sorted(spelled))} "
                     f"are one name in a configuration, {name!r}; rename one"
                 )
-        return names
+        return [names[value] for value in column]
 
     @property
     def _name(self) -> str:

@@ -5,6 +5,7 @@ composition, and what is not covered.
 """
 
 from federation.agreement import Agreement
+from federation.sum_groups import smallest_sum_group, sum_groups
 from privacy.secure_sum.terms import tolerated_colluders
 
 
@@ -12,6 +13,9 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is guaranteed."""
     rules, terms = agreement.federation, agreement.privacy
     colluders = tolerated_colluders(rules.threshold, rules.quorum, len(agreement.sites))
+    for group in sum_groups(agreement, 1):
+        within = tolerated_colluders(group.threshold, group.quorum, len(group.sites))
+        colluders = min(colluders, within)
     apart = (
         f" Counts of a cohort are summed over at least {agreement.evaluation.minimum_contributors}."
         if agreement.cohorts
@@ -19,7 +23,8 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
     )
     sums: tuple[str, ...] = (
         f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} "
-        f"sites.{apart} No round shows it one site's update, weight, metric or count, even if it "
+        f"sites.{apart}{_in_groups(agreement)} "
+        "No round shows it one site's update, weight, metric or count, even if it "
         f"lies and up to {colluders} site{'' if colluders == 1 else 's'} "
         f"{'colludes' if colluders == 1 else 'collude'} with it.",
     )
@@ -56,6 +61,18 @@ def _site_level(agreement: Agreement) -> str:
     )
 
 
+def _in_groups(agreement: Agreement) -> str:
+    """What is learned beyond that where updates are summed in groups; else empty."""
+    if not agreement.robustness.is_grouped:
+        return ""
+    group = smallest_sum_group(agreement)
+    return (
+        f" Updates it learns in smaller sums: each round one for each of "
+        f"{agreement.robustness.groups} random groups, over at least {group.quorum} of the "
+        f"{len(group.sites)} or more sites in it."
+    )
+
+
 def not_covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is not guaranteed."""
     without = (
@@ -73,8 +90,19 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
         "Sites that pretend to add their share of site-level noise: faults are measured in every "
         "round, malice is not.",
     )
+    grouped = (
+        (
+            "What many sums over ever other groups say together: each site's update stands in one "
+            "sum a round, with other sites each time, and what its updates have in common over the "
+            "rounds can be estimated from all of them. Without differential privacy nothing bounds "
+            "that.",
+        )
+        if agreement.robustness.is_grouped
+        else ()
+    )
     return (
         *without,
+        *grouped,
         *(whole if agreement.site_level is not None else ()),
         "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
         "over sites, exactly and without noise, and are not part of epsilon.",

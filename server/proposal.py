@@ -42,6 +42,7 @@ def propose(
         public_rows={site: public_rows[site] for site in config.federation.sites},
         training=config.training,
         server=config.server,
+        robustness=config.robustness,
         privacy=record_privacy(config),
         site_level=site_level_privacy(config, parameters),
         evaluation=config.evaluation,

@@ -30,6 +30,7 @@ from federation.round_layout import (
 )
 from federation.round_messages import COMPLETED, Invitation, Statement
 from federation.run_folder import RunFolder
+from federation.sum_groups import SumGroup, sum_groups
 from federation.summary import Fairness, NoiseMeasure, Round, UtilityPoint
 from federation.task import Floats, Task
 from privacy.distributed_noise import decoded_sum
@@ -40,6 +41,8 @@ from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.conversation import Conversation, Place
+from server.grouped_round import GroupedSum, sum_in_groups
+from server.robust_update import robust_update
 from server.run_record import (
     RoundRecord,
     RunRecord,
@@ -141,7 +144,7 @@ class Rounds:
                 raise outcome
             sums = self._read(RoundKind.TRAIN, outcome)
             noise = self._unrotate(number, sums, outcome)
-            following = self._step(number, checkpoint, sums)
+            following = self._step(number, checkpoint, self._update(sums, outcome))
             done = _completed(number, RoundKind.TRAIN, outcome, attempts, seconds)
             record = RoundRecord(
                 round=done.model_copy(
@@ -151,9 +154,13 @@ class Rounds:
                         "noise": noise,
                     }
                 ),
-                utility=self._utility(checkpoint.after_round, sums, outcome),
+                utility=(
+                    None
+                    if isinstance(outcome, GroupedSum)
+                    else self._utility(checkpoint.after_round, sums, outcome)
+                ),
                 training_loss=_mean(sums, TRAINING_LOSS, outcome),
-                fairness=self._fairness(sums, outcome),
+                fairness=(() if isinstance(outcome, GroupedSum) else self._fairness(sums, outcome)),
             )
         except (FailedRound, DataError) as failure:
             record = _failed(number, RoundKind.TRAIN, failure, attempts, seconds)
@@ -241,6 +248,12 @@ class Rounds:
     def _sum(self, number: int, kind: RoundKind, checkpoint: Checkpoint) -> SecureSum:
         line = Line(self.conversation, self.agreement.federation.round_timeout_seconds)
         survivors = self._survivors(number)
+        rule = self.agreement.robustness
+        if rule.is_grouped and kind is RoundKind.TRAIN:
+            sessions = self._sessions(number, kind)
+            record_attempt(self.folder, number, self.attempts[number])
+            model = checkpoint.model_bytes()
+            return sum_in_groups(line, sessions, model, survivors, rule.fewest_groups)
         prepared = self._prepared_for(number, kind)
         if prepared is None:
             session = self._session(number, kind)
@@ -272,16 +285,26 @@ class Rounds:
         return prepared if (of.terms.round, of.invitation.kind) == (number, kind) else None
 
     def _following(self, number: int) -> Session | None:
-        """The session after a round that succeeds; None after the evaluation."""
-        if number > self.agreement.rounds:
+        """The session after a round that succeeds; None after the evaluation, and with groups."""
+        if number > self.agreement.rounds or self.agreement.robustness.is_grouped:
             return None
         last = number == self.agreement.rounds
         return self._session(number + 1, RoundKind.EVALUATE if last else RoundKind.TRAIN)
 
     def _session(self, number: int, kind: RoundKind) -> Session:
-        """A session under the next unused attempt of a round; nothing is asked yet."""
-        layout, rules = self.layout(kind), self.agreement.federation
+        """A session of all sites under the next unused attempt of a round; nothing is asked yet."""
+        (session,) = self._sessions(number, kind)
+        return session
+
+    def _sessions(self, number: int, kind: RoundKind) -> tuple[Session, ...]:
+        """As `_session`, one per group of sites that sum together."""
         self.attempts[number] = self.attempts.get(number, 0) + 1
+        return tuple(
+            self._session_of(group, number, kind) for group in sum_groups(self.agreement, number)
+        )
+
+    def _session_of(self, group: SumGroup, number: int, kind: RoundKind) -> Session:
+        layout = self.layout(kind)
         terms = SessionTerms(
             federation=self.roster.federation,
             run=self.folder.id,
@@ -289,10 +312,10 @@ class Rounds:
             attempt=self.attempts[number],
             config_digest=self.agreement.digest(),
             layout_digest=layout.digest(),
-            sites=self.agreement.sites,
-            threshold=rules.threshold,
-            quorum=rules.quorum,
-            degree=rules.degree,
+            sites=group.sites,
+            threshold=group.threshold,
+            quorum=group.quorum,
+            degree=self.agreement.federation.degree_among(group.sites),
             stretches=layout.stretches,
             groups=self.agreement.groups,
             minimum_contributors=self.agreement.evaluation.minimum_contributors,
@@ -318,6 +341,8 @@ class Rounds:
             DataError: its counts contradict each other.
         """
         sums = self.layout(kind).decode(outcome.total)
+        if isinstance(outcome, GroupedSum):
+            return sums
         for scope in self.agreement.all_scopes:
             findings.require_consistent(
                 self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
@@ -351,9 +376,14 @@ class Rounds:
             coordinates=reading.coordinates,
         )
 
-    def _step(self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats]) -> Checkpoint:
+    def _update(self, sums: Mapping[str, Floats], outcome: SecureSum) -> Floats:
+        """What the round moves the model by: the mean update of all sites, or a robust one."""
+        if isinstance(outcome, GroupedSum):
+            return robust_update(self.agreement, self.layout(RoundKind.TRAIN), outcome.groups)
         most = max(self.agreement.public_rows.values())
-        update = sums[UPDATE] * most / sums[WEIGHT]
+        return np.asarray(sums[UPDATE] * most / sums[WEIGHT])
+
+    def _step(self, number: int, checkpoint: Checkpoint, update: Floats) -> Checkpoint:
         state, parameters = optimizer.apply(
             self.agreement.server, checkpoint.optimizer, checkpoint.parameters, update
         )
@@ -428,6 +458,9 @@ def _completed(
         survivors=outcome.survivors,
         dropped=dict(outcome.dropped),
         exchanges=outcome.exchanges,
+        groups=tuple(one.survivors for one in outcome.groups)
+        if isinstance(outcome, GroupedSum)
+        else (),
         seconds=seconds,
     )
 

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 from evaluation.report.page import render
 from federation.agreement import Agreement
-from federation.config import FederationConfig
+from federation.config import FederationConfig, group_sizes
 from federation.durable_file import write_atomically
 from federation.ring_vector import packed_bytes
 from federation.round_messages import Statement
 from federation.run_folder import RunFolder
+from federation.sum_groups import smallest_sum_group
 from federation.summary import (
     SEEDED,
     SYSTEM,
@@ -18,6 +19,7 @@ from federation.summary import (
     FairnessPoint,
     NoiseSource,
     Privacy,
+    Robustness,
     RunFacts,
     SecureSum,
     SiteAccount,
@@ -28,6 +30,7 @@ from federation.summary import (
 from federation.task import Task
 from privacy.guarantee import covered, not_covered
 from server.coordination import Outcome
+from server.grouped_round import EXCHANGES_IN_GROUPS
 from server.run_record import RoundRecord
 from server.secure_round import EXCHANGES
 
@@ -58,6 +61,7 @@ def summarise(
         run=_facts(folder, config, task, outcome, backend),
         privacy=_privacy(outcome),
         secure_sum=_secure_sum(outcome),
+        robustness=_robustness(outcome.agreement),
         rounds=tuple(r.round for r in record.rounds),
         utility=_one_per_model(points),
         fairness=final.fairness if final else (),
@@ -182,9 +186,26 @@ def _secure_sum(outcome: Outcome) -> SecureSum:
         ring_bits=tuple(stretch.bits for stretch in outcome.stretches),
         words=sum(stretch.length for stretch in outcome.stretches),
         upload_bytes_per_site=packed_bytes(outcome.stretches),
-        exchanges_per_round=EXCHANGES,
+        exchanges_per_round=(
+            EXCHANGES_IN_GROUPS if outcome.agreement.robustness.is_grouped else EXCHANGES
+        ),
         roster_digest=outcome.roster_digest,
         rules_digest=outcome.agreement.rules_digest,
+    )
+
+
+def _robustness(agreement: Agreement) -> Robustness | None:
+    rule = agreement.robustness
+    if rule.aggregate == "mean":
+        return None
+    smallest = smallest_sum_group(agreement)
+    return Robustness(
+        aggregate=rule.aggregate,
+        group_sizes=group_sizes(len(agreement.sites), rule.groups),
+        quorum=smallest.quorum,
+        threshold=smallest.threshold,
+        trimmed=rule.trimmed if rule.aggregate == "trimmed_mean" else None,
+        tolerated_sites=rule.tolerated,
     )
 
 
@@ -246,6 +267,15 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         notes.append(
             f"NOISE IS MISSING in round {', '.join(short)}: the sum carried less than the sites "
             "promised, so the site-level guarantee does not hold; find the site before you go on"
+        )
+    incomplete = [
+        r.round for r in outcome.record.rounds
+        if 0 < len(r.round.groups) < outcome.agreement.robustness.groups
+    ]  # fmt: skip
+    if incomplete:
+        notes.append(
+            f"in {len(incomplete)} of {len(trained)} rounds a group of sites had no sum; the "
+            "median or trimmed mean of those rounds is over the groups that had one"
         )
     survivors = {r.round.survivors for r in outcome.record.rounds if r.round.survivors}
     if len(survivors) > 1:

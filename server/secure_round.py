@@ -48,6 +48,12 @@ class SurvivorRecord:
                 f"{gone} did not come back; the round waits for them"
             )
 
+    def extend(self, survivors: tuple[str, ...]) -> None:
+        """Note the set that one more group of the round is about to sign."""
+        together = tuple(sorted({*(self.bound or ()), *survivors}))
+        self._record(together)
+        self.bound = together
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

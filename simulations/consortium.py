@@ -12,6 +12,7 @@ from federation.consortium import ConsortiumKey, certify
 from federation.entropy import SystemEntropy
 from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
+from federation.sum_groups import smallest_sum_group
 
 DAY = 86_400
 """Seconds; by as much the clocks of the machines of one simulation may differ."""
@@ -39,12 +40,12 @@ def found_consortium(keys: Mapping[str, bytes], rules: RunRules) -> tuple[Roster
 
 def strictest_rules(federation: str, agreement: Agreement) -> RunRules:
     """Rules that allow what the agreement says and nothing looser."""
-    privacy = agreement.privacy
+    privacy, group = agreement.privacy, smallest_sum_group(agreement)
     return RunRules(
         federation=federation,
         version=1,
-        minimum_quorum=agreement.federation.quorum,
-        minimum_threshold=agreement.federation.threshold,
+        minimum_quorum=min(agreement.federation.quorum, group.quorum),
+        minimum_threshold=min(agreement.federation.threshold, group.threshold),
         minimum_contributors=agreement.evaluation.minimum_contributors,
         largest_update_clip=agreement.training.update_clip,
         ring_bits=(agreement.ring_bits,),

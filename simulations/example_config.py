@@ -46,6 +46,11 @@ update_clip = 20.0             # largest L2 norm of a site's update
 optimizer = "fedavg"           # or "fedavgm", "fedadam"
 learning_rate = 1.0
 
+[robustness]
+aggregate = "mean"             # or "median", "trimmed_mean": over random groups' means
+# groups = 4                   # for those two: of 3 or more sites each
+# trim = 0.2                   # of trimmed_mean: share of groups left out on either side
+
 [privacy]
 mode = "record"                # or "off": no privacy, and every output says so
 epsilon = {epsilon}                  # target for the whole run; or give noise_multiplier instead
@@ -68,6 +73,7 @@ minimum_threshold = 2
 backend = "embedded"           # or "ray" (pip install '.[ray]')
 workers = 2
 baselines = true               # put each site alone and the centralized model beside the result
+# attackers = [ {{ site = "...", kind = "sign_flip" }} ]   # or label_flip, scaled_update
 # dropouts = [ {{ site = "...", round = 3, phase = "train" }} ]
 """
 

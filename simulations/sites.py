@@ -24,7 +24,7 @@ from client.site_home import SiteHome, create_ledger, open_simulated_agent, veri
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
-from federation.config import Dropout, FederationConfig
+from federation.config import Attacker, Dropout, FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
@@ -41,6 +41,7 @@ from privacy.accountant import cost, is_affordable
 from privacy.event import NonPrivate
 from privacy.run_plan import run_plan
 from server.proposal import propose
+from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
 
@@ -178,9 +179,11 @@ def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
     config = read_config(path)
     search_task_folder(RunFolder(path))
     site = config.federation.sites[index]
-    agent = _open_agent(path, config, site)
+    attack = next((one for one in config.simulation.attackers if one.site == site), None)
+    agent = _open_agent(path, config, site, attack)
+    answer = poisoned(agent.answer, attack, SiteHome(RunFolder(path).site_home(site)))
     dropouts = tuple(drop for drop in config.simulation.dropouts if drop.site == site)
-    return _SilencedAgent(agent, dropouts) if dropouts else agent.answer
+    return _SilencedAgent(answer, dropouts) if dropouts else answer
 
 
 def verify_sites(folder: RunFolder, config: FederationConfig) -> None:
@@ -209,8 +212,8 @@ def read_config(path: Path) -> FederationConfig:
 class _SilencedAgent:
     """An agent that falls silent where the configuration says so."""
 
-    def __init__(self, agent: SiteAgent, dropouts: tuple[Dropout, ...]) -> None:
-        self._agent, self._dropouts = agent, dropouts
+    def __init__(self, answer: Callable[[bytes], bytes], dropouts: tuple[Dropout, ...]) -> None:
+        self._answer, self._dropouts = answer, dropouts
 
     def __call__(self, data: bytes) -> bytes:
         request = Request.from_bytes(data)
@@ -218,7 +221,7 @@ class _SilencedAgent:
             raise ConnectionError("the simulated site is down, as simulation.dropouts says")
         if request.rider is not None and self._is_down_for(request.rider):
             request = replace(request, rider=None)
-        return self._agent.answer(request.to_bytes())
+        return self._answer(request.to_bytes())
 
     def _is_down_for(self, request: Request) -> bool:
         asked = (request.round, str(request.phase))
@@ -228,11 +231,15 @@ class _SilencedAgent:
         )
 
 
-def _open_agent(path: Path, config: FederationConfig, site: str) -> SiteAgent:
+def _open_agent(
+    path: Path, config: FederationConfig, site: str, attack: Attacker | None
+) -> SiteAgent:
     folder = RunFolder(path)
 
     def load(agreement: Agreement) -> Task:
-        return load_task(agreement.task.name, agreement.task.options)
+        task = load_task(agreement.task.name, agreement.task.options)
+        flips = attack is not None and attack.kind == "label_flip"
+        return ReversedLabels(task) if flips else task
 
     return open_simulated_agent(
         SiteHome(folder.site_home(site)),

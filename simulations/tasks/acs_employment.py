@@ -1,13 +1,16 @@
 """American Community Survey, Massachusetts 2015 to 2018: employed or not, 24,000 people.
 
 US Census Bureau, ACS Public Use Microdata Sample; public domain. The file has no geography, so
-sites are simulated: regions (a fixed random twelfth each), or years.
+sites are simulated: regions (a fixed random share each), or years.
 """
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from federation.config_file import require_known
+from federation.errors import ConfigError
 from federation.schema import Categorical, Numeric, SensitiveAttribute
 from federation.tabular import TabularTask
 from simulations.tasks.shipped_table import read_shipped, require_facts
@@ -46,22 +49,27 @@ RACES = {"1": "white", "2": "black", "6": "asian"}
 class AcsEmploymentTask(TabularTask):
     """Is this person employed? Census records, held out by region and by time."""
 
-    def __init__(self, sites_by: str = "region", hidden: tuple[int, ...] = (32,)) -> None:
+    def __init__(
+        self, sites_by: str = "region", hidden: tuple[int, ...] = (32,), regions: int = REGIONS
+    ) -> None:
         """Choose what a site is.
 
         Args:
-            sites_by: `region`: 12 simulated regions; 2015 to 2017 are trained on and held out as
+            sites_by: `region`: simulated regions; 2015 to 2017 are trained on and held out as
                 reference, 2018 is the current window. `year`: 12 sites, three a year, and the years
                 make the cohorts.
             hidden: widths of hidden layers.
+            regions: how many there are, 3 to 99; not by `year`.
 
         Raises:
-            ConfigError: `sites_by` is neither.
+            ConfigError: `sites_by` is neither, or another number of regions.
         """
+        if not 3 <= regions <= 99:
+            raise ConfigError("task.options.regions", regions, "a whole number from 3 to 99")
         require_known("task.options.sites_by", sites_by, ("region", "year"))
         by_region = sites_by == "region"
         super().__init__(
-            _with_regions if by_region else _with_years,
+            partial(_with_regions, regions) if by_region else _with_years,
             site_column="site",
             label_column="employed",
             classes=("0", "1"),
@@ -82,9 +90,9 @@ class AcsEmploymentTask(TabularTask):
         )
 
 
-def _with_regions() -> pd.DataFrame:
+def _with_regions(regions: int) -> pd.DataFrame:
     table = _table()
-    region = np.random.default_rng(2026).integers(1, REGIONS + 1, len(table))
+    region = np.random.default_rng(2026).integers(1, regions + 1, len(table))
     return table.assign(site=[f"region-{number:02d}" for number in region])
 
 
