@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,10 +55,8 @@ class Sites:
                 raise _Agreed
 
         line.before = stop
-        try:
+        with suppress(_Agreed):
             self.federation.play(line)
-        except _Agreed:
-            pass
         self.run = self.federation.folder.id
         self.agreement = Agreement.from_bytes(self.federation.folder.agreement.read_bytes())
         self.names = self.agreement.sites
@@ -169,16 +168,16 @@ class Sitting:
             RoundFailed: too few are left.
         """
         if phase is Phase.ADVERTISE:
-            self.shown[phase] = dict.fromkeys(
-                self.sites.names, self.sites.invitation(self.round)
-            )
+            self.shown[phase] = dict.fromkeys(self.sites.names, self.sites.invitation(self.round))
         elif phase is Phase.SHARE:
             self.sharing, bundle = coordinator.gather(
                 self.terms, self.heard.get(Phase.ADVERTISE, {}), self.sites.roster()
             )
             self.shown[phase] = dict.fromkeys(self.sharing.adverts, bundle)
         elif phase is Phase.TRAIN:
-            self.masking, envelopes = coordinator.route(self.sharing, self.heard.get(Phase.SHARE, {}))
+            self.masking, envelopes = coordinator.route(
+                self.sharing, self.heard.get(Phase.SHARE, {})
+            )
             self.shown[phase] = {
                 site: Work(self.sites.model, sealed).to_bytes()
                 for site, sealed in envelopes.items()

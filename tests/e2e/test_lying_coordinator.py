@@ -9,6 +9,7 @@ import gc
 import itertools
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -292,10 +293,8 @@ def sums_over_two_vectors(sites: Sites, round_: int, forget: Callable[[], None])
     assert outcome(Sitting(sites, round_, 1)) == sites.names
     forget()
     again = Sitting(sites, round_, 2)
-    try:
+    with suppress(RoundFailed):
         again.play()
-    except (RoundFailed, StopIteration):
-        pass
     return [*again.refused.get(Phase.ADVERTISE, {}).values()]
 
 
@@ -349,7 +348,7 @@ def test_a_model_that_cannot_be_trained_costs_no_charge_and_no_round(
         return {site: Work(spoiled, work.envelopes).to_bytes() for site, work in works.items()}
 
     first = Sitting(sites, fresh, 1, tell)
-    with pytest.raises((RoundFailed, KeyError)):
+    with pytest.raises(RoundFailed):
         first.play()
     assert all(why.startswith("protocol: model") for why in first.refused[Phase.TRAIN].values())
     assert [sites.charges(site, fresh) for site in sites.names] == [(0, 0)] * 4
@@ -376,9 +375,13 @@ def test_two_models_in_one_session_give_two_parts_of_which_none_is_opened(
     named = Survivors(sites.names).to_bytes(sites.names)
     sitting.put(Phase.SIGN, dict.fromkeys(sites.names, named))
     assert set(sitting.heard[Phase.SIGN]) == set(sites.names)
-    honest = MaskedInput.from_bytes(sitting.heard[Phase.TRAIN][sites.names[3]], sitting.sharing.terms.stretches)
+    honest = MaskedInput.from_bytes(
+        sitting.heard[Phase.TRAIN][sites.names[3]], sitting.sharing.terms.stretches
+    )
     forged = {
-        site: MaskedInput(honest.masks, MaskedInput.from_bytes(data, sitting.sharing.terms.stretches).packed)
+        site: MaskedInput(
+            honest.masks, MaskedInput.from_bytes(data, sitting.sharing.terms.stretches).packed
+        )
         for site, data in sitting.heard[Phase.TRAIN].items()
     }
     sitting.signing, _ = sitting.collect({s: each.to_bytes() for s, each in forged.items()})
@@ -462,7 +465,7 @@ def test_a_site_killed_at_any_write_says_one_vector_on_one_charge(
     assert len(vectors) <= 1
 
 
-def killing(write: Callable[..., object], nth: int, done: bool) -> Callable[..., object]:  # noqa: FBT001
+def killing(write: Callable[..., object], nth: int, done: bool) -> Callable[..., object]:
     """A write of whose calls the `nth` kills the site, before it is done or after."""
     calls = itertools.count(1)
 

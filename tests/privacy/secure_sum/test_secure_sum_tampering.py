@@ -1,9 +1,9 @@
 """Messages altered, replayed or lost at every position of a whole session, in both directions.
 
 A site that refuses falls silent; the coordinator goes on with the others. Whatever happens, the end
-is the exact sum of the survivors or `RoundFailed`, and nothing else is raised. The words of a masked
-input are the one exception: whoever alters them adds to the sum, exactly as much. That is for the
-signature on every reply to forbid (`federation.envelope`).
+is the exact sum of the survivors or `RoundFailed`, and nothing else is raised. The words of a
+masked input are the one exception: whoever alters them adds to the sum, exactly as much. That is
+for the signature on every reply to forbid (`federation.envelope`).
 """
 
 from collections.abc import Callable, Mapping
@@ -150,7 +150,9 @@ def test_whatever_becomes_of_messages_the_sum_is_exact_or_stays_closed(
 @given(data=st.data())
 def test_with_losses_too(kind: str, data: st.DataObject) -> None:
     terms = GRAPHS[kind]
-    lost = data.draw(st.dictionaries(st.sampled_from(terms.sites), st.sampled_from(Stage), max_size=2))
+    lost = data.draw(
+        st.dictionaries(st.sampled_from(terms.sites), st.sampled_from(Stage), max_size=2)
+    )
     drawn = data.draw(st.lists(changes(kind), min_size=1, max_size=2))
     assert_exact_or_failed(Tampered(terms, changes=dict(drawn), lost=lost))
 
@@ -173,7 +175,11 @@ def test_bytes_all_along_one_sites_messages(stage: Stage, direction: str) -> Non
 
 def test_altered_words_of_a_masked_input_add_to_the_sum_and_no_more() -> None:
     name = COMPLETE.sites[2]
-    word = lambda data: data[:MASKED_HEAD] + bytes([data[MASKED_HEAD] ^ 1]) + data[MASKED_HEAD + 1 :]  # noqa: E731
+
+    def word(data: bytes) -> bytes:
+        at = MASKED_HEAD
+        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
     played = Tampered(COMPLETE, changes={(FROM, Stage.MASK, name): word})
     revealed = played.play()
     sums, exact = values(revealed.total), integer_sum(played.vectors, COMPLETE.sites)
