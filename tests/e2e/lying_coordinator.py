@@ -33,6 +33,10 @@ Lie = Callable[[Phase, dict[str, bytes]], dict[str, bytes]]
 """What is shown to whom in a phase, given what an honest coordinator would show."""
 
 
+class Killed(BaseException):
+    """A site's process dies here."""
+
+
 class _Agreed(BaseException):
     """Every site has agreed; from here on another coordinator speaks."""
 
@@ -64,6 +68,10 @@ class Sites:
     def fresh(self) -> int:
         """The next training round."""
         return next(self._rounds)
+
+    def fresh_evaluation(self) -> int:
+        """An evaluation round: nothing is trained or charged, so it is quickly played."""
+        return self.agreement.rounds + next(self._rounds)
 
     def agent(self, site: str) -> SiteAgent:
         index = self.federation.config.federation.sites.index(site)
@@ -129,6 +137,8 @@ class Sitting:
         shown: per phase, what an honest coordinator would show each site.
         heard: per phase, what the sites answered.
         refused: per phase, who refused and why.
+    dead: who was killed meanwhile.
+        dead: sites that were killed meanwhile.
     """
 
     sites: Sites
@@ -138,6 +148,7 @@ class Sitting:
     shown: dict[Phase, dict[str, bytes]] = field(default_factory=dict)
     heard: dict[Phase, dict[str, bytes]] = field(default_factory=dict)
     refused: dict[Phase, dict[str, str]] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
 
     def play(self, until: Phase = Phase.OPEN) -> Revealed:
         for phase in PHASES:
@@ -181,7 +192,15 @@ class Sitting:
 
     def put(self, phase: Phase, bodies: Bodies, only: Iterable[str] | None = None) -> None:
         for site in bodies if only is None else only:
-            self.note(phase, site, self.sites.ask(site, self.request(phase, bodies[site])))
+            if site in self.dead:
+                continue
+            try:
+                self.note(phase, site, self.sites.ask(site, self.request(phase, bodies[site])))
+            except Killed:
+                self.dead.add(site)
+                if phase in PHASES[:3]:
+                    # Else the others sign a sum without it, and it has no part in the round.
+                    raise RoundFailed(f"{phase}: {site} is waited for") from None
 
     def request(self, phase: Phase, body: bytes, rider: Request | None = None) -> Request:
         return self.sites.request(phase, self.round, self.attempt, body, rider)
