@@ -99,6 +99,11 @@ class Agreement(Section):
         return (*named, rest) if rest else named
 
     @property
+    def minimum_contributors(self) -> int:
+        """Fewest sites of a group that is read apart."""
+        return self.evaluation.minimum_contributors
+
+    @property
     def steps(self) -> int:
         """Local steps of the whole run."""
         return self.rounds * self.training.local_steps

@@ -4,7 +4,7 @@ P[x] is proportional to exp(-|x| / scale): the two-sided geometric mechanism (Gh
 Sundararajan 2012, doi:10.1137/09076828X), drawn by Canonne, Kamath and Steinke 2020,
 arXiv:2004.00010, Algorithm 2, whose coins are Algorithm 1. A draw is exact as long as the words of
 the keystream are uniform: nothing is rounded, and no tail is cut but by what an int64 holds, beyond
-which lies less than exp(-2^22).
+which lies less than exp(-2^10).
 
 Added to whole numbers that one record moves by `sensitivity` in all (L1), the mechanism is
 (sensitivity / scale)-DP. How long a draw takes depends on what is drawn; who could measure that to
@@ -22,7 +22,7 @@ from privacy.mechanisms.keystream import KEY_BYTES, Keystream
 
 Integers = npt.NDArray[np.int64]
 
-LEAST_SCALE, LARGEST_SCALE = 2.0**-20, 2.0**40
+LEAST_SCALE, LARGEST_SCALE = 2.0**-20, 2.0**52
 
 _WORD = 1 << 64
 _BUFFER = 1 << 10
@@ -33,14 +33,14 @@ def discrete_laplace(size: int, scale: float, entropy: Entropy) -> Integers:
 
     Args:
         size: >= 0.
-        scale: taken exactly; from 2^-20 to 2^40.
+        scale: taken exactly; from 2^-20 to 2^52.
         entropy: of one 32-byte key; the values are a function of it.
 
     Raises:
         ValueError: a bound above is broken.
     """
     if size < 0 or not LEAST_SCALE <= scale <= LARGEST_SCALE:
-        raise ValueError(f"need size >= 0 and scale from 2**-20 to 2**40: {size=}, {scale=}")
+        raise ValueError(f"need size >= 0 and scale from 2**-20 to 2**52: {size=}, {scale=}")
     coins, exact = _Coins(entropy.bytes(KEY_BYTES)), Fraction(scale)
     return np.array([_draw(coins, exact) for _ in range(size)], np.int64)
 
