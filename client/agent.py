@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from client.analytics import AnalyticsBench, analytics_contribution, check_analytics
 from client.consent import Refusal, check_agreement
 from client.contribution import (
     Workbench,
@@ -24,7 +25,7 @@ from client.contribution import (
     training_contribution,
 )
 from client.journal import Contribution, Journal
-from federation.agreement import Agreement
+from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase, Reply, Request
 from federation.errors import (
@@ -48,7 +49,8 @@ S = TypeVar("S", bound=Stage)
 LONGEST_WAIT = 86_400.0
 """Seconds for which a request may be good."""
 
-TaskLoader = Callable[[Agreement], Task]
+TaskLoader = Callable[[AnyAgreement], Task]
+Bench = Workbench | AnalyticsBench
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class SiteAgent:
 
     def __init__(self, assets: SiteAssets) -> None:
         self._assets = assets
-        self._benches: dict[str, Workbench] = {}
+        self._benches: dict[str, Bench] = {}
         # The round that is summed, and the one whose keys are exchanged meanwhile.
         self._sessions: dict[Place, _Session] = {}
         # Keys and self-masks come from the operating system even in a seeded simulation: they
@@ -167,10 +169,14 @@ class SiteAgent:
         ).to_bytes()
 
     def _agree(self, request: Request) -> bytes:
-        agreement = Agreement.from_bytes(request.body)
+        agreement = parse_agreement(request.body)
         if agreement.run != request.run:
             raise ProtocolViolation("agreement: it is for another run")
-        check_agreement(self._assets.policy, frozenset(self._assets.roster.keys), agreement)
+        policy, roster_sites = self._assets.policy, frozenset(self._assets.roster.keys)
+        if isinstance(agreement, AnalyticsAgreement):
+            check_analytics(policy, roster_sites, agreement)
+        else:
+            check_agreement(policy, roster_sites, agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
         self._bench(request.run)
         return agreement.digest()
@@ -198,19 +204,23 @@ class SiteAgent:
             noise_source=SEEDED if seeded else SYSTEM,
         ).to_bytes()
 
-    def _bench(self, run: str) -> Workbench:
+    def _bench(self, run: str) -> Bench:
         """The run's task and rows, loaded once; found again in the journal after a restart."""
         if run not in self._benches:
             body = self._assets.journal.agreement(run)
             if body is None:
                 raise Refusal("not_agreed", "this site has not agreed to this run")
-            agreement, policy = Agreement.from_bytes(body), self._assets.policy
+            agreement, policy = parse_agreement(body), self._assets.policy
             task = self._assets.load_task(agreement)
             # The site's own seed: whoever could choose it could have any row counted, not trained.
             data = task.load(SiteRequest(policy.site, policy.split_seed))
-            bench = Workbench(policy.site, agreement, task, data, self._assets.training_entropy)
-            require_trainable(bench)
-            self._benches[run] = bench
+            entropy = self._assets.training_entropy
+            if isinstance(agreement, AnalyticsAgreement):
+                self._benches[run] = AnalyticsBench(policy.site, agreement, task, data, entropy)
+            else:
+                bench = Workbench(policy.site, agreement, task, data, entropy)
+                require_trainable(bench)
+                self._benches[run] = bench
         return self._benches[run]
 
     # -- the five phases of a round --------------------------------------------------------
@@ -219,11 +229,13 @@ class SiteAgent:
         bench, invitation = self._bench(request.run), Invitation.from_bytes(request.body)
         if invitation.agreement_digest != bench.agreement.digest().hex():
             raise ProtocolViolation("invitation: not under the agreement this site knows")
+        if invitation.kind not in bench.kinds:
+            raise ProtocolViolation(f"invitation: kind {invitation.kind} was not agreed")
         if invitation.layout_digest != bench.layout(invitation.kind).digest().hex():
             raise ProtocolViolation("invitation: the layout is not the agreement's")
         _check_round(request.round, invitation.kind, bench.agreement.rounds)
         self._mark(request)
-        if invitation.kind is RoundKind.TRAIN:
+        if invitation.kind is not RoundKind.EVALUATE:
             self._check_budget(bench, request, invitation)
         terms = self._terms(bench, request, invitation)
         floor = secure_sum.SitePolicyFloor(
@@ -289,7 +301,7 @@ class SiteAgent:
     def _advance(self, request: Request, session: _Session, state: Stage) -> None:
         self._sessions[_place(request)] = replace(session, state=state)
 
-    def _terms(self, bench: Workbench, request: Request, invitation: Invitation) -> SessionTerms:
+    def _terms(self, bench: Bench, request: Request, invitation: Invitation) -> SessionTerms:
         agreement = bench.agreement
         return SessionTerms(
             federation=self._assets.roster.federation,
@@ -304,7 +316,7 @@ class SiteAgent:
             degree=len(agreement.sites) - 1,
             stretches=bench.layout(invitation.kind).stretches,
             groups=agreement.groups,
-            minimum_contributors=agreement.evaluation.minimum_contributors,
+            minimum_contributors=agreement.minimum_contributors,
         )
 
     def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
@@ -321,14 +333,14 @@ class SiteAgent:
 
     def _contribute(
         self,
-        bench: Workbench,
+        bench: Bench,
         request: Request,
         session: _Session,
         parameters: Floats,
         model_digest: bytes,
     ) -> tuple[int, RingVector]:
         """The round's vector, and the ledger entry still to be committed (0: none)."""
-        if session.kind is RoundKind.EVALUATE:
+        if session.kind is RoundKind.EVALUATE and isinstance(bench, Workbench):
             return 0, evaluation_contribution(bench, parameters)
         terms = session.terms
         again = self._paid_contribution(request, terms.layout_digest)
@@ -338,7 +350,10 @@ class SiteAgent:
             vector = RingVector(terms.stretches, stored.vector)
             return 0 if paid.committed else paid.seq, vector
         charge, entry = self._reserve(bench, request)
-        vector = training_contribution(bench, parameters, request.round, charge)
+        if isinstance(bench, AnalyticsBench):
+            vector = analytics_contribution(bench, request.round, charge)
+        else:
+            vector = training_contribution(bench, parameters, request.round, charge)
         kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, vector
@@ -372,25 +387,25 @@ class SiteAgent:
             charge += 1
         return charge, None
 
-    def _reserve(self, bench: Workbench, request: Request) -> tuple[int, int]:
+    def _reserve(self, bench: Bench, request: Request) -> tuple[int, int]:
         """Which release of the round is paid for, and by which entry; durable before training."""
         charge, standing = self._unpaid_charge(request)
         if standing is not None:
             return charge, standing.seq
         self._require_within_agreement(bench, request)
-        event = bench.plan().event()
+        event = bench.event()
         entry = self._assets.ledger.reserve(request.run, request.round, charge, event)
         self._assets.journal.remember_ledger(*self._assets.ledger.head())
         return charge, entry
 
-    def _require_within_agreement(self, bench: Workbench, request: Request) -> None:
+    def _require_within_agreement(self, bench: Bench, request: Request) -> None:
         """A run may charge for as many rounds as were agreed, whatever the budget would bear."""
         if self._assets.ledger.reserved_for(request.run) >= bench.agreement.rounds:
             raise Refusal(
                 RUN_OVERSPENT, "this run has charged this site for all the rounds it agreed to"
             )
 
-    def _check_budget(self, bench: Workbench, request: Request, invitation: Invitation) -> None:
+    def _check_budget(self, bench: Bench, request: Request, invitation: Invitation) -> None:
         """Refuse before anything is advertised what the ledger would refuse before training.
 
         Raises:
@@ -401,7 +416,7 @@ class SiteAgent:
         if standing is not None or self._paid_contribution(request, layout_digest):
             return
         self._require_within_agreement(bench, request)
-        ledger, event = self._assets.ledger, bench.plan().event()
+        ledger, event = self._assets.ledger, bench.event()
         try:
             ledger.require_affordable(event)
         except BudgetExhausted:

@@ -1,6 +1,8 @@
 """Does this site take part in this run, by its own policy? Every floor the site sets is here."""
 
 from federation.agreement import Agreement
+from federation.analytics_agreement import AnyAgreement
+from federation.config import TaskChoice
 from federation.errors import PrivacyRefusal
 from federation.site_policy import SitePolicy
 
@@ -19,23 +21,33 @@ def check_agreement(policy: SitePolicy, roster_sites: frozenset[str], agreement:
     Raises:
         Refusal: the first of the site's own rules that the agreement breaks.
     """
-    _check_task(policy, agreement)
-    _check_cohort(policy, roster_sites, agreement)
+    check_task(policy, agreement.task)
+    check_cohort(policy, roster_sites, agreement)
     _check_privacy(policy, agreement)
 
 
-def _check_task(policy: SitePolicy, agreement: Agreement) -> None:
-    if agreement.task.name not in policy.tasks:
-        raise Refusal("task_not_allowed", f"this site does not run the task {agreement.task.name}")
-    if agreement.task.options != policy.task_options.get(agreement.task.name, {}):
+def check_task(policy: SitePolicy, task: TaskChoice) -> None:
+    """Return if the site runs the task, with these options.
+
+    Raises:
+        Refusal: it does not.
+    """
+    if task.name not in policy.tasks:
+        raise Refusal("task_not_allowed", f"this site does not run the task {task.name}")
+    if task.options != policy.task_options.get(task.name, {}):
         # An option can choose which rows are held out, and those are counted without noise.
         raise Refusal(
             "task_options_differ",
-            f"this site runs the task {agreement.task.name} with options of its own only",
+            f"this site runs the task {task.name} with options of its own only",
         )
 
 
-def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: Agreement) -> None:
+def check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: AnyAgreement) -> None:
+    """Return if the site's rows may be added to those of these sites.
+
+    Raises:
+        Refusal: strangers among them, or too few that must be left.
+    """
     rules = agreement.federation
     if policy.site not in agreement.sites:
         raise Refusal("not_invited", "this site is not among the sites of the agreement")
@@ -52,10 +64,10 @@ def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: A
             "threshold_too_small",
             f"threshold {rules.threshold} is below this site's minimum, {policy.minimum_threshold}",
         )
-    if agreement.evaluation.minimum_contributors < policy.minimum_contributors:
+    if agreement.minimum_contributors < policy.minimum_contributors:
         raise Refusal(
             "cohorts_too_small",
-            f"minimum_contributors {agreement.evaluation.minimum_contributors} is below this "
+            f"minimum_contributors {agreement.minimum_contributors} is below this "
             f"site's minimum, {policy.minimum_contributors}",
         )
     small = [group for group in agreement.groups if len(group) < policy.minimum_contributors]

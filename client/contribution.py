@@ -35,6 +35,7 @@ from federation.round_layout import (
 )
 from federation.task import Floats, SiteData, Task
 from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
+from privacy.event import PrivacyEvent
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.mechanisms.clipping import clip_l2
 from privacy.model_validation import (
@@ -64,6 +65,11 @@ class Workbench:
     data: SiteData
     entropy: Entropy
 
+    @property
+    def kinds(self) -> tuple[RoundKind, ...]:
+        """The rounds that the agreement provides for."""
+        return (RoundKind.TRAIN, RoundKind.EVALUATE)
+
     def spec(self) -> TallySpec:
         """What is counted."""
         return run_tally_spec(self.task.schema, self.agreement)
@@ -80,6 +86,10 @@ class Workbench:
     def plan(self) -> DpSgdPlan | NonPrivatePlan:
         """The training plan of one round."""
         return run_plan(self.agreement, self.site)
+
+    def event(self) -> PrivacyEvent:
+        """What one round costs."""
+        return self.plan().event()
 
 
 def require_trainable(bench: Workbench) -> None:

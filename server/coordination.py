@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from federation.agreement import Agreement
-from federation.config import FederationConfig
+from federation.analytics_agreement import AnyAgreement
+from federation.config import FederationConfig, FederationRules
 from federation.durable_file import write_atomically
 from federation.envelope import Phase
 from federation.errors import (
@@ -76,12 +77,12 @@ def coordinate(
     past = read_record(folder)
     record_start(folder, datetime.now(UTC).isoformat(timespec="seconds"))
     roster = Roster.read(folder.path / "roster.json")
-    conversation, enlisted = _enlist(transport, roster, config, Place(folder.id))
+    conversation, enlisted = enlist(transport, roster, config.federation, Place(folder.id))
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
     agreement = _settled(folder, config, rows)
-    _agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
+    agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
     rounds = Rounds(
         conversation,
         folder,
@@ -134,12 +135,18 @@ def _settled(folder: RunFolder, config: FederationConfig, rows: Mapping[str, int
     return signed
 
 
-def _enlist(
-    transport: Transport, roster: Roster, config: FederationConfig, place: Place
+def enlist(
+    transport: Transport, roster: Roster, rules: FederationRules, place: Place
 ) -> tuple[Conversation, dict[str, Enlistment]]:
+    """The line to all invited sites, and what each says of itself.
+
+    Raises:
+        RoundFailed: not all of them are online.
+        PrivacyRefusal: a site pins another roster.
+    """
     conversation = Conversation(roster, transport)
-    timeout = max(ENLIST_SECONDS, config.federation.round_timeout_seconds)
-    addresses, bodies = conversation.find_sites(config.federation.sites, place, timeout)
+    timeout = max(ENLIST_SECONDS, rules.round_timeout_seconds)
+    addresses, bodies = conversation.find_sites(rules.sites, place, timeout)
     enlisted = {}
     for site, body in bodies.items():
         try:
@@ -154,7 +161,15 @@ def _enlist(
     return replace(conversation, addresses=addresses), enlisted
 
 
-def _agree(conversation: Conversation, agreement: Agreement, place: Place, timeout: float) -> None:
+def agree(
+    conversation: Conversation, agreement: AnyAgreement, place: Place, timeout: float
+) -> None:
+    """Have every site sign.
+
+    Raises:
+        PrivacyRefusal: a site will not.
+        RoundFailed: a site did not answer.
+    """
     bodies = dict.fromkeys(agreement.sites, agreement.to_bytes())
     answers = conversation.ask(Phase.AGREE, place, bodies, timeout)
     if answers.lost:

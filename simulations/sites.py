@@ -24,6 +24,7 @@ from client.site_home import SiteHome, create_ledger, open_simulated_agent, veri
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
+from federation.analytics_agreement import AnyAgreement
 from federation.config import Dropout, FederationConfig
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
@@ -110,14 +111,21 @@ def _fill(
     task_folder: Path | None,
 ) -> None:
     """Everything that stands in a run folder before its first start."""
+    roster = furnish(folder, policies, resolved.run.name)
+    digest = canonical.digest(resolved.model_dump(mode="json"))
+    folder.write_environment(environment(resolved.run.seed, digest, roster, task_folder))
+    write_atomically(folder.config, config_file.write_text(resolved).encode())
+
+
+def furnish(folder: RunFolder, policies: Sequence[SitePolicy], federation: str) -> Roster:
+    """A home with a fresh key and a ledger for every site, and the roster of all."""
     sites = [policy.site for policy in policies]
     keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in sites}
-    roster = Roster(resolved.run.name, keys)
+    roster = Roster(federation, keys)
     roster.write(folder.path / "roster.json")
     for policy in policies:
         _furnish(folder, policy, roster)
-    folder.write_environment(_environment(resolved, roster, task_folder))
-    write_atomically(folder.config, config_file.write_text(resolved).encode())
+    return roster
 
 
 def _require_one_round(policy: SitePolicy, agreement: Agreement) -> None:
@@ -164,7 +172,7 @@ def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
     config = read_config(path)
     search_task_folder(RunFolder(path))
     site = config.federation.sites[index]
-    agent = _open_agent(path, config, site)
+    agent = simulated_agent(RunFolder(path), site, config.run.seed)
     dropouts = tuple(drop for drop in config.simulation.dropouts if drop.site == site)
     return _SilencedAgent(agent, dropouts) if dropouts else agent.answer
 
@@ -214,18 +222,14 @@ class _SilencedAgent:
         )
 
 
-def _open_agent(path: Path, config: FederationConfig, site: str) -> SiteAgent:
-    folder = RunFolder(path)
+def simulated_agent(folder: RunFolder, site: str, seed: int) -> SiteAgent:
+    """The agent of a site that has its home in a run folder."""
 
-    def load(agreement: Agreement) -> Task:
+    def load(agreement: AnyAgreement) -> Task:
         return load_task(agreement.task.name, agreement.task.options)
 
-    return open_simulated_agent(
-        SiteHome(folder.site_home(site)),
-        folder.ledger(site),
-        load,
-        SeededEntropy(config.run.seed),
-    )
+    home = SiteHome(folder.site_home(site))
+    return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed))
 
 
 def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
@@ -275,13 +279,16 @@ def _check_evaluation(config: FederationConfig, task: Task) -> None:
             )
 
 
-def _environment(config: FederationConfig, roster: Roster, task_folder: Path | None) -> Environment:
+def environment(
+    seed: int, config_digest: str, roster: Roster, task_folder: Path | None
+) -> Environment:
+    """On what a run is prepared."""
     return Environment(
         versions={"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
         platform=platform.platform(),
         git_commit=_git_commit(),
-        seed=config.run.seed,
-        config_digest=canonical.digest(config.model_dump(mode="json")),
+        seed=seed,
+        config_digest=config_digest,
         roster_digest=roster.digest(),
         task_folder=None if task_folder is None else str(task_folder.resolve()),
     )

@@ -56,7 +56,7 @@ def _answer(plan: QueryPlan, sums: Sums, sites: int, minimum_contributors: int) 
         sites_with_rows=holding,
     )
     if holding is not None and holding < minimum_contributors:
-        told = f"rows of {holding} sites, fewer than minimum_contributors = {minimum_contributors}"
+        told = f"fewer sites than minimum_contributors = {minimum_contributors} have such rows"
         return blank.model_copy(update={"sites_with_rows": None, "withheld": told})
     cells = sums[plan.part(CELLS)]
     return blank.model_copy(update=_coverage(plan, cells, sites) | _results(plan, sums, sites))
@@ -91,7 +91,7 @@ def _results(plan: QueryPlan, sums: Sums, sites: int) -> dict[str, object]:
 
 
 def _sum(plan: QueryPlan, sums: Sums, sites: int) -> Released:
-    """step * (S + origin * N), with S the sum of centred codes and N the rows."""
+    """The step times S + origin N, with S the sum of centred codes and N the rows."""
     rows, rows_sd, total, total_sd = _rows_and_sum(plan, sums, sites)
     grid = plan.grid
     return Released(

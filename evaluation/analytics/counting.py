@@ -118,9 +118,7 @@ def _moment(plan: QueryPlan, features: Mapping[str, Floats], inside: Bools, role
     return int({SUM: codes, SQUARES: codes * codes}[role].sum())
 
 
-def _rows(
-    plan: AnalyticsPlan, features: Mapping[str, Floats], groups: Mapping[str, Codes]
-) -> int:
+def _rows(plan: AnalyticsPlan, features: Mapping[str, Floats], groups: Mapping[str, Codes]) -> int:
     """How many there are."""
     _require_columns("feature", features, [f.name for f in plan.schema.features])
     _require_columns("attribute", groups, [a.name for a in plan.schema.attributes])

@@ -14,6 +14,7 @@ import numpy as np
 
 from evaluation.analytics.fixed_point import LARGEST_TOTAL, LIMB_BITS, Grid, limbs
 from evaluation.tally_spec import Group, Level
+from federation.analytics_agreement import AnalyticsAgreement
 from federation.analytics_query import DEFAULT_BINS, DEFAULT_RESOLUTION, MOMENTS, MOST_BINS, Query
 from federation.config_file import require_known
 from federation.errors import ConfigError
@@ -166,6 +167,15 @@ def plan_queries(schema: TaskSchema, queries: Sequence[Query], training_rows: in
     return AnalyticsPlan(schema, plans, most)
 
 
+def agreed_plan(schema: TaskSchema, agreement: AnalyticsAgreement) -> AnalyticsPlan:
+    """What is counted in a run, as coordinator and sites derive it.
+
+    Raises:
+        ConfigError: as `plan_queries`.
+    """
+    return plan_queries(schema, agreement.queries, max(agreement.public_rows.values()))
+
+
 def columns_of(query: Query) -> frozenset[str]:
     """Every column that a query touches."""
     return frozenset(query.where) | ({query.column} if query.column is not None else frozenset())
@@ -238,9 +248,7 @@ def _edges(query: Query, bounds: tuple[float, float] | None) -> tuple[float, ...
     return tuple(np.linspace(low, high, bins + 1).tolist())
 
 
-def _labels(
-    column: Feature | SensitiveAttribute | None, edges: Sequence[float]
-) -> tuple[str, ...]:
+def _labels(column: Feature | SensitiveAttribute | None, edges: Sequence[float]) -> tuple[str, ...]:
     if column is None:
         return ("rows",)
     if isinstance(column, SensitiveAttribute):
