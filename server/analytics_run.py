@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -26,7 +25,6 @@ from privacy.secure_sum.terms import SessionTerms
 from server.conversation import Conversation, Place
 from server.coordination import agree, enlist
 from server.run_record import (
-    RunRecord,
     read_record,
     record_attempt,
     record_start,
@@ -85,8 +83,9 @@ def analyze(
     survivors = SurvivorRecord(
         past.survivors.get(ROUND), lambda sites: record_survivors(folder, ROUND, sites)
     )
-    session = _session(_Terms(roster.federation, agreement, plan), past)
-    record_attempt(folder, ROUND, session.terms.attempt)
+    attempt = past.attempts.get(ROUND, 0) + 1
+    record_attempt(folder, ROUND, attempt)
+    session = _session(roster.federation, agreement, plan, attempt)
     try:
         prepared = prepare(line, session, survivors.bound or agreement.sites)
         done = sum_securely(line, prepared, b"", survivors, following=None)
@@ -103,20 +102,22 @@ def analyze(
         len(done.survivors),
         agreement.minimum_contributors,
     )
-    statements = _close(conversation, agreement, COMPLETED)
+    statements = _close(conversation, agreement, b"")
     analysis = Analysis(
         run=folder.id,
         task=agreement.task.name,
         agreement_sha256=agreement.digest().hex(),
         survivors=done.survivors,
         dropped=dict(done.dropped),
-        attempts=session.terms.attempt,
+        attempts=attempt,
         privacy=_privacy(agreement),
         answers=told,
         accounts={site: _account(statement) for site, statement in statements.items()},
     )
     text = analysis.model_dump_json(indent=1).encode() + b"\n"
     write_atomically(analysis_path(folder), text)
+    # Only now: until the answers are written, sites keep what they would have to send again.
+    _close(conversation, agreement, COMPLETED)
     return analysis
 
 
@@ -141,24 +142,15 @@ def _settled(
     return agreement
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What a session's terms follow from."""
-
-    federation: str
-    agreement: AnalyticsAgreement
-    plan: AnalyticsPlan
-
-
-def _session(about: _Terms, past: RunRecord) -> Session:
-    """Under the next unused attempt."""
-    agreement, rules = about.agreement, about.agreement.federation
-    layout = about.plan.layout(len(agreement.sites))
+def _session(
+    federation: str, agreement: AnalyticsAgreement, plan: AnalyticsPlan, attempt: int
+) -> Session:
+    layout, rules = plan.layout(len(agreement.sites)), agreement.federation
     terms = SessionTerms(
-        federation=about.federation,
+        federation=federation,
         run=agreement.run,
         round=ROUND,
-        attempt=past.attempts.get(ROUND, 0) + 1,
+        attempt=attempt,
         config_digest=agreement.digest(),
         layout_digest=layout.digest(),
         sites=agreement.sites,
