@@ -159,7 +159,7 @@ def _quantile(
     deviation: float,
 ) -> Quantile:
     """By the definition of numpy's `inverted_cdf`: rank ceil(p N) among N, from 1."""
-    resolution = (plan.edges[1] - plan.edges[0]) / 2
+    resolution = (plan.edges[-1] - plan.edges[0]) / (2 * (len(plan.edges) - 1))
     if not _divisible(rows, deviation * math.sqrt(len(ascending))):
         nothing = Released(value=None, standard_error=None, resolution=resolution)
         return Quantile(

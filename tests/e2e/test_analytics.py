@@ -1,0 +1,360 @@
+"""Queries over real agents on the heart data: exact answers, noise, charges, refusals."""
+
+import gc
+import json
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_command import hedgerow
+
+from client.site_home import SiteHome
+from evaluation.analytics.plan import plan_queries
+from federation.analysis import Analysis
+from federation.analytics_config import AnalyticsConfig, parse_analytics, read_analytics
+from federation.analytics_query import Query
+from federation.envelope import Phase, Request
+from federation.errors import ConfigError, PrivacyRefusal, RoundFailed
+from federation.site_policy import SitePolicy
+from federation.task_loading import load_task
+from privacy.event import Composed, DiscreteLaplace, NonPrivate, from_plain
+from privacy.ledger import verify
+from server.analytics_run import analysis_path, analyze
+from server.transport import Lost
+from simulations import analytics
+from simulations.analytics_example import EXAMPLE
+from simulations.tasks.shipped_table import FOLDER
+
+SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
+EXACT = {"site_policy": {"allow_exact": True}}
+TASK = load_task("heart", {})
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Watched(analytics.InProcess):
+    """Keeps every byte; a test may silence a site or stop the world before a question."""
+
+    def __init__(self, folder, config) -> None:
+        super().__init__(folder, config)
+        self.wire: list[tuple[int, Request, bytes]] = []
+        self.before = lambda _node, _request: None
+        self.after = lambda _node, _request: None
+
+    def exchange(
+        self, requests: Mapping[int, Request], timeout: float
+    ) -> Iterator[tuple[int, bytes | Lost]]:
+        for node, request in requests.items():
+            try:
+                self.before(node, request)
+            except ConnectionError as error:
+                yield node, Lost(str(error))
+                continue
+            reply = self._agents[node](request.to_bytes())
+            self.wire.append((node, request, reply))
+            self.after(node, request)
+            yield node, reply
+
+    def sent(self, phase: Phase) -> list[bytes]:
+        return [reply for _, request, reply in self.wire if request.phase is phase]
+
+
+def config_of(*queries: dict, **settings) -> AnalyticsConfig:
+    named = [{"name": f"q{place}"} | query for place, query in enumerate(queries)]
+    return AnalyticsConfig.model_validate_json(json.dumps({"queries": named} | settings))
+
+
+def ask(folder, watch=lambda line: None) -> tuple[Analysis, Watched]:
+    config = read_analytics(folder.path / analytics.QUERIES)
+    line = Watched(folder, config)
+    watch(line)
+    return analyze(line, folder, config, TASK), line
+
+
+def events_of(folder, site: str) -> list[tuple[str, object]]:
+    key = SiteHome(folder.site_home(site)).read_identity().public_key()
+    return [(entry.kind, entry.body.get("event")) for entry in verify(folder.ledger(site), key)]
+
+
+def kinds_of(folder, site: str) -> list[str]:
+    return [kind for kind, _ in events_of(folder, site)]
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return pd.read_csv(FOLDER / "heart.csv")
+
+
+def test_exact_answers_are_those_of_pandas_on_the_pooled_rows(tmp_path, table) -> None:
+    women = table[table.sex == "Female"]
+    bounds = [100, 400]
+    config = config_of(
+        {"kind": "count"},
+        {"kind": "count", "column": "cp", "where": {"sex": "Female"}},
+        {"kind": "count", "column": "age_group"},
+        {"kind": "sum", "column": "oldpeak"},
+        {"kind": "mean", "column": "chol", "bounds": bounds, "where": {"sex": "Female"}},
+        {"kind": "variance", "column": "age"},
+        {"kind": "histogram", "column": "thalach", "bins": 10},
+        {"kind": "quantile", "column": "chol", "quantiles": [0.1, 0.5, 0.9], "resolution": 0.5},
+        **EXACT,
+    )
+    folder = analytics.prepare(config, tmp_path)
+    analysis = analytics.run(folder)
+    assert analysis.survivors == SITES
+    assert analysis.privacy == "none"
+    rows, cp, age_group, oldpeak, chol, age, thalach, quantiles = analysis.answers
+    assert rows.released.value == len(table) == 920
+    names = [*TASK.schema.features[2].levels, "other", "missing"]
+    expected = women.cp.fillna("missing").value_counts()
+    assert [(c.label, c.rows) for c in cp.cells] == [(n, expected.get(n, 0)) for n in names]
+    assert [c.rows for c in age_group.cells] == [
+        (table.age < 50).sum(), table.age.between(50, 59).sum(), (table.age >= 60).sum(), 0
+    ]  # fmt: skip
+    assert oldpeak.missing.value == table.oldpeak.isna().sum()
+    assert abs(oldpeak.released.value - table.oldpeak.sum()) <= oldpeak.released.resolution
+    known = women.chol.dropna()
+    # Whole numbers are on the grid: only the last division rounds.
+    assert chol.released.value == pytest.approx(known.clip(*bounds).mean(), rel=1e-15)
+    assert chol.clipped.value == ((known < 100) | (known > 400)).sum() > 0
+    assert age.released.value == pytest.approx(table.age.var(ddof=0), rel=1e-13)
+    heights = np.histogram(table.thalach.dropna(), np.linspace(50, 220, 11))[0]
+    assert [c.rows for c in thalach.cells[1:-2]] == heights.tolist()
+    pooled = np.clip(table.chol.dropna(), 80, 620)
+    for found, p in zip(quantiles.quantiles, (0.1, 0.5, 0.9), strict=True):
+        true = np.quantile(pooled, p, method="inverted_cdf")
+        assert found.at_bound or abs(found.released.value - true) <= 0.5
+    for site in SITES:
+        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
+        event = from_plain(events_of(folder, site)[1][1])
+        assert set(event.events) == {NonPrivate()}
+        assert analysis.accounts[site].epsilon_spent is None
+
+
+DP = ({"kind": "count", "epsilon": 0.5}, {"kind": "mean", "column": "age", "epsilon": 1.0})
+
+
+def test_noised_answers_are_charged_once_with_the_noise_that_was_added(tmp_path, table) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    analysis, line = ask(folder)
+    assert analysis.privacy == "record"
+    count, mean = analysis.answers
+    assert count.released.value != 920  # the seed's noise does not happen to cancel
+    assert abs(count.released.value - 920) < 6 * count.released.standard_error
+    assert abs(mean.released.value - table.age.mean()) < 6 * mean.released.standard_error
+    plan = plan_queries(TASK.schema, read_analytics(folder.path / analytics.QUERIES).queries, 1)
+    added = Composed(tuple(DiscreteLaplace(p.sensitivity, p.scale, 1) for p in plan.parts))
+    for site in SITES:
+        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
+        assert from_plain(events_of(folder, site)[1][1]) == added
+        assert analysis.accounts[site].epsilon_spent <= 1.5 == analysis.accounts[site].epsilon_budget
+        assert analysis.accounts[site].noise_source == "seeded (simulation)"
+    assert len(line.sent(Phase.TRAIN)) == 4
+    written = Analysis.model_validate_json(analysis_path(folder).read_bytes())
+    assert written == analysis == analytics.run(folder)  # and is not asked twice
+
+
+def test_the_noise_of_the_sum_has_the_variance_stated(tmp_path) -> None:
+    queries = [{"kind": "histogram", "column": "chol", "bins": 400, "epsilon": 1.0, "bounds": b}
+               for b in ([80, 90], [610, 620])]  # fmt: skip
+    exact = [{k: v for k, v in query.items() if k != "epsilon"} for query in queries]
+    noised = analytics.run(analytics.prepare(config_of(*queries), tmp_path))
+    truth = analytics.run(analytics.prepare(config_of(*exact, **EXACT), tmp_path))
+    for answer, without in zip(noised.answers, truth.answers, strict=True):
+        pairs = zip(answer.cells, without.cells, strict=True)
+        noise = np.array([cell.rows - real.rows for cell, real in pairs], float)
+        assert math.sqrt(np.mean(noise**2)) == pytest.approx(answer.cell_standard_error, rel=0.2)
+        assert answer.cell_standard_error == pytest.approx(math.sqrt(4 * 1.8413), rel=1e-3)
+
+
+@pytest.mark.parametrize("phase", [Phase.ADVERTISE, Phase.SHARE, Phase.TRAIN, Phase.SIGN])
+def test_a_failed_round_is_asked_again_with_the_same_noised_numbers(phase, tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    undisturbed = analytics.run(analytics.prepare(config_of(*DP), tmp_path))
+
+    def silence(line) -> None:
+        def gone(node: int, request: Request) -> None:
+            if request.phase is phase and node in (1, 2):
+                raise ConnectionError("gone")
+
+        line.before = gone
+
+    with pytest.raises(RoundFailed):
+        ask(folder, silence)
+    gc.collect()  # an agent holds its home's lock until it is gone
+    analysis, _ = ask(folder)
+    assert analysis.attempts == 2
+    assert analysis.answers == undisturbed.answers
+    for site in SITES:
+        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
+
+
+@pytest.mark.parametrize("phase", [Phase.SHARE, Phase.TRAIN, Phase.OPEN, Phase.CLOSE])
+def test_a_kill_costs_nothing_twice(phase, tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    undisturbed = analytics.run(analytics.prepare(config_of(*DP), tmp_path))
+
+    def kill(line) -> None:
+        def die(node: int, request: Request) -> None:
+            if request.phase is phase and node == 2:
+                raise Killed
+
+        line.after = die
+
+    with pytest.raises(Killed):
+        ask(folder, kill)
+    gc.collect()
+    analysis, _ = ask(folder)
+    assert analysis.answers == undisturbed.answers
+    for site in SITES:
+        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
+
+
+def test_a_lost_site_is_left_out_and_named(tmp_path, table) -> None:
+    folder = analytics.prepare(config_of({"kind": "count"}, **EXACT), tmp_path)
+
+    def silence(line) -> None:
+        def gone(node: int, request: Request) -> None:
+            if request.phase is Phase.TRAIN and node == 1:
+                raise ConnectionError("gone")
+
+        line.before = gone
+
+    analysis, _ = ask(folder, silence)
+    assert analysis.survivors == tuple(s for s in SITES if s != "hungary")
+    assert set(analysis.dropped) == {"hungary"}
+    assert analysis.answers[0].released.value == (table.site != "hungary").sum()
+    assert analysis.answers[0].sites == 3
+
+
+def test_below_the_minimum_of_contributors_nothing_is_opened(tmp_path) -> None:
+    config = config_of({"kind": "count"}, minimum_contributors=4, **EXACT)
+    folder = analytics.prepare(config, tmp_path)
+    lines = []
+
+    def silence(line) -> None:
+        def gone(node: int, request: Request) -> None:
+            if request.phase is Phase.TRAIN and node == 1:
+                raise ConnectionError("gone")
+
+        line.before = gone
+        lines.append(line)
+
+    with pytest.raises(RoundFailed, match="hungary"):
+        ask(folder, silence)
+    assert lines[0].sent(Phase.OPEN) == []
+    assert not analysis_path(folder).exists()
+
+
+def edit_policy(folder, site: str, **changes) -> None:
+    path = SiteHome(folder.site_home(site)).policy
+    SitePolicy.read(path).model_copy(update=changes).write(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"analytics_columns": ("sex",)}, "column_not_allowed", "nothing about age"),
+        ({"analytics_columns": ()}, "column_not_allowed", "nothing about age"),
+        ({"minimum_contributors": 4}, "cohorts_too_small", "below this site's minimum, 4"),
+        ({"analytics_epsilon": 1.4}, "epsilon_too_large", "cost 1.5 together"),
+        ({"tasks": ("digits",)}, "task_not_allowed", "does not run the task heart"),
+        ({"public_rows": 7}, None, None),
+    ],
+)
+def test_a_site_refuses_what_its_policy_does_not_allow(changes, code, says, tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    edit_policy(folder, "hungary", **changes)
+    if code is None:  # what a site declares is what is agreed: no refusal
+        ask(folder)
+        return
+    with pytest.raises(PrivacyRefusal, match=says):
+        ask(folder)
+    assert kinds_of(folder, "hungary") == ["budget"]
+
+
+def test_a_site_that_answers_with_noise_only_refuses_an_exact_query(tmp_path) -> None:
+    folder = analytics.prepare(config_of({"kind": "count"}, **EXACT), tmp_path)
+    edit_policy(folder, "hungary", allow_exact_analytics=False, allow_without_privacy=True)
+    with pytest.raises(PrivacyRefusal, match="answers with noise only; no epsilon: q0"):
+        ask(folder)
+    assert kinds_of(folder, "hungary") == ["budget"]
+
+
+def test_a_query_that_the_sites_task_cannot_answer_is_refused_by_the_site(tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    edit_policy(folder, "hungary", analytics_columns=("age", "height"))
+    config = read_analytics(folder.path / analytics.QUERIES)
+    height = Query(name="q", kind="mean", column="height", epsilon=0.1)
+    config = config.model_copy(update={"queries": (height,)})
+    for site in SITES:
+        edit_policy(folder, site, analytics_columns=("age", "height"))
+    with pytest.raises((PrivacyRefusal, ConfigError), match="height"):
+        analyze(Watched(folder, config), folder, config, TASK)
+    for site in SITES:
+        assert kinds_of(folder, site) == ["budget"]
+
+
+def test_a_budget_that_is_too_small_refuses_before_anything_is_counted(tmp_path) -> None:
+    config = config_of(*DP, site_policy={"epsilon_budget": 1.2})
+    folder = analytics.prepare(config, tmp_path)
+    lines = []
+    with pytest.raises(PrivacyRefusal, match="budget of epsilon 1.2"):
+        ask(folder, lines.append)
+    assert lines[0].sent(Phase.TRAIN) == []
+    for site in SITES:
+        assert kinds_of(folder, site) == ["budget", "refuse"]
+
+
+def test_what_leaves_a_site_looks_random(tmp_path) -> None:
+    """One query asked of the same rows in two runs: no byte pattern of the masked vector repeats."""
+    sent = []
+    for _ in range(2):
+        folder = analytics.prepare(config_of({"kind": "count"}, **EXACT), tmp_path)
+        _, line = ask(folder)
+        sent.append(line.sent(Phase.TRAIN))
+        gc.collect()
+    for one, other in zip(*sent, strict=True):
+        assert one != other
+
+
+def test_the_example_is_a_file_that_reads_back(tmp_path) -> None:
+    config = parse_analytics(EXAMPLE)
+    assert parse_analytics(config.to_toml()) == config
+    assert {query.name for query in config.queries} == {
+        "patients", "chest-pain", "age-of-women", "blood-pressure"
+    }  # fmt: skip
+
+
+def test_the_command_answers_and_resumes(tmp_path) -> None:
+    hedgerow("analytics", "init", "q.toml", cwd=tmp_path)
+    assert (tmp_path / "q.toml").read_text() == EXAMPLE
+    done = hedgerow("analytics", "run", "q.toml", cwd=tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert done.stdout.rstrip().endswith(f"answers: runs/{run.name}/analytics.json")
+    assert "every answer is noised" in done.stdout
+    again = hedgerow("analytics", "run", "--resume", f"runs/{run.name}", "--json", cwd=tmp_path)
+    told = json.loads(again.stdout)
+    assert told == json.loads((run / "analytics.json").read_text())
+    assert told["schema_version"] == "hedgerow/analytics/1"
+
+
+def test_the_command_refuses_in_one_line(tmp_path) -> None:
+    query = '[[queries]]\nname = "q"\nkind = "mean"\ncolumn = "agee"\nepsilon = 1.0\n'
+    for text, code, says in (
+        (query, 2, "did you mean age"),
+        (query.replace("agee", "age").replace("epsilon", "epsilom"), 2, "epsilon"),
+        (query.replace("agee", "age").replace("epsilon = 1.0", ""), 4, "allow_exact = true"),
+        (query.replace("agee", "age") + "minimum_contributors = 9", 2, "minimum_contributors"),
+        ("queries = []", 2, "one query at least"),
+        ("queries = [", 2, "not valid TOML"),
+    ):
+        (tmp_path / "q.toml").write_text(text)
+        done = hedgerow("analytics", "run", "q.toml", cwd=tmp_path, check=code)
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
