@@ -3,20 +3,24 @@
 import gc
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_command import hedgerow
 
+import hedgerow as hedgerow_command
 from client.site_home import SiteHome
-from evaluation.analytics.plan import plan_queries
+from evaluation.analytics.plan import agreed_plan, plan_queries
 from federation.analysis import Analysis
+from federation.analytics_agreement import AnalyticsAgreement
 from federation.analytics_config import AnalyticsConfig, parse_analytics, read_analytics
 from federation.analytics_query import Query
-from federation.envelope import Phase, Request
-from federation.errors import ConfigError, PrivacyRefusal, RoundFailed
+from federation.envelope import Phase, Request, parse_reply
+from federation.errors import PrivacyRefusal, RoundFailed
+from federation.round_layout import RoundKind
+from federation.round_messages import Invitation
 from federation.site_policy import SitePolicy
 from federation.task_loading import load_task
 from privacy.event import Composed, DiscreteLaplace, NonPrivate, from_plain
@@ -25,6 +29,7 @@ from server.analytics_run import analysis_path, analyze
 from server.transport import Lost
 from simulations import analytics
 from simulations.analytics_example import EXAMPLE
+from simulations.sites import simulated_agent
 from simulations.tasks.shipped_table import FOLDER
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -138,6 +143,11 @@ def test_exact_answers_are_those_of_pandas_on_the_pooled_rows(tmp_path, table) -
 DP = ({"kind": "count", "epsilon": 0.5}, {"kind": "mean", "column": "age", "epsilon": 1.0})
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Analysis:
+    return analytics.run(analytics.prepare(config_of(*DP), tmp_path_factory.mktemp("runs")))
+
+
 def test_noised_answers_are_charged_once_with_the_noise_that_was_added(tmp_path, table) -> None:
     folder = analytics.prepare(config_of(*DP), tmp_path)
     analysis, line = ask(folder)
@@ -151,7 +161,9 @@ def test_noised_answers_are_charged_once_with_the_noise_that_was_added(tmp_path,
     for site in SITES:
         assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
         assert from_plain(events_of(folder, site)[1][1]) == added
-        assert analysis.accounts[site].epsilon_spent <= 1.5 == analysis.accounts[site].epsilon_budget
+        assert (
+            analysis.accounts[site].epsilon_spent <= 1.5 == analysis.accounts[site].epsilon_budget
+        )
         assert analysis.accounts[site].noise_source == "seeded (simulation)"
     assert len(line.sent(Phase.TRAIN)) == 4
     written = Analysis.model_validate_json(analysis_path(folder).read_bytes())
@@ -172,9 +184,10 @@ def test_the_noise_of_the_sum_has_the_variance_stated(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.ADVERTISE, Phase.SHARE, Phase.TRAIN, Phase.SIGN])
-def test_a_failed_round_is_asked_again_with_the_same_noised_numbers(phase, tmp_path) -> None:
+def test_a_failed_round_is_asked_again_with_the_same_noised_numbers(
+    phase, undisturbed, tmp_path
+) -> None:
     folder = analytics.prepare(config_of(*DP), tmp_path)
-    undisturbed = analytics.run(analytics.prepare(config_of(*DP), tmp_path))
 
     def silence(line) -> None:
         def gone(node: int, request: Request) -> None:
@@ -194,9 +207,8 @@ def test_a_failed_round_is_asked_again_with_the_same_noised_numbers(phase, tmp_p
 
 
 @pytest.mark.parametrize("phase", [Phase.SHARE, Phase.TRAIN, Phase.OPEN, Phase.CLOSE])
-def test_a_kill_costs_nothing_twice(phase, tmp_path) -> None:
+def test_a_kill_costs_nothing_twice(phase, undisturbed, tmp_path) -> None:
     folder = analytics.prepare(config_of(*DP), tmp_path)
-    undisturbed = analytics.run(analytics.prepare(config_of(*DP), tmp_path))
 
     def kill(line) -> None:
         def die(node: int, request: Request) -> None:
@@ -263,17 +275,20 @@ def edit_policy(folder, site: str, **changes) -> None:
         ({"minimum_contributors": 4}, "cohorts_too_small", "below this site's minimum, 4"),
         ({"analytics_epsilon": 1.4}, "epsilon_too_large", "cost 1.5 together"),
         ({"tasks": ("digits",)}, "task_not_allowed", "does not run the task heart"),
-        ({"public_rows": 7}, None, None),
     ],
 )
 def test_a_site_refuses_what_its_policy_does_not_allow(changes, code, says, tmp_path) -> None:
     folder = analytics.prepare(config_of(*DP), tmp_path)
     edit_policy(folder, "hungary", **changes)
-    if code is None:  # what a site declares is what is agreed: no refusal
-        ask(folder)
-        return
+    agreed = []
+
+    def listen(line) -> None:
+        agreed.append(line)
+
     with pytest.raises(PrivacyRefusal, match=says):
-        ask(folder)
+        ask(folder, listen)
+    replies = [parse_reply(reply)[0] for reply in agreed[0].sent(Phase.AGREE)]
+    assert [reply.code for reply in replies] == ["", code, "", ""]
     assert kinds_of(folder, "hungary") == ["budget"]
 
 
@@ -285,41 +300,81 @@ def test_a_site_that_answers_with_noise_only_refuses_an_exact_query(tmp_path) ->
     assert kinds_of(folder, "hungary") == ["budget"]
 
 
-def test_a_query_that_the_sites_task_cannot_answer_is_refused_by_the_site(tmp_path) -> None:
+def told_by(agent, phase: Phase, run: str, body: bytes, place: tuple[int, int] = (0, 0)):
+    """What a site answers to a coordinator that asks as it likes."""
+    request = Request(run, *place, phase, "0" * 32, time.time() + 60, body)
+    return parse_reply(agent.answer(request.to_bytes()))[0]
+
+
+def agreement_of(folder, *queries: Query) -> AnalyticsAgreement:
+    config = read_analytics(folder.path / analytics.QUERIES)
+    rows = {
+        site: SitePolicy.read(SiteHome(folder.site_home(site)).policy).public_rows for site in SITES
+    }
+    return AnalyticsAgreement(
+        run=folder.id,
+        task=config.task,
+        federation=config.federation,
+        public_rows=rows,
+        minimum_contributors=3,
+        queries=queries,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"kind": "mean", "column": "height"}, "query_impossible"),
+        ({"kind": "mean", "column": "age", "bounds": (0.0, 100.0)}, "query_impossible"),
+        ({"kind": "mean", "column": "weight"}, "column_not_allowed"),
+        ({"kind": "count", "where": {"weight": "many"}}, "column_not_allowed"),
+    ],
+)
+def test_a_coordinator_that_asks_the_impossible_is_refused_by_the_site(
+    settings, code, tmp_path
+) -> None:
     folder = analytics.prepare(config_of(*DP), tmp_path)
     edit_policy(folder, "hungary", analytics_columns=("age", "height"))
-    config = read_analytics(folder.path / analytics.QUERIES)
-    height = Query(name="q", kind="mean", column="height", epsilon=0.1)
-    config = config.model_copy(update={"queries": (height,)})
-    for site in SITES:
-        edit_policy(folder, site, analytics_columns=("age", "height"))
-    with pytest.raises((PrivacyRefusal, ConfigError), match="height"):
-        analyze(Watched(folder, config), folder, config, TASK)
-    for site in SITES:
-        assert kinds_of(folder, site) == ["budget"]
+    agent = simulated_agent(folder, "hungary", 1)
+    agreement = agreement_of(folder, Query(name="q", epsilon=0.1, **settings))
+    reply = told_by(agent, Phase.AGREE, folder.id, agreement.to_bytes())
+    assert (reply.status, reply.code) == ("refused", code)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "says"),
+    [
+        (RoundKind.TRAIN, 1, "kind train was not agreed"),
+        (RoundKind.EVALUATE, 2, "kind evaluate was not agreed"),
+        (RoundKind.ANALYZE, 2, "round 2 is not for kind analyze"),
+    ],
+)
+def test_a_site_that_agreed_to_queries_answers_them_once_and_trains_nothing(
+    kind, number, says, tmp_path
+) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    agent = simulated_agent(folder, "hungary", 1)
+    agreement = agreement_of(folder, Query(name="q", kind="count", epsilon=0.1))
+    assert told_by(agent, Phase.AGREE, folder.id, agreement.to_bytes()).status == "ok"
+    invitation = Invitation(
+        kind=kind,
+        agreement_digest=agreement.digest().hex(),
+        layout_digest=agreed_plan(TASK.schema, agreement).layout(4).digest().hex(),
+    )
+    reply = told_by(agent, Phase.ADVERTISE, folder.id, invitation.to_bytes(), (number, 1))
+    assert (reply.status, reply.code) == ("refused", "protocol")
+    assert says in reply.reason
 
 
 def test_a_budget_that_is_too_small_refuses_before_anything_is_counted(tmp_path) -> None:
     config = config_of(*DP, site_policy={"epsilon_budget": 1.2})
     folder = analytics.prepare(config, tmp_path)
     lines = []
-    with pytest.raises(PrivacyRefusal, match="budget of epsilon 1.2"):
+    with pytest.raises(PrivacyRefusal, match=r"budget of epsilon 1\.2"):
         ask(folder, lines.append)
     assert lines[0].sent(Phase.TRAIN) == []
     for site in SITES:
         assert kinds_of(folder, site) == ["budget", "refuse"]
-
-
-def test_what_leaves_a_site_looks_random(tmp_path) -> None:
-    """One query asked of the same rows in two runs: no byte pattern of the masked vector repeats."""
-    sent = []
-    for _ in range(2):
-        folder = analytics.prepare(config_of({"kind": "count"}, **EXACT), tmp_path)
-        _, line = ask(folder)
-        sent.append(line.sent(Phase.TRAIN))
-        gc.collect()
-    for one, other in zip(*sent, strict=True):
-        assert one != other
 
 
 def test_the_example_is_a_file_that_reads_back(tmp_path) -> None:
@@ -330,31 +385,64 @@ def test_the_example_is_a_file_that_reads_back(tmp_path) -> None:
     }  # fmt: skip
 
 
-def test_the_command_answers_and_resumes(tmp_path) -> None:
-    hedgerow("analytics", "init", "q.toml", cwd=tmp_path)
-    assert (tmp_path / "q.toml").read_text() == EXAMPLE
-    done = hedgerow("analytics", "run", "q.toml", cwd=tmp_path)
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """The command in this process: what it prints, and its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hedgerow_command.signal, "signal", lambda *_: None)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["hedgerow", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            hedgerow_command.main()
+        told = capsys.readouterr()
+        gc.collect()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return run
+
+
+def test_the_command_answers_and_resumes(command, tmp_path) -> None:
+    assert command("analytics", "init")[:2] == (0, EXAMPLE)
+    assert command("analytics", "init", "q.toml")[0] == 0
+    code, out, _ = command("analytics", "run", "q.toml")
     (run,) = (tmp_path / "runs").iterdir()
-    assert done.stdout.rstrip().endswith(f"answers: runs/{run.name}/analytics.json")
-    assert "every answer is noised" in done.stdout
-    again = hedgerow("analytics", "run", "--resume", f"runs/{run.name}", "--json", cwd=tmp_path)
-    told = json.loads(again.stdout)
-    assert told == json.loads((run / "analytics.json").read_text())
-    assert told["schema_version"] == "hedgerow/analytics/1"
+    assert code == 0
+    assert out.rstrip().endswith("analytics.json")
+    assert "every answer is noised" in out
+    code, out, _ = command("analytics", "run", "--resume", f"runs/{run.name}", "--json")
+    assert json.loads(out) == json.loads((run / "analytics.json").read_text())
+    assert json.loads(out)["schema_version"] == "hedgerow/analytics/1"
+    (run / "analytics.json").write_text("{}")
+    assert command("analytics", "run", "--resume", f"runs/{run.name}")[0] == 6
+    (run / "analytics.json").unlink()
+    queries = run / analytics.QUERIES
+    queries.write_text(queries.read_text().replace("epsilon = 0.5", "epsilon = 0.6"))
+    code, _, err = command("analytics", "run", "--resume", f"runs/{run.name}")
+    assert (code, "was changed" in err) == (6, True)
+    code, _, err = command("analytics", "run", "--resume", "runs")
+    assert (code, "no run folder of analytics" in err) == (2, True)
+    assert command("analytics", "init", "q.toml")[0] == 2
+    assert command("analytics", "run")[0] == 2
 
 
-def test_the_command_refuses_in_one_line(tmp_path) -> None:
-    query = '[[queries]]\nname = "q"\nkind = "mean"\ncolumn = "agee"\nepsilon = 1.0\n'
-    for text, code, says in (
-        (query, 2, "did you mean age"),
-        (query.replace("agee", "age").replace("epsilon", "epsilom"), 2, "epsilon"),
-        (query.replace("agee", "age").replace("epsilon = 1.0", ""), 4, "allow_exact = true"),
-        (query.replace("agee", "age") + "minimum_contributors = 9", 2, "minimum_contributors"),
-        ("queries = []", 2, "one query at least"),
-        ("queries = [", 2, "not valid TOML"),
-    ):
-        (tmp_path / "q.toml").write_text(text)
-        done = hedgerow("analytics", "run", "q.toml", cwd=tmp_path, check=code)
-        assert says in done.stderr
-        assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        (("age", "agee"), 2, "did you mean age"),
+        (("epsilon", "epsilom"), 2, "epsilon"),
+        (("epsilon = 1.0", ""), 4, "allow_exact = true"),
+        (("[[queries]]", "minimum_contributors = 9\n[[queries]]"), 2, "minimum_contributors"),
+        (("[[queries]]", "[federation]\nsites = ['a', 'b', 'c']\n[[queries]]"), 2, "has data for"),
+        (("epsilon = 1.0", "epsilon = 1.0\nbounds = [0, 50]"), 2, "within the public range"),
+        (("[[", "[["), 0, ""),
+        (("[[queries]]", "[queries]"), 2, "a list"),
+        (("]]", "]"), 2, "not valid TOML"),
+    ],
+)
+def test_the_command_refuses_in_one_line(command, tmp_path, change, code, says) -> None:
+    query = '[[queries]]\nname = "q"\nkind = "mean"\ncolumn = "age"\nepsilon = 1.0\n'
+    (tmp_path / "q.toml").write_text(query.replace(*change))
+    ended, _, err = command("analytics", "run", "q.toml")
+    assert (ended, says in err, err.count("\n")) == (code, True, 1 if code else 0)
+    assert (tmp_path / "runs").exists() == (code == 0)

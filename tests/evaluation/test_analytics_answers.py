@@ -65,9 +65,7 @@ def test_exact_answers_are_numpys_on_the_pooled_rows(seed: int, level: str | Non
     features, groups = rows_of(rng, 400)
     where = rng.integers(0, SITES, 400)
     inside = (
-        np.ones(400, bool)
-        if level is None
-        else groups["sex"] == ("F", "M", "unknown").index(level)
+        np.ones(400, bool) if level is None else groups["sex"] == ("F", "M", "unknown").index(level)
     )
     of = {} if level is None else {"sex": level}
 
@@ -145,9 +143,7 @@ def test_limbs_add_up_exactly(bound: int, shares: list[float], sites: int) -> No
     assert join(sums) == [sites * int(v) for v in values]
 
 
-@given(
-    st.floats(-1e3, 1e3), st.floats(1e-3, 1e5), st.lists(st.floats(-1e6, 1e6), max_size=20)
-)
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e5), st.lists(st.floats(-1e6, 1e6), max_size=20))
 def test_a_grid_moves_no_value_by_more_than_half_a_step(low, width, values) -> None:
     grid = Grid(low, low + width)
     clipped = np.clip(np.array(values, np.float64), low, low + width)
