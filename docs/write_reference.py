@@ -1,7 +1,7 @@
-"""Write the two references that the code already knows: settings, and the summary's JSON schema.
+"""Write the references that the code already knows: settings, and the results' JSON schemas.
 
-python docs/write_reference.py           writes docs/configuration.md, docs/summary.schema.json
-python docs/write_reference.py --check   exits 1 if either differs from what it would write
+python docs/write_reference.py           writes docs/configuration.md, docs/*.schema.json
+python docs/write_reference.py --check   exits 1 if one differs from what it would write
 """
 
 import json
@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from federation.analysis import ANALYSIS, Analysis
+from federation.analytics_config import AnalyticsConfig, AnalyticsSitePolicy
+from federation.analytics_query import Query
 from federation.config import Dropout, FederationConfig, Section, Simulation
 from federation.site_policy import SitePolicy
 from federation.summary import SCHEMA, Summary
@@ -37,6 +40,15 @@ is made from `[site_policy]`. A proposal that goes past any of these is refused.
 
 """
 
+ANALYTICS = """\
+# Queries: `analytics.toml`
+
+What `hedgerow analytics run` reads; [analytics.md](analytics.md) explains it. `[task]` and
+`[federation]` are as above.
+
+"""
+ELSEWHERE = frozenset({"task", "federation", "site_policy", "queries"})
+
 
 def configuration() -> str:
     """docs/configuration.md."""
@@ -58,6 +70,9 @@ def configuration() -> str:
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
     parts += ["\n", POLICY, *_table(SitePolicy)]
+    parts += ["\n", ANALYTICS, *_table(AnalyticsConfig, skip=ELSEWHERE)]
+    for heading, section in (("[site_policy]", AnalyticsSitePolicy), ("[[queries]]", Query)):
+        parts += [f"\n## `{heading}`\n\n{_first_line(section)}\n\n", *_table(section)]
     return "".join(parts)
 
 
@@ -65,10 +80,12 @@ def _first_line(section: type[Section]) -> str:
     return (section.__doc__ or "").strip().split("\n\n", maxsplit=1)[0]
 
 
-def _table(section: type[Section]) -> Iterator[str]:
+def _table(section: type[Section], skip: frozenset[str] = frozenset()) -> Iterator[str]:
     schema = section.model_json_schema()
     yield "| key | value | default | what it is |\n|---|---|---|---|\n"
     for key, facts in schema["properties"].items():
+        if key in skip:
+            continue
         said = key not in {"quorum", "threshold"} and facts.get("default") is not None
         default = _literal(facts["default"]) if said else ""
         text = " ".join(facts["description"].split())
@@ -115,9 +132,19 @@ def summary_schema() -> str:
     return json.dumps(schema | Summary.model_json_schema(), indent=1) + "\n"
 
 
+def analysis_schema() -> str:
+    """docs/analytics.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": ANALYSIS}
+    return json.dumps(schema | Analysis.model_json_schema(), indent=1) + "\n"
+
+
 def main() -> None:
-    """Write both, or check both."""
-    wanted = {"configuration.md": configuration(), "summary.schema.json": summary_schema()}
+    """Write all, or check all."""
+    wanted = {
+        "configuration.md": configuration(),
+        "summary.schema.json": summary_schema(),
+        "analytics.schema.json": analysis_schema(),
+    }
     stale = []
     for name, text in wanted.items():
         path = DOCS / name

@@ -57,6 +57,7 @@ class AnalyticsConfig(Section):
     """Fewest sites whose rows are added up."""
     site_policy: AnalyticsSitePolicy = AnalyticsSitePolicy()
     queries: tuple[Query, ...]
+    """One or more."""
 
     @model_validator(mode="after")
     def _queries_apart(self) -> Self:
