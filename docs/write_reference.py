@@ -103,6 +103,8 @@ def _kind(facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one line per kind of
         return " or ".join(_literal(value) for value in facts["enum"])
     if "const" in facts:
         return _literal(facts["const"])
+    if "prefixItems" in facts:
+        return f"[{', '.join(_kind(f) for f in facts['prefixItems'])}]"
     if facts.get("type") == "array":
         items = facts.get("items", {})
         return "list of tables" if "$ref" in items else f"list of {_plural(_kind(items))}"
