@@ -3,6 +3,7 @@
 One process plays all sites; every byte that would cross is made and checked as in a deployment.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -148,7 +149,9 @@ def _policy(config: AnalyticsConfig, schema: TaskSchema, site: str, rows: int) -
             "none with site_policy.allow_exact = true",
             "no budget covers an exact answer",
         )
-    budget = choice.epsilon_budget or sum(query.epsilon or 0.0 for query in config.queries)
+    # Rounded up: as floats, the parts of a cost could add up to a hair less than it.
+    asked = math.nextafter(math.fsum(query.epsilon or 0.0 for query in config.queries), math.inf)
+    budget = choice.epsilon_budget or asked
     known = {f.name for f in schema.features} | {a.name for a in schema.attributes}
     return SitePolicy(
         site=site,

@@ -15,6 +15,8 @@ LIMB_BITS = 20
 GRID_BITS = 20
 """A range has at least 2**19 steps, so rounding a value to one moves it by 1e-6 of the range."""
 LARGEST_TOTAL = 2**62
+LARGEST_EXACT = 2**53
+"""Steps from zero up to which a float holds every whole number."""
 
 
 @dataclass(frozen=True, slots=True)

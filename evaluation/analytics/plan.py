@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from evaluation.analytics.fixed_point import LARGEST_TOTAL, LIMB_BITS, Grid, limbs
+from evaluation.analytics.fixed_point import LARGEST_EXACT, LARGEST_TOTAL, LIMB_BITS, Grid, limbs
 from evaluation.tally_spec import Group, Level
 from federation.analytics_agreement import AnalyticsAgreement
 from federation.analytics_query import DEFAULT_BINS, DEFAULT_RESOLUTION, MOMENTS, MOST_BINS, Query
@@ -278,7 +278,14 @@ def _parts(
     # A record is in one cell, so all cells together move by one.
     yield Part(query.name, CELLS, cells, most_rows, 1, share)
     if bounds is not None:
-        largest = Grid(*bounds).half_width
+        grid = Grid(*bounds)
+        if moments and max(map(abs, bounds)) / grid.step >= LARGEST_EXACT:
+            raise ConfigError(
+                f"queries.{query.name}.bounds",
+                list(bounds),
+                "bounds that are not so close to each other, as far from zero as they are",
+            )
+        largest = grid.half_width
         for role in moments:
             one = largest if role == SUM else largest**2
             part = Part(query.name, role, 1, most_rows * one, one, share)

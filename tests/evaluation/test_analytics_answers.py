@@ -1,5 +1,6 @@
 """Queries as numbers: what a plan counts, against numpy on the pooled rows, however they lie."""
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -272,6 +273,19 @@ def test_exact_sums_that_no_rows_have_are_an_error() -> None:
 def test_a_question_without_an_answer_is_refused(settings, says) -> None:
     with pytest.raises((ConfigError, ValueError), match=says):
         plan_of(Query(name="q", **settings))
+
+
+def test_bounds_too_narrow_for_their_distance_from_zero_are_refused() -> None:
+    def plan(low: float, high: float):
+        schema = dataclasses.replace(SCHEMA, features=(Numeric("far", low, high),))
+        return plan_queries(schema, [Query(name="q", kind="sum", column="far")], 5)
+
+    with pytest.raises(ConfigError, match="not so close to each other"):
+        plan(2.0**33, 2.0**33 + 1)
+    far = plan(2.0**33 - 2, 2.0**33 - 1)
+    value = {"far": np.array([2.0**33 - 2])}
+    (codes,) = (v for p, v in count(far, value, {"sex": np.array([0])}).items() if p.role == SUM)
+    assert far.queries[0].grid.step * (codes[0] + far.queries[0].grid.origin) == 2.0**33 - 2
 
 
 def test_more_rows_than_were_declared_possible_are_refused() -> None:
