@@ -44,7 +44,8 @@ lint: venv
 bench: venv
 	for bench in benchmarks/*.py; do $(BIN)/python $$bench || exit 1; done
 
-# The references that the code already knows: docs/configuration.md and docs/summary.schema.json.
+# What the code already knows: docs/configuration.md, docs/summary.schema.json, and the tables of
+# docs/secure-sum.md.
 docs: venv
 	$(BIN)/python docs/write_reference.py
 

@@ -127,6 +127,7 @@ def round_cost(
         client=_mean_per_stage(grid.client_seconds, survivors),
         server=grid.server_seconds,
         upload=statistics.fmean(grid.upload[node] for node in survivors),
+        vector_message=float("nan"),
         word_bits=WORD_BITS,
         mean=_aggregate(context, sum(vectors[node - 1] for node in survivors) / len(survivors)),
     )

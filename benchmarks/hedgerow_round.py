@@ -15,12 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from round_cost import Floats, RoundCost
 
 from federation.entropy import SystemEntropy
-from federation.layout import RING_BITS, Segment, VectorLayout, Words
+from federation.layout import Segment, VectorLayout
+from federation.ring_vector import RingVector, Stretch
 from privacy.secure_sum import coordinator, site
 from privacy.secure_sum.mask_stream import add_masks
 from privacy.secure_sum.messages import MaskedInput
 from privacy.secure_sum.terms import SessionTerms
 
+WORD_BITS = 32
+KEY_BYTES = 16
+MODEL = bytes(32)
 CLIP = 8.0
 STEP = 2 * CLIP / 2**22  # Flower's 2**22 levels from -8 to 8
 FLOOR = site.SitePolicyFloor(minimum_quorum=3, minimum_threshold=2)
@@ -51,7 +55,6 @@ def round_cpu(  # noqa: PLR0913, PLR0917 - the shape of a round
         threads: for the masks, at both ends.
 
     Raises:
-        NotImplementedError: `degree` is given: the core knows the complete graph only.
         SystemExit: the sum is not that of the survivors' words.
     """
     server_seconds: dict[str, float] = {}
@@ -63,16 +66,15 @@ def round_cpu(  # noqa: PLR0913, PLR0917 - the shape of a round
         yield
         server_seconds[stage] = server_seconds.get(stage, 0.0) + time.process_time() - began
 
-    if degree is not None:
-        raise NotImplementedError("a sparse graph")
     clients = _Clients(sites, vectors, lost, threads)
-    terms = _terms(sites, clients.layout.length, threshold, quorum)
+    terms = _terms(sites, clients.layout, degree, threshold, quorum)
     mean = _play(terms, clients, threads, clock)
     return RoundCost(
         client={stage: seconds / len(clients.survivors) for stage, seconds in clients.cpu.items()},
         server=server_seconds,
         upload=clients.upload / len(clients.survivors),
-        word_bits=RING_BITS,
+        vector_message=clients.vector_message,
+        word_bits=WORD_BITS,
         mean=mean,
     )
 
@@ -99,7 +101,7 @@ def server_peak_bytes(sites: Sequence[str], vector: Floats, threshold: int, quor
         held += after - before
 
     clients = _Clients(sites, dict.fromkeys(sites, vector), (), threads=1)
-    terms = _terms(sites, clients.layout.length, threshold, quorum)
+    terms = _terms(sites, clients.layout, None, threshold, quorum)
     tracemalloc.start()
     try:
         _play(terms, clients, 1, memory)
@@ -108,19 +110,24 @@ def server_peak_bytes(sites: Sequence[str], vector: Floats, threshold: int, quor
     return peak
 
 
-def expand_masks(words: Words, keys: Sequence[bytes], threads: int = 1) -> None:
-    """Add the mask of each 32-byte key, in place: the inner loop of both ends."""
-    add_masks(words, keys, (), threads)
+def zero_vector(length: int) -> RingVector:
+    """An accumulator of so many 32-bit words."""
+    return RingVector.zeros((Stretch(WORD_BITS, length),))
 
 
-def masked_message(words: Words) -> bytes:
+def expand_masks(vector: RingVector, keys: Sequence[bytes], threads: int = 1) -> None:
+    """Add the mask of each key of `KEY_BYTES`, in place: the inner loop of both ends."""
+    add_masks(vector, keys, (), threads)
+
+
+def masked_message(vector: RingVector) -> bytes:
     """A masked vector as a site sends it."""
-    return MaskedInput(words).to_bytes()
+    return MaskedInput(bytes(32), vector.pack()).to_bytes()
 
 
-def add_message(total: Words, message: bytes) -> None:
+def add_message(total: RingVector, message: bytes) -> None:
     """What the server does with each masked vector, in place."""
-    np.add(total, MaskedInput.from_bytes(message, len(total)).words, out=total)
+    total.add_packed(MaskedInput.from_bytes(message, total.stretches).packed)
 
 
 class _Clients:
@@ -139,9 +146,9 @@ class _Clients:
         self.roster = {name: key.public_key() for name, key in self.identities.items()}
         length = len(next(iter(vectors.values())))
         self.layout = VectorLayout((Segment("update", length, CLIP, STEP),), len(sites))
-        self.expected = np.zeros(length, np.uint32)
+        self.expected = RingVector.zeros(self.layout.stretches)
         self.cpu: dict[str, float] = {}
-        self.upload = 0
+        self.upload = self.vector_message = 0
         self.states: dict[str, object] = {}
 
     @contextmanager
@@ -167,28 +174,31 @@ class _Clients:
                 self.upload += len(answers[name])
         return answers
 
-    def mask(self, envelopes: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Every survivor's masked vector."""
-        masked = {}
+    def masked(self, envelopes: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+        """Every survivor's masked vector, one after the other."""
         for name in self.survivors:
             with self.timed("encode", name):
-                words = self.layout.encode({"update": self.vectors[name]})
-            self.expected += words
-            masked |= self.ask(
+                vector = self.layout.encode({"update": self.vectors[name]})
+            self.expected.add(vector)
+            answer = self.ask(
                 "mask",
                 {name: envelopes[name]},
-                lambda _, state, message, words=words: site.mask(
-                    state, message, words, self.threads
+                lambda _, state, message, vector=vector: site.mask(
+                    state, message, MODEL, vector, self.threads
                 ),
             )
-        return masked
+            self.vector_message = len(answer[name])
+            yield name, answer.pop(name)
 
 
-def _terms(sites: Sequence[str], length: int, threshold: int, quorum: int) -> SessionTerms:
+def _terms(
+    sites: Sequence[str], layout: VectorLayout, degree: int | None, threshold: int, quorum: int
+) -> SessionTerms:
     return SessionTerms(
         federation="benchmark", run="run-1", round=1, attempt=1,
-        config_digest=bytes(32), model_digest=bytes(32), layout_digest=bytes(32),
-        sites=tuple(sites), threshold=threshold, quorum=quorum, length=length,
+        config_digest=bytes(32), layout_digest=bytes(32),
+        sites=tuple(sites), threshold=threshold, quorum=quorum,
+        degree=len(sites) - 1 if degree is None else degree, stretches=layout.stretches,
     )  # fmt: skip
 
 
@@ -211,26 +221,30 @@ def _play(terms: SessionTerms, clients: _Clients, threads: int, server: ServerMe
     )
     with server("route", _bytes(dealt)):
         masking, envelopes = coordinator.route(sharing, dealt)
-    masked = clients.mask(envelopes)
-    with server("collect", _bytes(masked)):
-        signing, survivors = coordinator.collect(masking, masked)
+    with server("collect", 0):
+        sums = coordinator.Accumulation(masking, MODEL)
+    for name, message in clients.masked(envelopes):
+        with server("collect", len(message)):
+            sums.add(name, message)
+    with server("collect", 0):
+        signing, survivors = sums.close()
     signed = clients.ask(
         "sign",
         dict.fromkeys(signing.survivors, survivors),
         lambda _, state, message: site.sign(state, message),
     )
     with server("relay", _bytes(signed)):
-        opening, signatures = coordinator.relay(signing, signed)
+        opening, agreements = coordinator.relay(signing, signed)
     opened = clients.ask(
         "open",
-        dict.fromkeys(signing.survivors, signatures),
+        agreements,
         lambda _, state, message: site.open_shares(state, message),
     )
     with server("reveal", _bytes(opened)):
         revealed = coordinator.reveal(opening, opened, threads)
     with server(DECODE, 0):
-        total = clients.layout.decode(revealed.words)["update"]
-    if not np.array_equal(revealed.words, clients.expected):
+        total = clients.layout.decode(revealed.total)["update"]
+    if not np.array_equal(revealed.total.buffer, clients.expected.buffer):
         raise SystemExit("our sum is not that of the survivors' words")
     return total / len(clients.survivors)
 

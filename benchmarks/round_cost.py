@@ -17,6 +17,7 @@ class RoundCost:
         client: per stage, CPU seconds of a surviving client, the mean over them.
         server: per stage, CPU seconds.
         upload: bytes that a surviving client sends in the whole round, the mean over them.
+        vector_message: bytes of the one message of them that holds its vector.
         word_bits: bits a coordinate of the masked vector has on the wire.
         mean: shape (d,): the survivors' vectors, as the round gives their mean.
     """
@@ -24,6 +25,7 @@ class RoundCost:
     client: Mapping[str, float]
     server: Mapping[str, float]
     upload: float
+    vector_message: float
     word_bits: int
     mean: Floats
 

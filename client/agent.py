@@ -17,7 +17,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.analytics import AnalyticsBench, analytics_contribution, check_analytics
-from client.consent import Refusal, check_agreement
+from client.consent import Refusal, check_agreement, check_certificates
 from client.contribution import (
     Workbench,
     evaluation_contribution,
@@ -25,6 +25,7 @@ from client.contribution import (
     training_contribution,
 )
 from client.journal import Contribution, Journal
+from federation.agreement import Agreement
 from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase, Reply, Request
@@ -37,6 +38,7 @@ from federation.ring_vector import Bytes, RingVector
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
+from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
@@ -60,7 +62,8 @@ class SiteAssets:
     Attributes:
         policy: the site's own rules.
         identity: the key that speaks for the site.
-        roster: the sites' public keys, pinned here.
+        roster: the sites' public keys, certified by the consortium that is pinned here.
+        rules: what that consortium demands of every run.
         ledger: the budget of the dataset.
         journal: what was irrevocably said.
         load_task: finds and constructs the task of an agreement.
@@ -72,6 +75,7 @@ class SiteAssets:
     policy: SitePolicy
     identity: Ed25519PrivateKey
     roster: Roster
+    rules: SignedRunRules
     ledger: Ledger
     journal: Journal
     load_task: TaskLoader
@@ -163,6 +167,7 @@ class SiteAgent:
         return Enlistment(
             public_rows=policy.public_rows,
             roster_digest=self._assets.roster.digest(),
+            rules_digest=self._assets.rules.digest(),
             delta=budget.delta,
             epsilon_budget=_finite(budget.epsilon),
             epsilon_spent=_finite(ledger.spent().epsilon),
@@ -172,11 +177,12 @@ class SiteAgent:
         agreement = parse_agreement(request.body)
         if agreement.run != request.run:
             raise ProtocolViolation("agreement: it is for another run")
-        policy, roster_sites = self._assets.policy, frozenset(self._assets.roster.keys)
+        assets, roster_sites = self._assets, frozenset(self._assets.roster.keys)
+        check_certificates(assets.roster, assets.clock())
         if isinstance(agreement, AnalyticsAgreement):
-            check_analytics(policy, roster_sites, agreement)
+            check_analytics(assets.policy, assets.rules, roster_sites, agreement)
         else:
-            check_agreement(policy, roster_sites, agreement)
+            check_agreement(assets.policy, assets.rules, roster_sites, agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
         self._bench(request.run)
         return agreement.digest()
@@ -202,7 +208,24 @@ class SiteAgent:
             refused=kinds.count("refuse"),
             ledger_head=f"{head_seq}:{head_hash}",
             noise_source=SEEDED if seeded else SYSTEM,
+            **self._site_level_statement(request.run),
         ).to_bytes()
+
+    def _site_level_statement(self, run: str) -> dict[str, float | None]:
+        """Of a run with site-level noise: what the site's updates as a whole have cost."""
+        body = self._assets.journal.agreement(run)
+        agreement = parse_agreement(body) if body else None
+        terms = agreement.site_level if isinstance(agreement, Agreement) else None
+        if terms is None:
+            return {}
+        ledger = self._assets.ledger
+        budget = ledger.site_level_budget()
+        delta = budget.delta if budget else terms.delta
+        return {
+            "site_level_delta": delta,
+            "site_level_epsilon_spent": _finite(ledger.spent_site_level(delta).epsilon),
+            "site_level_epsilon_budget": budget.epsilon if budget else None,
+        }
 
     def _bench(self, run: str) -> Bench:
         """The run's task and rows, loaded once; found again in the journal after a restart."""
@@ -215,12 +238,14 @@ class SiteAgent:
             # The site's own seed: whoever could choose it could have any row counted, not trained.
             data = task.load(SiteRequest(policy.site, policy.split_seed))
             entropy = self._assets.training_entropy
+            bench: Bench
             if isinstance(agreement, AnalyticsAgreement):
-                self._benches[run] = AnalyticsBench(policy.site, agreement, task, data, entropy)
+                bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
             else:
                 bench = Workbench(policy.site, agreement, task, data, entropy)
                 require_trainable(bench)
-                self._benches[run] = bench
+            # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
+            self._benches = {run: bench}
         return self._benches[run]
 
     # -- the five phases of a round --------------------------------------------------------
@@ -256,11 +281,12 @@ class SiteAgent:
 
     def _train(self, request: Request) -> bytes:
         session, state = self._open_session(request, secure_sum.Shared)
-        work = Work.from_bytes(request.body)
+        work, bench = Work.from_bytes(request.body), self._bench(request.run)
+        # Before the round is bound to it: a round has one model, and one that cannot be trained
+        # would cost its charge.
+        parameters = _parameters(work.model, bench.parameters)
         model_digest = hashlib.sha256(work.model).digest()
         self._assets.journal.bind_model(request.run, request.round, model_digest)
-        parameters = np.frombuffer(work.model, "<f4").astype(np.float64)
-        bench = self._bench(request.run)
         entry, vector = self._contribute(bench, request, session, parameters, model_digest)
         following, message = secure_sum.mask(state, work.envelopes, model_digest, vector)
         self._mark(request)
@@ -313,7 +339,7 @@ class SiteAgent:
             sites=agreement.sites,
             threshold=agreement.federation.threshold,
             quorum=agreement.federation.quorum,
-            degree=len(agreement.sites) - 1,
+            degree=agreement.federation.degree,
             stretches=bench.layout(invitation.kind).stretches,
             groups=agreement.groups,
             minimum_contributors=agreement.minimum_contributors,
@@ -365,14 +391,21 @@ class SiteAgent:
 
         Paid for, and by a release of exactly this vector: else it is a release of its own. It was
         made on the one model that the round is bound to.
+
+        Raises:
+            ProtocolViolation: the round had a vector already, which is not kept any more: the run
+                is completed, or a later round was trained.
         """
-        stored = self._assets.journal.contribution(request.run, request.round)
-        if stored is None or stored.layout_digest != layout_digest:
-            return None
-        paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
-        if paid is None or paid.released_sha256 not in {None, _sha256(stored.vector)}:
-            return None
-        return stored, paid
+        journal = self._assets.journal
+        stored = journal.contribution(request.run, request.round)
+        if stored is not None and stored.layout_digest == layout_digest:
+            paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
+            if paid is not None and paid.released_sha256 in {None, _sha256(stored.vector)}:
+                return stored, paid
+        if journal.is_marked(request.run, request.round, Phase.TRAIN):
+            # Two sums over the same survivors would differ by what this site said twice.
+            raise ProtocolViolation("train: this round had another vector of this site before")
+        return None
 
     def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:
         """The number of the round's next release, and the reservation that stands open for it.
@@ -393,8 +426,7 @@ class SiteAgent:
         if standing is not None:
             return charge, standing.seq
         self._require_within_agreement(bench, request)
-        event = bench.event()
-        entry = self._assets.ledger.reserve(request.run, request.round, charge, event)
+        entry = self._assets.ledger.reserve(request.run, request.round, charge, bench.charge())
         self._assets.journal.remember_ledger(*self._assets.ledger.head())
         return charge, entry
 
@@ -416,12 +448,12 @@ class SiteAgent:
         if standing is not None or self._paid_contribution(request, layout_digest):
             return
         self._require_within_agreement(bench, request)
-        ledger, event = self._assets.ledger, bench.event()
+        ledger, asked = self._assets.ledger, bench.charge()
         try:
-            ledger.require_affordable(event)
+            ledger.require_affordable(asked)
         except BudgetExhausted:
             # The same question again, for the record: a refusal is an entry of the ledger.
-            ledger.reserve(request.run, request.round, charge, event)
+            ledger.reserve(request.run, request.round, charge, asked)
             raise
 
 
@@ -435,6 +467,20 @@ def _check_round(number: int, kind: RoundKind, rounds: int) -> None:
         raise ProtocolViolation("invitation: a round beyond the agreement")
     if (kind is RoundKind.EVALUATE) != (number > rounds):
         raise ProtocolViolation(f"invitation: round {number} is not for kind {kind}")
+
+
+def _parameters(model: bytes, count: int) -> Floats:
+    """The global model as it travelled, shape (count,).
+
+    Raises:
+        ProtocolViolation: another number of parameters, or one that is not finite.
+    """
+    if len(model) != 4 * count:
+        raise ProtocolViolation(f"model: {len(model)} bytes, expected {4 * count}")
+    parameters = np.frombuffer(model, "<f4")
+    if not np.all(np.isfinite(parameters)):
+        raise ProtocolViolation("model: a parameter is not finite")
+    return parameters.astype(np.float64)
 
 
 def _place(request: Request) -> Place:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from client.consent import Refusal, check_cohort, check_task
+from client.consent import Refusal, check_cohort, check_common_rules, check_graph, check_task
 from evaluation.analytics.counting import count, encode
 from evaluation.analytics.fixed_point import Integers
 from evaluation.analytics.plan import AnalyticsPlan, Part, agreed_plan, columns_of
@@ -19,9 +19,11 @@ from federation.errors import ConfigError
 from federation.layout import VectorLayout
 from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind
+from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
 from federation.task import SiteData, Task
 from privacy.event import Composed, DiscreteLaplace, NonPrivate, PrivacyEvent, SingleEvent
+from privacy.ledger import Charge
 from privacy.mechanisms.discrete_laplace import discrete_laplace
 
 
@@ -66,9 +68,14 @@ class AnalyticsBench:
         """Of the one vector."""
         return self.plan.layout(len(self.agreement.sites))
 
-    def event(self) -> PrivacyEvent:
-        """What the answer costs."""
-        return analytics_event(self.plan)
+    @property
+    def parameters(self) -> int:
+        """No model travels."""
+        return 0
+
+    def charge(self) -> Charge:
+        """What the answer costs each record; nothing hides the site as a whole."""
+        return Charge(analytics_event(self.plan))
 
 
 def analytics_event(plan: AnalyticsPlan) -> PrivacyEvent:
@@ -102,15 +109,42 @@ def analytics_contribution(bench: AnalyticsBench, round_: int, charge: int) -> R
 
 
 def check_analytics(
-    policy: SitePolicy, roster_sites: frozenset[str], agreement: AnalyticsAgreement
+    policy: SitePolicy,
+    signed: SignedRunRules,
+    roster_sites: frozenset[str],
+    agreement: AnalyticsAgreement,
 ) -> None:
     """Return if the site answers these queries.
 
+    Args:
+        policy: the site's own rules.
+        signed: the consortium's rules, as installed at the site.
+        roster_sites: whom the site knows.
+        agreement: what the coordinator proposes.
+
     Raises:
-        Refusal: the first of the site's own rules that the agreement breaks.
+        Refusal: the first of these rules that the agreement breaks.
     """
     check_task(policy, agreement.task)
     check_cohort(policy, roster_sites, agreement)
+    _check_queries(policy, agreement)
+    check_graph(policy, agreement)
+    check_common_rules(signed, agreement)
+    # Without noise is without privacy, whether rows are trained on or counted.
+    if agreement.exact_queries and not signed.rules.allow_without_privacy:
+        raise Refusal(
+            "privacy_required",
+            "the consortium does not allow answers without privacy; no epsilon: "
+            f"{', '.join(agreement.exact_queries)}",
+        )
+
+
+def _check_queries(policy: SitePolicy, agreement: AnalyticsAgreement) -> None:
+    if policy.site_level_epsilon_budget is not None:
+        raise Refusal(
+            "site_level_required",
+            "this site gives nothing without site-level noise, and answers have none",
+        )
     if agreement.public_rows.get(policy.site) != policy.public_rows:
         raise Refusal(
             "public_rows_differ", f"this site declares {policy.public_rows} rows in public"

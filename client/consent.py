@@ -1,10 +1,19 @@
-"""Does this site take part in this run, by its own policy? Every floor the site sets is here."""
+"""Does this site take part in this run? Every floor is here: the site's own and the consortium's.
+
+Where both set one, the stricter holds: each is checked by itself.
+"""
 
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnyAgreement
 from federation.config import TaskChoice
-from federation.errors import PrivacyRefusal
+from federation.errors import ConfigError, IntegrityError, PrivacyRefusal
+from federation.roster import Roster
+from federation.run_rules import RunRules, SignedRunRules
 from federation.site_policy import SitePolicy
+from privacy.run_plan import noise_plan
+
+SITES_OWN, CONSORTIUMS = "this site's", "the consortium's"
+"""Whose floor it is, in a refusal."""
 
 
 class Refusal(PrivacyRefusal):
@@ -15,15 +24,42 @@ class Refusal(PrivacyRefusal):
         super().__init__(reason)
 
 
-def check_agreement(policy: SitePolicy, roster_sites: frozenset[str], agreement: Agreement) -> None:
-    """Return if the site may take part.
+def check_certificates(roster: Roster, now: float) -> None:
+    """Return if every site's key is still certified; an agent may run for years.
+
+    Args:
+        roster: that the site holds.
+        now: seconds since the epoch.
 
     Raises:
-        Refusal: the first of the site's own rules that the agreement breaks.
+        Refusal: a certificate has expired.
+    """
+    try:
+        roster.require_current(int(now))
+    except IntegrityError as error:
+        raise Refusal("certificate_not_current", str(error)) from error
+
+
+def check_agreement(
+    policy: SitePolicy, signed: SignedRunRules, roster_sites: frozenset[str], agreement: Agreement
+) -> None:
+    """Return if the site may take part.
+
+    Args:
+        policy: the site's own rules.
+        signed: the consortium's rules, as installed at the site.
+        roster_sites: whom the site knows.
+        agreement: what the coordinator proposes.
+
+    Raises:
+        Refusal: the first of these rules that the agreement breaks.
     """
     check_task(policy, agreement.task)
     check_cohort(policy, roster_sites, agreement)
     _check_privacy(policy, agreement)
+    _check_site_level(policy, agreement)
+    check_graph(policy, agreement)
+    _check_run_rules(signed, agreement)
 
 
 def check_task(policy: SitePolicy, task: TaskChoice) -> None:
@@ -48,31 +84,39 @@ def check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: An
     Raises:
         Refusal: strangers among them, or too few that must be left.
     """
-    rules = agreement.federation
     if policy.site not in agreement.sites:
         raise Refusal("not_invited", "this site is not among the sites of the agreement")
     strangers = sorted(set(agreement.sites) - roster_sites)
     if strangers:
         raise Refusal("unknown_site", f"not in this site's roster: {', '.join(strangers)}")
-    if rules.quorum < policy.minimum_quorum:
+    minima = policy.minimum_quorum, policy.minimum_threshold, policy.minimum_contributors
+    _check_minima(SITES_OWN, minima, agreement)
+
+
+def _check_minima(whose: str, minima: tuple[int, int, int], agreement: AnyAgreement) -> None:
+    """Return if quorum, threshold and contributors to a cohort are at least these three."""
+    rules, (quorum, threshold, contributors) = agreement.federation, minima
+    if rules.quorum < quorum:
         raise Refusal(
-            "quorum_too_small",
-            f"quorum {rules.quorum} is below this site's minimum, {policy.minimum_quorum}",
+            "quorum_too_small", f"quorum {rules.quorum} is below {whose} minimum, {quorum}"
         )
-    if rules.threshold < policy.minimum_threshold:
+    if rules.threshold < threshold:
         raise Refusal(
             "threshold_too_small",
-            f"threshold {rules.threshold} is below this site's minimum, {policy.minimum_threshold}",
+            f"threshold {rules.threshold} is below {whose} minimum, {threshold}",
         )
-    if agreement.minimum_contributors < policy.minimum_contributors:
+    if agreement.minimum_contributors < contributors:
         raise Refusal(
             "cohorts_too_small",
-            f"minimum_contributors {agreement.minimum_contributors} is below this "
-            f"site's minimum, {policy.minimum_contributors}",
+            f"minimum_contributors {agreement.minimum_contributors} is below {whose} "
+            f"minimum, {contributors}",
         )
-    small = [group for group in agreement.groups if len(group) < policy.minimum_contributors]
+    small = [group for group in agreement.groups if len(group) < contributors]
     if small:
-        raise Refusal("cohorts_too_small", f"the cohort {', '.join(small[0])} is too small")
+        raise Refusal(
+            "cohorts_too_small",
+            f"the cohort {', '.join(small[0])} is below {whose} minimum, {contributors} sites",
+        )
 
 
 def _check_privacy(policy: SitePolicy, agreement: Agreement) -> None:
@@ -94,4 +138,99 @@ def _check_privacy(policy: SitePolicy, agreement: Agreement) -> None:
             "delta_too_large",
             f"delta {agreement.privacy.delta:g} is above 1 / {policy.public_rows} declared rows: "
             "it would permit giving a whole record away",
+        )
+
+
+def _check_site_level(policy: SitePolicy, agreement: Agreement) -> None:
+    terms = agreement.site_level
+    if terms is None:
+        if policy.site_level_epsilon_budget is not None:
+            raise Refusal(
+                "site_level_required", "this site gives no update without site-level noise"
+            )
+        return
+    if policy.site_level_delta is not None and terms.delta > policy.site_level_delta:
+        raise Refusal(
+            "delta_too_large",
+            f"site_level.delta {terms.delta:g} is above this site's, {policy.site_level_delta:g}",
+        )
+    try:
+        plan = noise_plan(agreement)
+    except ConfigError as error:
+        raise Refusal("site_level_impossible", str(error)) from error
+    if plan is None or plan.largest_code != terms.largest_code:
+        raise Refusal("site_level_impossible", "largest_code is not what the noise plan says")
+
+
+def check_graph(policy: SitePolicy, agreement: AnyAgreement) -> None:
+    """Return if the site masks with as many of the others as the agreement says.
+
+    Raises:
+        Refusal: it masks with all of them only.
+    """
+    if agreement.federation.neighbours is not None and not policy.allow_sparse_graph:
+        raise Refusal(
+            "sparse_graph", "this site masks with all other sites: allow_sparse_graph is not set"
+        )
+
+
+def check_common_rules(signed: SignedRunRules, agreement: AnyAgreement) -> None:
+    """Return if the agreement keeps to what the consortium demands of runs of either sort.
+
+    Raises:
+        Refusal: it names other run rules than the site holds, or too few sites may be left.
+    """
+    rules = signed.rules
+    if agreement.rules_digest != signed.digest():
+        raise Refusal(
+            "run_rules_differ",
+            f"this site holds version {rules.version} of the consortium's run rules, "
+            f"{signed.digest()[:16]}..., and the agreement names {agreement.rules_digest[:16]}...",
+        )
+    minima = rules.minimum_quorum, rules.minimum_threshold, rules.minimum_contributors
+    _check_minima(CONSORTIUMS, minima, agreement)
+
+
+def _check_run_rules(signed: SignedRunRules, agreement: Agreement) -> None:
+    check_common_rules(signed, agreement)
+    rules = signed.rules
+    _check_work(rules, agreement)
+    whole = agreement.site_level.noise_multiplier if agreement.site_level else 0.0
+    if whole < rules.least_site_level_noise_multiplier:
+        raise Refusal(
+            "noise_too_small",
+            f"site-level noise of {whole:g} is below the consortium's minimum, "
+            f"{rules.least_site_level_noise_multiplier:g}",
+        )
+    if agreement.privacy is None:
+        if not rules.allow_without_privacy:
+            raise Refusal(
+                "privacy_required", "the consortium does not allow training without privacy"
+            )
+        return
+    if agreement.privacy.noise_multiplier < rules.least_noise_multiplier:
+        raise Refusal(
+            "noise_too_small",
+            f"noise_multiplier {agreement.privacy.noise_multiplier:g} is below the consortium's "
+            f"minimum, {rules.least_noise_multiplier:g}",
+        )
+
+
+def _check_work(rules: RunRules, agreement: Agreement) -> None:
+    if agreement.rounds > rules.most_rounds:
+        raise Refusal(
+            "too_many_rounds",
+            f"{agreement.rounds} rounds are above the consortium's maximum, {rules.most_rounds}",
+        )
+    if agreement.training.update_clip > rules.largest_update_clip:
+        raise Refusal(
+            "update_clip_too_large",
+            f"update_clip {agreement.training.update_clip:g} is above the consortium's maximum, "
+            f"{rules.largest_update_clip:g}",
+        )
+    if agreement.ring_bits not in rules.ring_bits:
+        allowed = ", ".join(str(bits) for bits in rules.ring_bits)
+        raise Refusal(
+            "ring_not_allowed",
+            f"a ring of {agreement.ring_bits} bits is not one the consortium allows: {allowed}",
         )

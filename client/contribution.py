@@ -34,9 +34,10 @@ from federation.round_layout import (
     scoped,
 )
 from federation.task import Floats, SiteData, Task
+from privacy.distributed_noise import DistributedNoisePlan, noise_share, rounded_update
 from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
-from privacy.event import PrivacyEvent
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.ledger import Charge
 from privacy.mechanisms.clipping import clip_l2
 from privacy.model_validation import (
     require_private_layers,
@@ -44,7 +45,7 @@ from privacy.model_validation import (
     require_travelling_state,
 )
 from privacy.plan import DpSgdPlan, NonPrivatePlan
-from privacy.run_plan import run_plan
+from privacy.run_plan import noise_plan, rotation_seed, run_plan
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,31 @@ class Workbench:
 
     def layout(self, kind: RoundKind) -> VectorLayout:
         """The layout of a round, from the agreement and the task alone."""
-        return run_layout(self.spec(), self.agreement, self._parameters, kind)
+        return run_layout(self.spec(), self.agreement, self.parameters, kind)
 
     @cached_property
-    def _parameters(self) -> int:
+    def parameters(self) -> int:
         """How many the model has; every message of a round asks for it."""
         return len(flat_parameters(initial_model(self.task, self.agreement.seed)))
+
+    @property
+    def weight(self) -> float:
+        """Of the site's update, by the rows declared in public; at most 1."""
+        rows = self.agreement.public_rows
+        return rows[self.site] / max(rows.values())
+
+    def noise_plan(self) -> DistributedNoisePlan | None:
+        """The site-level noise of one round's sum."""
+        return noise_plan(self.agreement)
+
+    def charge(self) -> Charge:
+        """What one training round costs this site, in each unit of privacy."""
+        noise = self.noise_plan()
+        return Charge(self.plan().event(), noise.event() if noise else None)
 
     def plan(self) -> DpSgdPlan | NonPrivatePlan:
         """The training plan of one round."""
         return run_plan(self.agreement, self.site)
-
-    def event(self) -> PrivacyEvent:
-        """What one round costs."""
-        return self.plan().event()
 
 
 def require_trainable(bench: Workbench) -> None:
@@ -125,9 +137,17 @@ def training_contribution(
     """
     model = _model(bench, parameters)
     values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
-    values |= _update_values(bench, _train(bench, model, round_, charge))
+    update = _train(bench, model, round_, charge)
     entropy = bench.entropy.child("rounding", bench.site, round_, charge)
-    return bench.layout(RoundKind.TRAIN).encode(values, entropy)
+    layout, plan = bench.layout(RoundKind.TRAIN), bench.noise_plan()
+    if plan is None:
+        return layout.encode(values | _update_values(bench, update), entropy)
+    seed = rotation_seed(bench.agreement, round_)
+    values |= _rotated_values(bench, plan, update, seed, entropy)
+    vector = layout.encode(values)
+    noise = bench.entropy.child("site-level noise", bench.site, round_, charge)
+    layout.add(vector, UPDATE, noise_share(plan, noise))
+    return vector
 
 
 def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
@@ -160,16 +180,36 @@ def _update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
         raise DataError("training diverged: the update is not finite; lower the learning rate")
     agreement = bench.agreement
     clipped, norm = clip_l2(update.delta, agreement.training.update_clip)
-    rows, most = agreement.public_rows[bench.site], max(agreement.public_rows.values())
     values = {
-        UPDATE: clipped * (rows / most),
-        WEIGHT: np.array([float(rows)]),
+        UPDATE: clipped * bench.weight,
+        WEIGHT: np.array([float(agreement.public_rows[bench.site])]),
         UPDATE_NORM: np.array([min(norm, agreement.training.update_clip)]),
         CLIPPED_UPDATES: np.array([float(norm > agreement.training.update_clip)]),
     }
     if update.mean_loss is not None:
         values[TRAINING_LOSS] = np.array([min(update.mean_loss, LARGEST_TRAINING_LOSS)])
     return values
+
+
+def _rotated_values(
+    bench: Workbench,
+    plan: DistributedNoisePlan,
+    update: LocalUpdate,
+    seed: bytes,
+    entropy: Entropy,
+) -> dict[str, Floats]:
+    """The update with the meter's empty coordinates, rotated and rounded; the public weight."""
+    if not np.all(np.isfinite(update.delta)):
+        raise DataError("training diverged: the update is not finite; lower the learning rate")
+    clipped, _ = clip_l2(update.delta, plan.clip)
+    signal = np.zeros(plan.dimension)
+    # The meter's coordinates are turned with the others: their noise is a mixture of all noise.
+    signal[: len(clipped)] = clipped * bench.weight
+    units = rounded_update(plan, signal, seed, entropy)
+    return {
+        UPDATE: units * plan.granularity,
+        WEIGHT: np.array([float(bench.agreement.public_rows[bench.site])]),
+    }
 
 
 def _scoped(bench: Workbench, tallies: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -103,6 +103,11 @@ class Journal:
                 f"{phase}: already answered in round {round_}, attempt {attempt}"
             ) from error
 
+    def is_marked(self, run: str, round_: int, phase: str) -> bool:
+        """Whether an answer of this phase was given in any attempt of a round."""
+        query = "SELECT 1 FROM marks WHERE run = ? AND round = ? AND phase = ?"
+        return self._db.execute(query, (run, round_, phase)).fetchone() is not None
+
     def keep_contribution(self, run: str, round_: int, contribution: Contribution) -> None:
         """Store the contribution of a round and forget those of earlier rounds."""
         row = (

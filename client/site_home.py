@@ -1,6 +1,6 @@
-"""The folder a site keeps for its agent: policy, identity key, pinned roster, journal.
+"""The folder a site keeps for its agent: policy, key, what the consortium gave it, journal.
 
-site.toml  identity.pem  roster.json  journal.sqlite
+site.toml  identity.pem  consortium.pub  roster.json  run-rules.json  journal.sqlite
 """
 
 import math
@@ -21,11 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.journal import Journal
+from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.entropy import Entropy, SeededEntropy, SystemEntropy
 from federation.errors import IntegrityError, UsageError
 from federation.file_lock import hold
 from federation.roster import Roster
+from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
 from privacy.ledger import Budget, Ledger
 
@@ -50,9 +52,9 @@ class SiteHome:
         return self.path / "identity.pem"
 
     @property
-    def roster(self) -> Path:
-        """The pinned public keys of all sites."""
-        return self.path / "roster.json"
+    def given(self) -> ConsortiumFiles:
+        """What the consortium gave the site: the key that is pinned, certificates, run rules."""
+        return ConsortiumFiles(self.path)
 
     @property
     def journal(self) -> Path:
@@ -107,14 +109,21 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     key = home.read_identity()
     epsilon = float("inf") if policy.epsilon_budget is None else policy.epsilon_budget
     budget = Budget(epsilon, policy.delta)
-    Ledger.create(path, key, (policy.site, policy.dataset), budget, utc_now).close()
+    holder = (policy.site, policy.dataset)
+    Ledger.create(path, key, holder, budget, utc_now, _site_level_budget(policy)).close()
+
+
+def _site_level_budget(policy: SitePolicy) -> Budget | None:
+    if policy.site_level_epsilon_budget is None or policy.site_level_delta is None:
+        return None
+    return Budget(policy.site_level_epsilon_budget, policy.site_level_delta)
 
 
 def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent:
     """The agent of a site, whose batches and noise come from the operating system.
 
     Args:
-        home: with its policy, key and roster; the journal is made if missing.
+        home: with its policy, key and what the consortium gave; the journal is made if missing.
         ledger: of the policy's dataset; its whole chain is verified.
         load_task: finds and constructs the task of an agreement.
 
@@ -138,10 +147,11 @@ def verify_home(home: SiteHome, ledger: Path) -> None:
     Raises:
         HedgerowError: as `open_agent`.
     """
-    _, account = _policy_and_account(home, ledger, home.read_identity())
-    Roster.read(home.roster)
+    key = home.read_identity()
+    policy, account = _policy_and_account(home, ledger, key)
     journal = Journal(home.journal)
     try:
+        _roster_and_rules(home, policy.site, key)
         _require_whole(account, journal, ledger)
     finally:
         account.close()
@@ -155,13 +165,15 @@ def _open(
     try:
         key = home.read_identity()
         policy, account = _policy_and_account(home, ledger, key)
+        roster, rules = _roster_and_rules(home, policy.site, key)
         journal = Journal(home.journal)
         _require_whole(account, journal, ledger)
         agent = SiteAgent(
             SiteAssets(
                 policy=policy,
                 identity=key,
-                roster=Roster.read(home.roster),
+                roster=roster,
+                rules=rules,
                 ledger=account,
                 journal=journal,
                 load_task=load_task,
@@ -219,9 +231,9 @@ def _policy_and_account(
     policy, account = SitePolicy.read(home.policy), Ledger.open(path, key, utc_now)
     budget = account.budget()
     epsilon = math.inf if policy.epsilon_budget is None else policy.epsilon_budget
-    stated = (policy.site, policy.dataset, epsilon, policy.delta)
-    held = (*account.holder(), budget.epsilon, budget.delta)
-    names = ("site", "dataset", "epsilon_budget", "delta")
+    stated = (policy.site, policy.dataset, epsilon, policy.delta, _site_level_budget(policy))
+    held = (*account.holder(), budget.epsilon, budget.delta, account.site_level_budget())
+    names = ("site", "dataset", "epsilon_budget", "delta", "site_level_epsilon_budget")
     for name, ours, theirs in zip(names, stated, held, strict=True):
         if ours != theirs:
             account.close()
@@ -230,6 +242,23 @@ def _policy_and_account(
                 "keeps what it was opened with; set it back, or open a ledger for another dataset"
             )
     return policy, account
+
+
+def _roster_and_rules(
+    home: SiteHome, site: str, key: Ed25519PrivateKey
+) -> tuple[Roster, SignedRunRules]:
+    """What the consortium gave, if it certifies the key that this site has.
+
+    Raises:
+        HedgerowError: a file is missing, altered, foreign or expired, or certifies another key.
+    """
+    roster = home.given.read_roster(int(time.time()))
+    if roster.keys.get(site) != key.public_key().public_bytes_raw():
+        raise IntegrityError(
+            f"{home.given.roster} does not certify the key in {home.identity} for {site}; put the "
+            "key back that it certifies, or have the consortium certify this one"
+        )
+    return roster, home.given.read_run_rules(roster)
 
 
 def utc_now() -> str:

@@ -1,7 +1,8 @@
-"""Write the references that the code already knows: settings, and the results' JSON schemas.
+"""Write what the code already knows: settings, the results' JSON schemas, the wire's tables.
 
-python docs/write_reference.py           writes docs/configuration.md, docs/*.schema.json
-python docs/write_reference.py --check   exits 1 if one differs from what it would write
+python docs/write_reference.py           writes docs/configuration.md, docs/*.schema.json and the
+                                         tables in docs/secure-sum.md
+python docs/write_reference.py --check   exits 1 if any of them differs from what it would write
 """
 
 import json
@@ -10,10 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import secure_sum_tables
+
 from federation.analysis import ANALYSIS, Analysis
 from federation.analytics_config import AnalyticsConfig, AnalyticsSitePolicy
 from federation.analytics_query import Query
-from federation.config import Dropout, FederationConfig, Section, Simulation
+from federation.config import (
+    Dropout,
+    FederationConfig,
+    PrivacyChoice,
+    Section,
+    Simulation,
+    SiteLevelChoice,
+)
+from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.summary import SCHEMA, Summary
 
@@ -37,6 +48,19 @@ POLICY = """\
 
 Written by the site, outside anything a coordinator can ship. In a simulation every site's policy
 is made from `[site_policy]`. A proposal that goes past any of these is refused.
+
+"""
+RULES = """
+# The consortium's run rules: `run-rules.json`
+
+Signed by the consortium and installed at every site beside `consortium.pub`, the key that the site
+pins, and `roster.json`, the certificates of all sites' keys. A proposal must keep to these rules
+and to the site's own policy: the stricter of both holds. Every agreement names their digest, so
+that all sites sign that they hold the same. In a simulation they are made from the other settings,
+and are as strict as these allow.
+
+Runs of queries are held to the three minima, and to `allow_without_privacy` where an answer is
+exact; the rest is about training.
 
 """
 
@@ -63,13 +87,18 @@ def configuration() -> str:
                     f"\n### Each of `dropouts`\n\n{_first_line(Dropout)}\n\n",
                     *_table(Dropout),
                 ]
+            if section is PrivacyChoice:
+                parts += [
+                    f"\n### `[privacy.site_level]`\n\n{_first_line(SiteLevelChoice)}\n\n",
+                    *_table(SiteLevelChoice),
+                ]
         elif name == "cohorts":
             text = schema["properties"][name]["description"]
             parts.append(f"\n## `[cohorts]`\n\n{text} Each has at least\n"
                          "`evaluation.minimum_contributors` sites, no site is in two, and none or "
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
-    parts += ["\n", POLICY, *_table(SitePolicy)]
+    parts += ["\n", POLICY, *_table(SitePolicy), RULES, *_table(RunRules)]
     parts += ["\n", ANALYTICS, *_table(AnalyticsConfig, skip=ELSEWHERE)]
     for heading, section in (("[site_policy]", AnalyticsSitePolicy), ("[[queries]]", Query)):
         parts += [f"\n## `{heading}`\n\n{_first_line(section)}\n\n", *_table(section)]
@@ -108,7 +137,7 @@ def _kind(facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one line per kind of
     if facts.get("type") == "array":
         items = facts.get("items", {})
         return "list of tables" if "$ref" in items else f"list of {_plural(_kind(items))}"
-    if facts.get("type") == "object":
+    if facts.get("type") == "object" or "$ref" in facts:
         return "table"
     if facts.get("type") == "boolean":
         return "`true` or `false`"
@@ -125,7 +154,11 @@ def _number(value: float) -> str:
 
 
 def _plural(kind: str) -> str:
-    return {"text": "names", "list of names": "lists of names"}.get(kind, kind)
+    return {
+        "text": "names",
+        "whole number": "whole numbers",
+        "list of names": "lists of names",
+    }.get(kind, kind)
 
 
 def summary_schema() -> str:
@@ -140,12 +173,18 @@ def analysis_schema() -> str:
     return json.dumps(schema | Analysis.model_json_schema(), indent=1) + "\n"
 
 
+def secure_sum() -> str:
+    """docs/secure-sum.md, with its tables as the code has them."""
+    return secure_sum_tables.filled((DOCS / "secure-sum.md").read_text(encoding="utf-8"))
+
+
 def main() -> None:
     """Write all, or check all."""
     wanted = {
         "configuration.md": configuration(),
         "summary.schema.json": summary_schema(),
         "analytics.schema.json": analysis_schema(),
+        "secure-sum.md": secure_sum(),
     }
     stale = []
     for name, text in wanted.items():

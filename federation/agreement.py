@@ -11,6 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError
 
 from federation import canonical
+from federation.canonical import Digest
 from federation.config import (
     EvaluationRules,
     FederationRules,
@@ -34,19 +35,44 @@ class RecordPrivacy(Section):
     target_epsilon: float | None
 
 
+class SiteLevelPrivacy(Section):
+    """Noise in shares within the sum, with everything solved.
+
+    Attributes:
+        noise_multiplier: of the noise of quorum less colluders shares.
+        dimension: parameters of the model and coordinates of the meter.
+        granularity: of a rounded coordinate, a power of two.
+        ring_bits: of the sum.
+        largest_code: largest absolute integer of one site's signal.
+    """
+
+    noise_multiplier: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    target_epsilon: float | None
+    colluders: Annotated[int, Field(ge=0)]
+    meter_coordinates: Annotated[int, Field(ge=1)]
+    dimension: Annotated[int, Field(ge=1)]
+    granularity: Annotated[float, Field(gt=0)]
+    ring_bits: int
+    largest_code: Annotated[int, Field(ge=1)]
+
+
 class Agreement(Section):
     """One run, as every party signs it.
 
     Attributes:
         run: the run's id.
+        rules_digest: of the consortium's run rules, so that all sites sign that they hold the same.
         rounds: rounds planned.
         seed: initial model parameters come from it on every side.
         public_rows: per site, the row count it declares in public; the weight of its update and
             the divisor of its noise come from here, never from a count of rows.
         privacy: None means `privacy.mode = "off"`.
+        site_level: None means no site-level noise.
     """
 
     run: str
+    rules_digest: Digest
     rounds: Annotated[int, Field(ge=1)]
     seed: int
     task: TaskChoice
@@ -56,6 +82,7 @@ class Agreement(Section):
     training: Training
     server: ServerOptimizer
     privacy: RecordPrivacy | None
+    site_level: SiteLevelPrivacy | None
     evaluation: EvaluationRules
 
     def to_bytes(self) -> bytes:
@@ -102,6 +129,11 @@ class Agreement(Section):
     def minimum_contributors(self) -> int:
         """Fewest sites of a group that is read apart."""
         return self.evaluation.minimum_contributors
+
+    @property
+    def ring_bits(self) -> int:
+        """Bits of the ring that updates are summed in."""
+        return self.federation.update_bits if self.site_level is None else self.site_level.ring_bits
 
     @property
     def steps(self) -> int:

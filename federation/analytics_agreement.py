@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 from federation import canonical
 from federation.agreement import LARGEST_PUBLIC_ROWS, Agreement
 from federation.analytics_query import Query, require_distinct_names
+from federation.canonical import Digest
 from federation.config import FEWEST_SITES, FederationRules, Name, Section, TaskChoice
 from federation.errors import ConfigError, UsageError
 
@@ -18,6 +19,7 @@ class AnalyticsAgreement(Section):
     Attributes:
         kind: tells it from the agreement of a training run.
         run: the run's id.
+        rules_digest: of the consortium's run rules, so that all sites sign that they hold the same.
         public_rows: per site, the training rows it declares in public; bounds every count.
         minimum_contributors: fewest sites in a sum; at most the quorum.
         queries: distinct names.
@@ -25,6 +27,7 @@ class AnalyticsAgreement(Section):
 
     kind: Literal["analytics"] = "analytics"
     run: str
+    rules_digest: Digest
     task: TaskChoice
     federation: FederationRules
     public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]

@@ -76,8 +76,20 @@ class FederationRules(Section):
     """Fewest sites whose sum may be opened; two thirds of the sites if left out."""
     threshold: Annotated[int, Field(ge=2)] = 3
     """Fewest sites that together can open anything; a majority of the sites if left out."""
+    neighbours: Annotated[int, Field(ge=2)] | None = None
+    """With how many others each site masks, an even number; all of them if left out. For hundreds
+    of sites; `hedgerow secure-sum graph` says how many are enough, and with which threshold."""
+    update_bits: Literal[16, 20, 24, 32] = 32
+    """Of the ring that updates are summed in: fewer bits are sent, and rounded more coarsely."""
+    rounding: Literal["nearest", "stochastic"] = "nearest"
+    """How updates are rounded; `stochastic` keeps the expectation of every coordinate."""
     round_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 120.0
-    """How long each of the five exchanges of a round may take."""
+    """How long each exchange of a round may take; there are three, and five in a first round."""
+
+    @property
+    def degree(self) -> int:
+        """Neighbours of each site: all others unless fewer are asked for."""
+        return len(self.sites) - 1 if self.neighbours is None else self.neighbours
 
 
 class Training(Section):
@@ -114,6 +126,31 @@ class ServerOptimizer(Section):
     """Of fedadam: added to the root of the second moment."""
 
 
+class SiteLevelChoice(Section):
+    """Noise that hides each site's whole update, added in shares within the secure sum."""
+
+    epsilon: Positive | None = None
+    """Target for the whole run, from which the noise multiplier is solved."""
+    noise_multiplier: Positive | None = None
+    """Noise on a round's sum over the largest update, where no target epsilon is given."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    """Well below 1 / sites."""
+    colluders: Annotated[int, Field(ge=0)] = 0
+    """How many survivors may pool what they know of their own noise: the others add the more."""
+    meter_coordinates: Annotated[int, Field(ge=16, le=2**24)] = 1024
+    """Coordinates without signal, on which every round measures whether all noise is there."""
+
+    @model_validator(mode="after")
+    def _exactly_one_way_to_set_the_noise(self) -> Self:
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ConfigError(
+                "privacy.site_level.epsilon / privacy.site_level.noise_multiplier",
+                "neither" if self.epsilon is None else "both",
+                "exactly one of them: a target epsilon, or the noise multiplier itself",
+            )
+        return self
+
+
 class PrivacyChoice(Section):
     """Record-level DP-SGD at each site, or `off`, which every output then says."""
 
@@ -127,6 +164,8 @@ class PrivacyChoice(Section):
     """At most 1 / rows of the largest site."""
     max_grad_norm: Positive = 1.0
     """Per-record gradients are clipped to this L2 norm."""
+    site_level: SiteLevelChoice | None = None
+    """A second guarantee, whose unit is a whole site; beside the other or alone."""
 
     @model_validator(mode="after")
     def _exactly_one_way_to_set_the_noise(self) -> Self:
@@ -171,6 +210,9 @@ class SitePolicyChoice(Section):
     """Sites refuse a federation with a smaller quorum."""
     minimum_threshold: Annotated[int, Field(ge=2)] = 2
     """Sites refuse a federation with a smaller threshold."""
+    site_level_epsilon_budget: Positive | None = None
+    """What each site allows its updates to cost as a whole; privacy.site_level.epsilon if left
+    out, and any cost if there is none."""
 
 
 class Dropout(Section):
@@ -226,7 +268,38 @@ class FederationConfig(Section):
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
+            _check_graph(self)
+            _check_site_level(self)
         return self
+
+
+def _check_graph(config: FederationConfig) -> None:
+    rules, n = config.federation, len(config.federation.sites)
+    k = rules.neighbours
+    if k is None:
+        return
+    if k % 2 or k >= n - 1:
+        raise ConfigError(
+            "federation.neighbours", k, f"an even number below {n - 1}", "leave it out for all"
+        )
+    if not k // 2 + 1 <= rules.threshold <= k:
+        raise ConfigError(
+            "federation.threshold",
+            rules.threshold,
+            f"from {k // 2 + 1} to {k} for {k} neighbours",
+            "`hedgerow secure-sum graph` says which one is safe",
+        )
+
+
+def _check_site_level(config: FederationConfig) -> None:
+    choice, rules = config.privacy.site_level, config.federation
+    if choice is not None and choice.colluders >= rules.quorum:
+        raise ConfigError(
+            "privacy.site_level.colluders",
+            choice.colluders,
+            f"below federation.quorum = {rules.quorum}",
+            "someone must be left whose noise nobody knows",
+        )
 
 
 def _check_quorum(config: FederationConfig) -> None:

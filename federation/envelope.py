@@ -12,8 +12,8 @@ it had come alone; a rider carries no rider.
 
 import hashlib
 import json
-import math
 import re
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -28,6 +28,8 @@ VERSION = 2
 LARGEST_MESSAGE = 1 << 30
 """Bytes; a gibibyte holds a model of 2**28 parameters."""
 LARGEST_HEADER = 1 << 16
+LARGEST_NUMBER = 2**32 - 1
+"""Of rounds and attempts, as in the terms of a secure sum."""
 BUDGET_EXHAUSTED = "budget_exhausted"
 """The refusal code of a site whose ledger does not cover the round."""
 RUN_OVERSPENT = "run_overspent"
@@ -98,10 +100,11 @@ class Request:
             raise ProtocolViolation("message nonce: expected 32 hexadecimal digits")
         if not _RUN.fullmatch(header["run"]):
             raise ProtocolViolation("message run: expected a name of letters, digits and . _ -")
-        if not math.isfinite(header["expires"]):
+        # JSON's whole numbers have no end: one that no float holds is refused like an infinite one.
+        if not abs(header["expires"]) <= sys.float_info.max:
             raise ProtocolViolation("message expires: not finite")
-        if header["round"] < 0 or header["attempt"] < 0:
-            raise ProtocolViolation("message round or attempt: negative")
+        if not all(0 <= header[name] <= LARGEST_NUMBER for name in ("round", "attempt")):
+            raise ProtocolViolation("message round or attempt: expected 0 to 2**32 - 1")
         body, riding = _parted(header, payload)
         rider = cls._from_rider(riding) if riding else None
         return cls(

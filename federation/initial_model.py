@@ -11,3 +11,9 @@ def initial_model(task: Task, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return task.build_model()
+
+
+def parameter_count(task: Task, seed: int) -> int:
+    """How many parameters training may change: the length of an update."""
+    parameters = initial_model(task, seed).parameters()
+    return sum(p.numel() for p in parameters if p.requires_grad)

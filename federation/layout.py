@@ -18,6 +18,7 @@ from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS, RingVector, Stretch, Words
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Rounding = Literal["nearest", "stochastic"]
 
 WIDEST = max(RING_BITS)
@@ -171,6 +172,29 @@ class VectorLayout:
                 start += segment.length
         return vector
 
+    def add(self, vector: RingVector, name: str, integers: Integers) -> None:
+        """Add whole steps to a segment's words, modulo its ring, in place: noise, for instance.
+
+        Args:
+            vector: of this layout.
+            name: of the segment.
+            integers: shape (segment.length,), int64.
+
+        Raises:
+            KeyError: there is no such segment.
+            ValueError: another shape or dtype.
+        """
+        segment = {each.name: each for each in self.segments}[name]
+        if integers.shape != (segment.length,) or integers.dtype != np.int64:
+            raise ValueError(f"expected ({segment.length},) int64, got {integers.shape}")
+        for stretch, words in zip(vector.stretches, vector.parts(), strict=True):
+            if stretch.bits == segment.bits:
+                start = 0
+                for each in self._in_ring(stretch.bits):
+                    if each is segment:
+                        words[start : start + segment.length] += integers.astype(words.dtype)
+                    start += each.length
+
     def decode(self, total: RingVector) -> dict[str, Floats]:
         """Undo `encode` on a modular sum of at most `summands` vectors.
 
@@ -184,7 +208,7 @@ class VectorLayout:
             start = 0
             for segment in self._in_ring(stretch.bits):
                 own = signed[start : start + segment.length]
-                sums[segment.name] = own.astype(np.float64) * segment.step
+                sums[segment.name] = np.multiply(own, segment.step, dtype=np.float64)
                 start += segment.length
         return {segment.name: sums[segment.name] for segment in self.segments}
 

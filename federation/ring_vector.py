@@ -16,6 +16,7 @@ import numpy.typing as npt
 from federation.errors import ConfigError
 
 Words = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Signed = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 
 RING_BITS = (16, 20, 24, 32)
@@ -130,8 +131,10 @@ class RingVector:
         """
         pieces = _pieces(self.stretches, data)
         for stretch, mine, piece in zip(self.stretches, self.parts(), pieces, strict=True):
-            for at in range(0, stretch.length, _CHUNK):
-                part = mine[at : at + _CHUNK]
+            # What need not be unpacked is added in one go.
+            step = stretch.length if stretch.bits in _WHOLE else _CHUNK
+            for at in range(0, stretch.length, step):
+                part = mine[at : at + step]
                 np.add(part, _unpacked(piece, stretch.bits, at, len(part)), out=part)
 
     def pack(self) -> bytes:
@@ -156,18 +159,18 @@ class RingVector:
         vector.add_packed(data)
         return vector
 
-    def signed(self) -> tuple[npt.NDArray[np.int32], ...]:
-        """Each stretch as two's complement in its ring: shape (length,), int32."""
+    def signed(self) -> tuple[Signed, ...]:
+        """Each stretch as two's complement in its ring: shape (length,), int16 or int32."""
         values = []
         for stretch, part in zip(self.stretches, self.parts(), strict=True):
-            if stretch.bits == 16:
-                values.append(part.view("<i2").astype(np.int32))
-                continue
-            above = 32 - stretch.bits
-            values.append((part.view("<i4") << above) >> above)
+            above = 8 * stretch.dtype.itemsize - stretch.bits
+            signed = part.view(f"<i{stretch.dtype.itemsize}")
+            values.append((signed << above) >> above if above else signed)
         return tuple(values)
 
 
+_WHOLE = (16, 32)
+"""Rings whose words travel as they lie in memory."""
 _CHUNK = 1 << 16
 """Words that are unpacked at a time; even, so that two 20-bit words are never parted."""
 
@@ -197,7 +200,7 @@ def _pieces(stretches: Sequence[Stretch], data: bytes | memoryview) -> list[Byte
 
 
 def _packed(words: Words, bits: int) -> bytes:
-    if bits in (16, 32):
+    if bits in _WHOLE:
         return words.tobytes()
     if bits == 24:
         return np.ascontiguousarray(words.view(np.uint8).reshape(-1, 4)[:, :3]).tobytes()

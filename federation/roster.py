@@ -1,70 +1,97 @@
-"""The roster: which public identity key speaks for which site; each site pins its own copy."""
+"""The roster: which public identity key speaks for which site, by the consortium's certificates."""
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import Field
 
 from federation import canonical
-from federation.durable_file import write_atomically
-from federation.errors import IntegrityError, UsageError
+from federation.config import Section
+from federation.consortium import Consortium, SiteCertificate, require_current, verify
+from federation.errors import IntegrityError
 
-_KEY = re.compile(r"[0-9a-f]{64}")
+
+class _File(Section):
+    version: Literal[1]
+    certificates: Annotated[tuple[SiteCertificate, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The sites of one federation and their Ed25519 public keys (RFC 8032), 32 bytes each."""
+    """The sites of one federation: there is no such object with a certificate that is not genuine.
 
-    federation: str
-    keys: Mapping[str, bytes]
+    Whether the certificates are good at a time is another question: `require_current`.
 
-    def digest(self) -> str:
-        """What two sites compare by phone: SHA-256 over the federation's name and every key."""
-        return canonical.digest(self._plain())
+    Attributes:
+        consortium: that certified every site.
+        certificates: one per site, sorted by site.
+
+    Raises:
+        IntegrityError: a certificate is not the consortium's, was altered, or is for another
+            federation than the first; a site or a key has two; they are out of order.
+    """
+
+    consortium: Consortium
+    certificates: tuple[SiteCertificate, ...]
+
+    def __post_init__(self) -> None:
+        if not self.certificates:
+            raise IntegrityError("a roster without a site")
+        for certificate in self.certificates:
+            verify(certificate, self.consortium, self.federation)
+        sites = [certificate.site for certificate in self.certificates]
+        if sites != sorted(set(sites)):
+            raise IntegrityError("certificates out of order, or two for one site")
+        if len({certificate.public_key for certificate in self.certificates}) != len(sites):
+            raise IntegrityError("one key is certified for two sites")
+
+    @property
+    def federation(self) -> str:
+        """Name of the federation."""
+        return self.certificates[0].federation
+
+    @property
+    def keys(self) -> Mapping[str, bytes]:
+        """Per site its Ed25519 public key (RFC 8032), 32 bytes."""
+        return {one.site: bytes.fromhex(one.public_key) for one in self.certificates}
 
     def public_keys(self) -> dict[str, Ed25519PublicKey]:
         """The keys, ready to verify with."""
         return {site: Ed25519PublicKey.from_public_bytes(key) for site, key in self.keys.items()}
 
-    def write(self, path: Path) -> None:
-        """Write as JSON, atomically."""
-        write_atomically(path, canonical.encode(self._plain()) + b"\n")
+    def digest(self) -> str:
+        """What sites compare by phone: SHA-256 over all certificates, each with its consortium."""
+        return canonical.digest(self._file().model_dump(mode="json"))
 
-    @classmethod
-    def read(cls, path: Path) -> "Roster":
-        """Read what `write` wrote.
+    def require_current(self, now: int) -> None:
+        """Return if every certificate is good at `now`, in seconds since the epoch.
 
         Raises:
-            UsageError: there is no such file.
-            IntegrityError: it is no roster.
+            IntegrityError: the first that is not.
+        """
+        for certificate in self.certificates:
+            require_current(certificate, now)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON and a newline."""
+        return canonical.encode(self._file().model_dump(mode="json")) + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes, consortium: Consortium, now: int) -> Self:
+        """Parse and verify what `to_bytes` wrote, for use at `now`.
+
+        Raises:
+            IntegrityError: no roster; a certificate is not genuine, or not good at `now`.
         """
         try:
-            plain = json.loads(path.read_bytes())
-        except OSError as error:
-            raise UsageError(f"cannot read the roster {path}: {error.strerror}") from error
+            file = canonical.decode_line(_File, data)
         except ValueError as error:
-            raise IntegrityError(f"{path} is no roster: not JSON") from error
-        if not _is_roster(plain):
-            raise IntegrityError(f"{path} is no roster: expected federation and sites with keys")
-        keys = {site: bytes.fromhex(key) for site, key in plain["sites"].items()}
-        return cls(plain["federation"], keys)
+            raise IntegrityError(f"it is no roster: {error}") from error
+        roster = cls(consortium, file.certificates)
+        roster.require_current(now)
+        return roster
 
-    def _plain(self) -> dict[str, object]:
-        return {
-            "federation": self.federation,
-            "sites": {site: key.hex() for site, key in self.keys.items()},
-        }
-
-
-def _is_roster(plain: object) -> bool:
-    return (
-        isinstance(plain, dict)
-        and set(plain) == {"federation", "sites"}
-        and isinstance(plain["federation"], str)
-        and isinstance(plain["sites"], dict)
-        and all(isinstance(k, str) and _KEY.fullmatch(k) for k in plain["sites"].values())
-    )
+    def _file(self) -> _File:
+        return _File(version=1, certificates=self.certificates)

@@ -7,7 +7,8 @@ coordinator that reads the vector otherwise than the sites wrote it gets noise.
 from dataclasses import replace
 from enum import StrEnum
 
-from federation.agreement import Agreement
+from federation.agreement import Agreement, SiteLevelPrivacy
+from federation.errors import ConfigError
 from federation.layout import Segment, VectorLayout, count_segment, finest_segment
 
 UPDATE = "update"
@@ -51,9 +52,15 @@ def training_layout(
     """
     summands = len(agreement.sites)
     clip = agreement.training.update_clip
+    weight = count_segment(WEIGHT, 1, max(agreement.public_rows.values()), summands)
+    if agreement.site_level is not None:
+        # Norms and losses would be further releases of the same update, without noise.
+        own = [_noised_update(agreement.site_level, parameters), weight]
+        return VectorLayout((*own, *_in_scopes(agreement, outcomes)), summands)
+    rules = agreement.federation
     own = [
-        finest_segment(UPDATE, parameters, clip, summands),
-        count_segment(WEIGHT, 1, max(agreement.public_rows.values()), summands),
+        finest_segment(UPDATE, parameters, clip, summands, rules.update_bits, rules.rounding),
+        weight,
         finest_segment(UPDATE_NORM, 1, clip, summands),
         count_segment(CLIPPED_UPDATES, 1, 1, summands),
     ]
@@ -61,6 +68,18 @@ def training_layout(
         # With DP on, the training loss would be a second, unaccounted release of the same rows.
         own.append(finest_segment(TRAINING_LOSS, 1, LARGEST_TRAINING_LOSS, summands))
     return VectorLayout((*own, *_in_scopes(agreement, outcomes)), summands)
+
+
+def _noised_update(noise: SiteLevelPrivacy, parameters: int) -> Segment:
+    """Whole units of signal; the noise is added modulo the ring."""
+    if noise.dimension != parameters + noise.meter_coordinates:
+        raise ConfigError(
+            "site_level.dimension",
+            noise.dimension,
+            f"{parameters} parameters and {noise.meter_coordinates} coordinates of the meter",
+        )
+    bound = noise.largest_code * noise.granularity
+    return Segment(UPDATE, noise.dimension, bound, noise.granularity, noise.ring_bits)
 
 
 def evaluation_layout(

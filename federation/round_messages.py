@@ -7,11 +7,10 @@ from pydantic import Field, ValidationError
 
 from federation import canonical
 from federation.agreement import LARGEST_PUBLIC_ROWS
+from federation.canonical import Digest
 from federation.config import Section
 from federation.errors import ProtocolViolation
 from federation.round_layout import RoundKind
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 COMPLETED = b"completed"
 """The body of `close` when no round is left to retry; else it is empty."""
@@ -44,6 +43,7 @@ class Enlistment(Body):
 
     public_rows: Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]
     roster_digest: Digest
+    rules_digest: Digest
     delta: float
     epsilon_budget: float | None
     epsilon_spent: float | None
@@ -74,6 +74,9 @@ class Statement(Body):
     refused: int
     ledger_head: str
     noise_source: str
+    site_level_delta: float | None = None
+    site_level_epsilon_spent: float | None = None
+    site_level_epsilon_budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

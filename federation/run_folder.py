@@ -1,7 +1,8 @@
 """The run folder: what a run leaves behind, and what a resumed run starts from.
 
 runs/<utc>-<name>-<short id>/
-config.toml  environment.json  roster.json  agreement.json  rounds.jsonl
+config.toml  environment.json  agreement.json  rounds.jsonl
+consortium.pub  roster.json  run-rules.json
 model.safetensors  summary.json  report.html
 ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
 """
@@ -35,7 +36,7 @@ class Environment(BaseModel):
         git_commit: of the source tree; None for an installed package.
         seed: of the run.
         config_digest: SHA-256 of the canonical configuration.
-        roster_digest: SHA-256 of the canonical roster.
+        roster_digest: SHA-256 over the consortium's key and the certificates.
         task_folder: where the user's task module lies, if it is not installed.
     """
 
@@ -149,7 +150,7 @@ class RunFolder:
         return self.path / "ledgers" / f"{site}.sqlite"
 
     def site_home(self, site: str) -> Path:
-        """A simulated site's own folder: identity key, roster, policy, journal."""
+        """A simulated site's own folder: key, policy, journal, the consortium's files."""
         return self.path / "sites" / site
 
     def checkpoint(self, after_round: int) -> Path:

@@ -43,7 +43,14 @@ class SitePolicy(Section):
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     """Fewest sites in a cohort whose sum is read apart."""
     allow_without_privacy: bool = False
-    """Whether the site trains without differential privacy at all."""
+    """Whether the site trains without record-level differential privacy."""
+    allow_sparse_graph: bool = False
+    """Whether the site masks with some of the others only: for federations of hundreds."""
+    site_level_epsilon_budget: Annotated[float, Field(gt=0)] | None = None
+    """What the site's updates as a whole may cost over all runs; with it, no run without
+    site-level noise is agreed to."""
+    site_level_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The delta that budget is stated at."""
     analytics_columns: tuple[str, ...] = ()
     """Features and sensitive attributes that the site answers queries about; none if left out."""
     analytics_epsilon: Annotated[float, Field(gt=0)] | None = None
@@ -63,6 +70,8 @@ class SitePolicy(Section):
                 "only a site with allow_without_privacy or allow_exact_analytics = true may go "
                 "without a budget",
             )
+        if self.site_level_epsilon_budget is not None and self.site_level_delta is None:
+            raise ConfigError("site_level_delta", None, "a number in (0, 1), for the budget")
         return self
 
     def write(self, path: Path) -> None:

@@ -64,15 +64,34 @@ class UtilityPoint(Part):
     cohorts: dict[str, Utility]
 
 
+class NoiseMeasure(Part):
+    """Whether a round's sum carried the site-level noise that was promised.
+
+    Attributes:
+        ratio: measured over promised variance.
+        p_value: chance of a ratio as far from 1, were all as promised.
+        alarm: the noise is not as promised; wrong once in a million rounds.
+        too_little: it is less: shares are missing, and the guarantee does not hold.
+        coordinates: how many were measured.
+    """
+
+    ratio: float
+    p_value: float
+    alarm: bool
+    too_little: bool
+    coordinates: int
+
+
 class Round(Part):
     """What happened in one round.
 
     Attributes:
         dropped: per lost site, the phase it was lost in and why.
-        exchanges: how often the sites were asked in the attempt that succeeded: three times, and
-            twice more if keys were not exchanged ahead.
+        exchanges: how often the sites were asked in the attempt that succeeded: three times, twice
+            more if keys were not exchanged ahead, once more if only some shares were missing.
         update_norm: mean L2 norm of the sites' updates after clipping.
         clipped_updates: how many of them were clipped.
+        noise: of a round with site-level noise.
     """
 
     round: int
@@ -86,6 +105,7 @@ class Round(Part):
     seconds: float
     update_norm: float | None = None
     clipped_updates: int | None = None
+    noise: NoiseMeasure | None = None
 
 
 class GroupRates(Part):
@@ -197,6 +217,31 @@ class SiteAccount(Part):
     voided: int
     refused: int
     ledger_head: str
+    site_level_epsilon_spent: float | None = None
+    site_level_epsilon_budget: float | None = None
+
+
+class SiteLevel(Part):
+    """The second guarantee, whose unit is one site's whole update; never added to the first.
+
+    Attributes:
+        noise_multiplier: of the noise of `honest` shares over the largest update.
+        honest: fewest shares that hide a site: the quorum less the colluders.
+        epsilon: of all rounds charged, the largest over the sites; None if unbounded.
+        granularity: of a coordinate.
+        ring_bits: of the sum.
+        alarms: rounds in which the noise was not as promised.
+    """
+
+    delta: float
+    target_epsilon: float | None
+    noise_multiplier: float
+    colluders: int
+    honest: int
+    epsilon: float | None
+    granularity: float
+    ring_bits: int
+    alarms: tuple[int, ...]
 
 
 class Privacy(Part):
@@ -215,10 +260,21 @@ class Privacy(Part):
     sites: dict[str, SiteAccount]
     covered: tuple[str, ...]
     not_covered: tuple[str, ...]
+    site_level: SiteLevel | None = None
 
 
 class SecureSum(Part):
-    """How the sums were protected."""
+    """How the sums were protected.
+
+    Attributes:
+        ring_bits: of the rings that the vector's words are summed in, narrow ones first: each sum
+            is exact modulo 2**bits.
+        words: of the training vector, in all rings.
+        upload_bytes_per_site: of its masked words in one round.
+        exchanges_per_round: of a round whose keys were exchanged during the round before.
+        roster_digest: of the consortium's key and every site's certificate.
+        rules_digest: of the consortium's run rules; empty in summaries from before there were any.
+    """
 
     threshold: int
     quorum: int
@@ -227,6 +283,7 @@ class SecureSum(Part):
     upload_bytes_per_site: int
     exchanges_per_round: int
     roster_digest: str
+    rules_digest: str = ""
 
 
 class Baseline(Part):

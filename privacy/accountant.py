@@ -30,9 +30,12 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.pld.common import DifferentialPrivacyParameters
 from dp_accounting.rdp import RdpAccountant, compute_epsilon
 
+from federation.errors import PrivacyRefusal
+from privacy.discrete_gaussian_divergence import Sensitivity, renyi_divergence
 from privacy.event import (
     Composed,
     DiscreteLaplace,
+    DistributedDiscreteGaussian,
     NonPrivate,
     PoissonSampledGaussian,
     PrivacyEvent,
@@ -49,6 +52,9 @@ COARSE = 1e-3
 RDP_ORDERS = (*range(2, 65), 72, 80, 96, 128, 192, 256, 384, 512, 1024)
 """Whole orders: any set of orders gives a bound, and at fractional ones the series of
 Poisson-subsampled Gaussians fails to converge for small noise."""
+
+SITE_LEVEL_ORDERS = (*(2 + step / 32 for step in range(576)), *range(20, 65), *RDP_ORDERS[63:])
+"""A sum of discrete Gaussians has a closed form at every order from 2 on."""
 
 LARGEST_EPSILON = 200.0
 """Where Renyi DP says more, no PLD is made: it would need gigabytes to bound what no budget
@@ -87,7 +93,12 @@ def cost(events: Iterable[PrivacyEvent], delta: float) -> Cost:
 
     Raises:
         ValueError: delta is out of range.
+        PrivacyRefusal: events of two units of privacy, whose costs are never added.
     """
+    events = tuple(events)
+    of_sites = _of_sites(events)
+    if of_sites:
+        return Cost(math.inf, _epsilon_of_sites(of_sites, delta))
     losses = _merged(events, delta)
     if losses is None:
         return Cost(math.inf, math.inf)
@@ -102,6 +113,10 @@ def is_affordable(events: Iterable[PrivacyEvent], delta: float, epsilon: float) 
     Raises:
         ValueError: delta is out of range.
     """
+    events = tuple(events)
+    of_sites = _of_sites(events)
+    if of_sites:
+        return _epsilon_of_sites(of_sites, delta) <= epsilon
     losses = _merged(events, delta)
     if not losses:
         return losses is not None or math.isinf(epsilon)
@@ -111,6 +126,37 @@ def is_affordable(events: Iterable[PrivacyEvent], delta: float, epsilon: float) 
         or _epsilon_by_pld(losses, delta, COARSE) <= 0.999 * epsilon
         or _epsilon_by_pld(losses, delta, DISCRETISATION) <= epsilon
     )
+
+
+def _of_sites(events: tuple[PrivacyEvent, ...]) -> list[DistributedDiscreteGaussian]:
+    """The events whose unit is a site: all of them, or none.
+
+    Raises:
+        PrivacyRefusal: some.
+    """
+    of_sites = [event for event in events if isinstance(event, DistributedDiscreteGaussian)]
+    if of_sites and len(of_sites) < len(events):
+        raise PrivacyRefusal(
+            "events of record-level and of site-level privacy: their costs are never added"
+        )
+    return of_sites
+
+
+def _epsilon_of_sites(events: list[DistributedDiscreteGaussian], delta: float) -> float:
+    """By Renyi DP, the only bound there is for a sum of discrete Gaussians."""
+    if not 0 < delta < 1:
+        raise ValueError(f"delta = {delta}: expected a number in (0, 1)")
+    total = np.sum([_renyi_of_sites(event) for event in events], axis=0)
+    epsilon, _ = compute_epsilon(SITE_LEVEL_ORDERS, total, delta)
+    return float(epsilon)
+
+
+@lru_cache(maxsize=1024)
+def _renyi_of_sites(event: DistributedDiscreteGaussian) -> Floats:
+    sensitivity = Sensitivity(event.dimension, event.squared_sensitivity)
+    once = renyi_divergence(SITE_LEVEL_ORDERS, sensitivity, [event.share_variance] * event.honest)
+    repeated: Floats = once * event.count
+    return repeated
 
 
 def is_clearly_affordable(event: PoissonSampledGaussian, delta: float, epsilon: float) -> bool:
@@ -137,6 +183,7 @@ def _merged(events: Iterable[PrivacyEvent], delta: float) -> tuple[Loss, ...] | 
 
 def _singles(events: Iterable[PrivacyEvent]) -> Iterator[SingleEvent]:
     for event in events:
+        assert not isinstance(event, DistributedDiscreteGaussian)
         yield from event.events if isinstance(event, Composed) else (event,)
 
 

@@ -1,9 +1,11 @@
 """The least noise that keeps a whole run within a target, by the accountant that will judge it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from federation.errors import PrivacyRefusal
 from privacy.accountant import is_affordable, is_clearly_affordable
+from privacy.distributed_noise import DistributedNoisePlan
 from privacy.event import PoissonSampledGaussian
 
 SCALE = 10_000
@@ -48,6 +50,38 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
     while high > step and fits(high - step):
         high, step = high - step, 2 * step
     return _least(fits, max(high - step, 0), high) / SCALE
+
+
+def site_level_noise_multiplier(
+    plan: Callable[[float], DistributedNoisePlan], rounds: int, epsilon: float, delta: float
+) -> float:
+    """Least noise multiplier, rounded up to 4 decimals, at which `rounds` sums cost `epsilon`.
+
+    Args:
+        plan: of one sum, for a noise multiplier; raises ConfigError where there is none.
+        rounds: >= 1.
+        epsilon: target, > 0.
+        delta: in (0, 1).
+
+    Raises:
+        ConfigError: as `plan`, for the noise that it takes.
+        PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
+    """
+
+    def fits(units: int) -> bool:
+        event = replace(plan(units / SCALE).event(), count=rounds)
+        return is_affordable([event], delta, epsilon)
+
+    high = SCALE // 2
+    while not fits(high):
+        high *= 2
+        if high > LARGEST_NOISE_MULTIPLIER * SCALE:
+            raise PrivacyRefusal(
+                f"privacy.site_level.epsilon = {epsilon:g} at delta = {delta:g}: found no noise "
+                f"multiplier up to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or "
+                "lower rounds"
+            )
+    return _least(fits, 0, high) / SCALE
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:

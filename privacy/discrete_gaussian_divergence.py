@@ -85,7 +85,7 @@ def tau(variances: Iterable[Fraction]) -> float:
 
 
 def renyi_divergence(
-    orders: Sequence[int], sensitivity: Sensitivity, variances: Sequence[Fraction]
+    orders: Sequence[float], sensitivity: Sensitivity, variances: Sequence[Fraction]
 ) -> Floats:
     """Bound at each order, shape (len(orders),): equation (17).
 

@@ -26,8 +26,10 @@ from dp_accounting.rdp import compute_epsilon
 
 from federation.entropy import Entropy
 from federation.errors import ConfigError
+from federation.ring_vector import RING_BITS
 from privacy.accountant import RDP_ORDERS
 from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity, renyi_divergence
+from privacy.event import DistributedDiscreteGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.conditional_rounding import conditional_rounding, rounded_squared_norm
 from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
@@ -35,10 +37,6 @@ from privacy.mechanisms.hadamard import coordinate_bound, rotate, unrotate
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint32]
-
-RINGS = (16, 20, 24, 32)
-"""Bits of the moduli on offer."""
 
 USUAL_BETA = math.exp(-0.5)
 """The paper's choice (section 5): at most this often a rounding is drawn again."""
@@ -184,6 +182,16 @@ class DistributedNoisePlan:
         least: Floats = np.min(bounds, axis=0)
         return least
 
+    def event(self) -> DistributedDiscreteGaussian:
+        """What one release costs."""
+        return DistributedDiscreteGaussian(
+            self.dimension,
+            self.sensitivity.squared_l2,
+            self.noise_multiplier,
+            self.honest,
+            count=1,
+        )
+
     def epsilon(self, delta: float, honest: int | None = None) -> float:
         """Epsilon of one release at `delta`, by the conversion of Canonne, Kamath and Steinke 2020.
 
@@ -214,14 +222,14 @@ def choose_plan(
         ConfigError: a value out of range, or no ring holds such a sum.
     """
     _check_wishes(dimension, clip, noise_multiplier, sites, honest)
-    for bits in RINGS:
+    for bits in RING_BITS:
         plan = _finest_plan(dimension, clip, noise_multiplier, sites, honest, bits)
         if plan and plan.inflation <= MOST_OVERHEAD and plan.overhead <= MOST_OVERHEAD:
             return plan
     raise ConfigError(
         f"{_KEY}.noise_multiplier",
         noise_multiplier,
-        f"a sum of {dimension} coordinates over {sites} sites that fits {RINGS[-1]} bits",
+        f"a sum of {dimension} coordinates over {sites} sites that fits {RING_BITS[-1]} bits",
         "lower it, or use a smaller model",
     )
 
@@ -286,24 +294,12 @@ def noise_share(plan: DistributedNoisePlan, entropy: Entropy) -> Integers:
     return discrete_gaussian(plan.dimension, plan.share_variance, entropy)
 
 
-def to_ring(values: Integers, bits: int) -> Words:
-    """Integers modulo 2^bits, shape of `values`, uint32."""
-    return (values & ((1 << bits) - 1)).astype(np.uint32)
-
-
-def from_ring(words: Words, bits: int) -> Integers:
-    """The integer nearest to zero of each residue, from -2^(bits-1) on, int64."""
-    half = 1 << (bits - 1)
-    centred: Integers = ((words.astype(np.int64) + half) & ((1 << bits) - 1)) - half
-    return centred
-
-
 def decoded_sum(plan: DistributedNoisePlan, total: Integers, rotation_seed: bytes) -> Floats:
     """The noisy sum of updates, in the unit of the clip, shape (d,), float64.
 
     Args:
         plan: as for `rounded_update`.
-        total: sum of the contributions, shape (d,), int64, see `from_ring`.
+        total: sum of the contributions, shape (d,), int64.
         rotation_seed: as for `rounded_update`.
 
     Raises:

@@ -109,7 +109,52 @@ class NonPrivate:
         return dp_accounting.NonPrivateDpEvent()
 
 
+@dataclass(frozen=True, slots=True)
+class DistributedDiscreteGaussian:
+    """`count` sums that at least `honest` shares of discrete Gaussian noise hide a site in.
+
+    Unit of privacy: one site. Neighbouring sums have one site's update replaced by zeros. Kairouz,
+    Liu and Steinke 2021, arXiv:2102.06387; see `privacy.distributed_noise`.
+
+    Attributes:
+        dimension: coordinates of the sum, >= 1.
+        squared_sensitivity: largest squared L2 norm of a site's rounded update, in whole units.
+        noise_multiplier: deviation of the noise of `honest` shares over the L2 sensitivity, > 0.
+        honest: fewest shares that hide a site, >= 1.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    dimension: int
+    squared_sensitivity: int
+    noise_multiplier: float
+    honest: int
+    count: int
+
+    def __post_init__(self) -> None:
+        sound = min(self.dimension, self.squared_sensitivity, self.honest) >= 1
+        finite = 0 < self.noise_multiplier < float("inf")
+        if not (sound and finite and 1 <= self.count <= MOST_REPETITIONS):
+            raise PrivacyRefusal(
+                f"event {self}: expected whole numbers >= 1, a finite noise_multiplier > 0 and "
+                "count from 1 to 10**9"
+            )
+
+    @property
+    def share_variance(self) -> Fraction:
+        """Of one share in each coordinate, in squared units; exact."""
+        return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
+        once = dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
 SingleEvent = PoissonSampledGaussian | DiscreteLaplace | NonPrivate
+"""One release, of which the unit of privacy is a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +176,12 @@ class Composed:
         return dp_accounting.ComposedDpEvent([event.to_dp_event() for event in self.events])
 
 
-PrivacyEvent = SingleEvent | Composed
+PrivacyEvent = SingleEvent | DistributedDiscreteGaussian | Composed
 
-_MECHANISMS: dict[str, type[PoissonSampledGaussian] | type[DiscreteLaplace] | type[NonPrivate]] = {
+_MECHANISMS: dict[str, type[SingleEvent] | type[DistributedDiscreteGaussian]] = {
     "poisson_sampled_gaussian": PoissonSampledGaussian,
     "discrete_laplace": DiscreteLaplace,
+    "distributed_discrete_gaussian": DistributedDiscreteGaussian,
     "non_private": NonPrivate,
 }
 _COMPOSED = "composed"
@@ -159,11 +205,15 @@ def from_plain(plain: object) -> PrivacyEvent:
         parts = plain.get("events")
         if set(plain) != {"mechanism", "events"} or not isinstance(parts, list):
             raise PrivacyRefusal("event composed: expected a list of events and nothing else")
-        return Composed(tuple(_single(part) for part in parts))
+        singles = tuple(_single(part) for part in parts)
+        of_records = tuple(event for event in singles if isinstance(event, SingleEvent))
+        if len(of_records) < len(singles):
+            raise PrivacyRefusal("event composed: expected events of record-level privacy only")
+        return Composed(of_records)
     return _single(plain)
 
 
-def _single(plain: object) -> SingleEvent:
+def _single(plain: object) -> SingleEvent | DistributedDiscreteGaussian:
     name = plain.get("mechanism") if isinstance(plain, dict) else None
     if not isinstance(plain, dict) or not isinstance(name, str) or name not in _MECHANISMS:
         raise PrivacyRefusal(

@@ -17,12 +17,14 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
         if agreement.cohorts
         else ""
     )
-    sums = (
+    sums: tuple[str, ...] = (
         f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} "
         f"sites.{apart} No round shows it one site's update, weight, metric or count, even if it "
         f"lies and up to {colluders} site{'' if colluders == 1 else 's'} "
         f"{'colludes' if colluders == 1 else 'collude'} with it.",
     )
+    if agreement.site_level is not None:
+        sums = (*sums, _site_level(agreement))
     if terms is None:
         return (*sums, "Rows stay at the sites; what leaves is the model's update and counts.")
     return (
@@ -34,6 +36,23 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
         "noise to its own gradients before anything leaves.",
         *sums,
         "Rows stay at the sites; what leaves is noised updates and counts of held-out rows.",
+    )
+
+
+def _site_level(agreement: Agreement) -> str:
+    terms = agreement.site_level
+    assert terms is not None
+    honest = agreement.federation.quorum - terms.colluders
+    knowing = (
+        f" Up to {terms.colluders} of them may tell the coordinator their own noise."
+        if terms.colluders
+        else " A site that tells the coordinator its own noise weakens it for the others."
+    )
+    return (
+        "Apart from that, each site's updates as a whole are protected: whoever reads all sums "
+        "cannot tell well whether one site's updates were in them. The unit is one site, "
+        "neighbouring sums have its update replaced by zeros. It rests on the noise of at least "
+        f"{honest} sites, each of which adds a share before the sum.{knowing}"
     )
 
 
@@ -49,8 +68,14 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
             "adds up all runs as if their settings had been fixed beforehand.",
         )
     )
+    whole = (
+        "A whole site's counts of held-out rows: site-level noise covers its updates only.",
+        "Sites that pretend to add their share of site-level noise: faults are measured in every "
+        "round, malice is not.",
+    )
     return (
         *without,
+        *(whole if agreement.site_level is not None else ()),
         "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
         "over sites, exactly and without noise, and are not part of epsilon.",
         "Differences between rounds: if the set of surviving sites changes, or a coordinator that "

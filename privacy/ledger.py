@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from federation import canonical
 from federation.errors import BudgetExhausted, IntegrityError, StorageError, UsageError
 from privacy.accountant import Cost, cost, is_affordable
-from privacy.event import PrivacyEvent, from_plain, to_plain
+from privacy.event import DistributedDiscreteGaussian, PrivacyEvent, from_plain, to_plain
 
 VERSION = 1
 GENESIS = "0" * 64
@@ -43,10 +43,10 @@ Clock = Callable[[], str]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a dataset may cost in all: epsilon at delta, per record, add or remove one.
+    """What may be spent in all: epsilon at delta, in one unit of privacy.
 
     Attributes:
-        epsilon: > 0; infinite where a site allows training without privacy.
+        epsilon: > 0; infinite where a site sets no bound.
         delta: in (0, 1).
     """
 
@@ -56,6 +56,19 @@ class Budget:
     def __post_init__(self) -> None:
         if not (self.epsilon > 0 and 0 < self.delta < 1):
             raise ValueError(f"budget: expected epsilon > 0 and 0 < delta < 1, got {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one release costs: in records, and apart from that in sites, if it hides those, too."""
+
+    event: PrivacyEvent
+    site_level: DistributedDiscreteGaussian | None = None
+
+    def to_plain(self) -> dict[str, object]:
+        """As JSON values."""
+        plain: dict[str, object] = {"event": to_plain(self.event)}
+        return plain | ({"site_level": to_plain(self.site_level)} if self.site_level else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,7 @@ class Ledger:
         holder: tuple[str, str],
         budget: Budget,
         clock: Clock,
+        site_level: Budget | None = None,
     ) -> "Ledger":
         """A new ledger whose first entry is the budget.
 
@@ -107,8 +121,9 @@ class Ledger:
             path: must not exist.
             key: the site's identity.
             holder: the site and the dataset.
-            budget: of the dataset.
+            budget: of the dataset, per record, add or remove one.
             clock: UTC now, ISO 8601.
+            site_level: of the site's updates as a whole, with or without one; None sets no bound.
 
         Raises:
             UsageError: `path` exists.
@@ -130,6 +145,7 @@ class Ledger:
                 unit="record",
                 neighbouring_relation="add-or-remove-one",
                 public_key=key.public_key().public_bytes_raw().hex(),
+                **_site_level_facts(site_level),
             )
         path.chmod(0o600)
         return ledger
@@ -164,6 +180,10 @@ class Ledger:
         """The budget in force."""
         return _budget(self._checked_entries())
 
+    def site_level_budget(self) -> Budget | None:
+        """The budget whose unit is the site, if it set one."""
+        return _site_level_budget(self._checked_entries())
+
     def holder(self) -> tuple[str, str]:
         """The site and the dataset that the ledger is of."""
         body = self._checked_entries()[0].body
@@ -179,13 +199,17 @@ class Ledger:
         entries = self._checked_entries()
         return cost(_counted(entries), _budget(entries).delta)
 
-    def require_affordable(self, event: PrivacyEvent) -> None:
-        """Return if the event would be admitted now; writes nothing.
+    def spent_site_level(self, delta: float) -> Cost:
+        """What the site's updates as a whole cost: the other unit, never added to `spent`."""
+        return cost(_counted_site_level(self._checked_entries()), delta)
+
+    def require_affordable(self, charge: Charge) -> None:
+        """Return if the charge would be admitted now; writes nothing.
 
         Raises:
             BudgetExhausted: it would not; the text has the numbers.
         """
-        _require_affordable(self._checked_entries(), event)
+        _require_affordable(self._checked_entries(), charge)
 
     def reservation(self, run: str, round_: int, charge: int) -> Reservation | None:
         """The standing reservation of a round, unless it was voided.
@@ -219,20 +243,20 @@ class Ledger:
             for entry in entries
         )
 
-    def reserve(self, run: str, round_: int, charge: int, event: PrivacyEvent) -> int:
-        """Charge an event before the work starts; returns the entry's number.
+    def reserve(self, run: str, round_: int, number: int, charge: Charge) -> int:
+        """Charge a release, in both units, before the work starts; returns the entry's number.
 
         Raises:
             BudgetExhausted: the budget would be overspent; the refusal is an entry, too.
             UsageError: this charge is reserved already.
         """
-        if self.reservation(run, round_, charge) is not None:
-            raise UsageError(f"run {run}, round {round_}, charge {charge}: reserved already")
-        asked = {"run": run, "round": round_, "charge": charge, "event": to_plain(event)}
+        if self.reservation(run, round_, number) is not None:
+            raise UsageError(f"run {run}, round {round_}, charge {number}: reserved already")
+        asked = {"run": run, "round": round_, "charge": number, **charge.to_plain()}
         refusal: BudgetExhausted | None = None
         with self._transaction():
             try:
-                _require_affordable(self._checked_entries(), event)
+                _require_affordable(self._checked_entries(), charge)
             except BudgetExhausted as error:
                 refusal = error
             seq = self._append("reserve" if refusal is None else "refuse", **asked)
@@ -369,6 +393,19 @@ def _budget(entries: tuple[Entry, ...]) -> Budget:
     return Budget(math.inf if epsilon is None else float(str(epsilon)), float(str(body["delta"])))
 
 
+def _site_level_facts(budget: Budget | None) -> dict[str, object]:
+    if budget is None:
+        return {}
+    return {"site_level_epsilon": budget.epsilon, "site_level_delta": budget.delta}
+
+
+def _site_level_budget(entries: tuple[Entry, ...]) -> Budget | None:
+    body = [entry.body for entry in entries if entry.kind == "budget"][-1]
+    if "site_level_epsilon" not in body:
+        return None
+    return Budget(float(str(body["site_level_epsilon"])), float(str(body["site_level_delta"])))
+
+
 def _voided(entries: tuple[Entry, ...]) -> set[object]:
     return {entry.body["reservation"] for entry in entries if entry.kind == "void"}
 
@@ -383,12 +420,31 @@ def _counted(entries: tuple[Entry, ...]) -> list[PrivacyEvent]:
     ]
 
 
-def _require_affordable(entries: tuple[Entry, ...], event: PrivacyEvent) -> None:
-    budget, counted = _budget(entries), _counted(entries)
+def _counted_site_level(entries: tuple[Entry, ...]) -> list[PrivacyEvent]:
+    """As `_counted`, of what hides whole sites."""
+    voided = _voided(entries)
+    return [
+        from_plain(entry.body["site_level"])
+        for entry in entries
+        if entry.kind == "reserve" and entry.seq not in voided and "site_level" in entry.body
+    ]
+
+
+def _require_affordable(entries: tuple[Entry, ...], charge: Charge) -> None:
+    _require_covered("the budget", _budget(entries), _counted(entries), charge.event)
+    site_level = _site_level_budget(entries)
+    if site_level is not None and charge.site_level is not None:
+        counted = _counted_site_level(entries)
+        _require_covered("the site-level budget", site_level, counted, charge.site_level)
+
+
+def _require_covered(
+    name: str, budget: Budget, counted: list[PrivacyEvent], event: PrivacyEvent
+) -> None:
     if not is_affordable([*counted, event], budget.delta, budget.epsilon):
         before = cost(counted, budget.delta).epsilon
         after = cost([*counted, event], budget.delta).epsilon
         raise BudgetExhausted(
-            f"the budget of epsilon {budget.epsilon:g} at delta {budget.delta:g} does not cover "
+            f"{name} of epsilon {budget.epsilon:g} at delta {budget.delta:g} does not cover "
             f"this: {before:.4f} is spent, and with it {after:.4f} would be"
         )

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 FALSE_ALARM = 1e-6
 """Usual probability that a round without fault is called faulty."""
@@ -57,32 +57,38 @@ class NoiseReading:
 
 
 def read_noise(
-    padding: Integers, share_variance: float, contributors: int, false_alarm: float = FALSE_ALARM
+    padding: Floats,
+    share_variance: float,
+    contributors: int,
+    rounding_variance: float = 0.0,
+    false_alarm: float = FALSE_ALARM,
 ) -> NoiseReading:
     """Compare the noise in reserved coordinates with what `contributors` shares make.
 
     Args:
-        padding: shape (m,), m >= 1, int64: the decoded integer sum in these coordinates.
+        padding: shape (m,), m >= 1, float64: the decoded sum in these coordinates, in units.
         share_variance: of one site's noise in each of them, in squared units.
         contributors: sites in the sum, >= 1.
+        rounding_variance: what rounding may add to a coordinate of the sum, at most; more than the
+            noise is called too much only beyond it.
         false_alarm: in (0, 1).
 
     Raises:
         ValueError: a bound above is broken, or the promised variance is below 1.
     """
     promised = contributors * share_variance
-    if padding.ndim != 1 or len(padding) < 1 or padding.dtype != np.int64:
-        raise ValueError(f"expected (m >= 1,) int64, got {padding.shape} {padding.dtype}")
+    if padding.ndim != 1 or len(padding) < 1 or padding.dtype != np.float64:
+        raise ValueError(f"expected (m >= 1,) float64, got {padding.shape} {padding.dtype}")
     if not (contributors >= 1 and LEAST_VARIANCE <= promised < math.inf and 0 < false_alarm < 1):
         raise ValueError(
             "need contributors >= 1, a finite sum's variance >= 1 and false_alarm in (0, 1): "
             f"{contributors=}, {share_variance=}, {false_alarm=}"
         )
     m = len(padding)
-    squares = padding.astype(np.float64) ** 2
-    ratio = float(squares.mean()) / promised
+    ratio = float(np.mean(padding**2)) / promised
     too_little = float(special.gammainc(m / 2, m * ratio / 2))
-    too_much = float(special.gammaincc(m / 2, m * ratio / 2))
+    most = promised + rounding_variance
+    too_much = float(special.gammaincc(m / 2, m * ratio * promised / most / 2))
     both = min(1.0, 2 * min(too_little, too_much))
     return NoiseReading(m, ratio, too_little, both, false_alarm)
 

@@ -1,6 +1,9 @@
 """Training plans, as both sides derive them from the agreement alone."""
 
+import hashlib
+
 from federation.agreement import Agreement
+from privacy.distributed_noise import DistributedNoisePlan
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 
 
@@ -23,3 +26,32 @@ def plan_for_rows(agreement: Agreement, rows: int, rounds: int) -> DpSgdPlan | N
         expected_batch_size=divisor,
         delta=privacy.delta,
     )
+
+
+def noise_plan(agreement: Agreement) -> DistributedNoisePlan | None:
+    """The site-level noise of one round's sum; None without any.
+
+    Raises:
+        ConfigError: the agreement's numbers are impossible together.
+    """
+    noise = agreement.site_level
+    if noise is None:
+        return None
+    return DistributedNoisePlan(
+        dimension=noise.dimension,
+        clip=agreement.training.update_clip,
+        granularity=noise.granularity,
+        noise_multiplier=noise.noise_multiplier,
+        sites=len(agreement.sites),
+        honest=agreement.federation.quorum - noise.colluders,
+        ring_bits=noise.ring_bits,
+    )
+
+
+def rotation_seed(agreement: Agreement, round_: int) -> bytes:
+    """Public seed of a round's rotation, 32 bytes: the same at all sites and in every attempt.
+
+    It is known before the updates are made; honest ones do not look at it. It does not name the
+    run, so that a simulation with a seed gives the same model in every run.
+    """
+    return hashlib.sha256(f"hedgerow/rotation/v1 {agreement.seed} {round_}".encode()).digest()

@@ -1,5 +1,6 @@
 """One secure sum that answers a set of queries; starting again resends what the sites have."""
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,10 +13,10 @@ from evaluation.analytics.plan import AnalyticsPlan, agreed_plan
 from federation.analysis import Analysis, SiteAccount
 from federation.analytics_agreement import AnalyticsAgreement
 from federation.analytics_config import AnalyticsConfig
+from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase
 from federation.errors import IntegrityError, PrivacyRefusal, ProtocolViolation, UsageError
-from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement
 from federation.run_folder import RunFolder
@@ -23,7 +24,7 @@ from federation.summary import NoiseSource
 from federation.task import Task
 from privacy.secure_sum.terms import SessionTerms
 from server.conversation import Conversation, Place
-from server.coordination import agree, enlist
+from server.coordination import agree, common_rules, enlist
 from server.run_record import (
     read_record,
     record_attempt,
@@ -69,7 +70,7 @@ def analyze(
     # 1. The past, if any, and who is there.
     past = read_record(folder)
     record_start(folder, datetime.now(UTC).isoformat(timespec="seconds"))
-    roster = Roster.read(folder.path / "roster.json")
+    roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
     rules, place = config.federation, Place(folder.id)
     conversation, enlisted = enlist(transport, roster, rules, place)
 
@@ -124,7 +125,12 @@ def analyze(
 def _settled(
     folder: RunFolder, config: AnalyticsConfig, enlisted: Mapping[str, Enlistment]
 ) -> AnalyticsAgreement:
-    """The agreement of the folder's first start."""
+    """The agreement of the folder's first start.
+
+    Raises:
+        PrivacyRefusal: the sites hold different run rules.
+    """
+    rules_digest = common_rules(enlisted)
     if folder.agreement.exists():
         try:
             return AnalyticsAgreement.from_bytes(folder.agreement.read_bytes())
@@ -132,6 +138,7 @@ def _settled(
             raise IntegrityError(f"{folder.agreement} is not what was written: {error}") from error
     agreement = AnalyticsAgreement(
         run=folder.id,
+        rules_digest=rules_digest,
         task=config.task,
         federation=config.federation,
         public_rows={site: enlisted[site].public_rows for site in config.federation.sites},
@@ -156,7 +163,7 @@ def _session(
         sites=agreement.sites,
         threshold=rules.threshold,
         quorum=rules.quorum,
-        degree=len(agreement.sites) - 1,
+        degree=rules.degree,
         stretches=layout.stretches,
         minimum_contributors=agreement.minimum_contributors,
     )

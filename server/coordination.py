@@ -1,5 +1,6 @@
 """The run, as one page of numbered steps over a transport; resuming is starting with a past."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from datetime import UTC, datetime
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnyAgreement
 from federation.config import FederationConfig, FederationRules
+from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.envelope import Phase
 from federation.errors import (
@@ -16,6 +18,7 @@ from federation.errors import (
     RoundFailed,
     UsageError,
 )
+from federation.initial_model import parameter_count
 from federation.ring_vector import Stretch
 from federation.roster import Roster
 from federation.round_layout import RoundKind
@@ -38,6 +41,7 @@ class Outcome:
 
     Attributes:
         agreement: that all sites signed.
+        roster_digest: of the roster that every reply was verified with.
         record: of all rounds.
         statements: per site that could still be asked, what its ledger says.
         stopped: None if all rounds were run.
@@ -46,6 +50,7 @@ class Outcome:
     """
 
     agreement: Agreement
+    roster_digest: str
     record: RunRecord
     statements: Mapping[str, Statement]
     stopped: Stop | None
@@ -76,12 +81,12 @@ def coordinate(
     # 1. The past, if any, and who is there.
     past = read_record(folder)
     record_start(folder, datetime.now(UTC).isoformat(timespec="seconds"))
-    roster = Roster.read(folder.path / "roster.json")
+    roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
     conversation, enlisted = enlist(transport, roster, config.federation, Place(folder.id))
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = _settled(folder, config, rows)
+    agreement = _settled(folder, config, task, rows, common_rules(enlisted))
     agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
     rounds = Rounds(
         conversation,
@@ -113,17 +118,30 @@ def coordinate(
     statements = rounds.close(completed=not stopped)
     stretches = rounds.layout(RoundKind.TRAIN).stretches
     return Outcome(
-        agreement, read_record(folder), statements, stopped, checkpoint.model_bytes(), stretches
+        agreement,
+        roster.digest(),
+        read_record(folder),
+        statements,
+        stopped,
+        checkpoint.model_bytes(),
+        stretches,
     )
 
 
-def _settled(folder: RunFolder, config: FederationConfig, rows: Mapping[str, int]) -> Agreement:
+def _settled(
+    folder: RunFolder,
+    config: FederationConfig,
+    task: Task,
+    rows: Mapping[str, int],
+    rules_digest: str,
+) -> Agreement:
     """The agreement of the folder's first start: a resumed run goes on under exactly that.
 
     Solved again, the noise could come out otherwise, on another version of an accountant.
     """
     if not folder.agreement.exists():
-        proposed = propose(config, folder.id, rows)
+        parameters = parameter_count(task, config.run.seed)
+        proposed = propose(config, folder.id, rows, rules_digest, parameters)
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed
     try:
@@ -159,6 +177,24 @@ def enlist(
                 f"coordinator's ({roster.digest()[:16]}...); compare them by phone"
             )
     return replace(conversation, addresses=addresses), enlisted
+
+
+def common_rules(enlisted: Mapping[str, Enlistment]) -> str:
+    """The digest of the run rules that all sites hold.
+
+    Raises:
+        PrivacyRefusal: they do not hold the same.
+    """
+    holders: dict[str, list[str]] = {}
+    for site, enlistment in sorted(enlisted.items()):
+        holders.setdefault(enlistment.rules_digest, []).append(site)
+    if len(holders) > 1:
+        told = "; ".join(f"{', '.join(sites)}: {one[:16]}..." for one, sites in holders.items())
+        raise PrivacyRefusal(
+            f"the sites hold different run rules ({told}); the consortium signs one set for all "
+            "of them: install it everywhere"
+        )
+    return next(iter(holders))
 
 
 def agree(

@@ -2,27 +2,38 @@
 
 from collections.abc import Mapping
 
-from federation.agreement import Agreement, RecordPrivacy
+from federation.agreement import Agreement, RecordPrivacy, SiteLevelPrivacy
 from federation.config import FederationConfig
 from federation.errors import ConfigError, PrivacyRefusal
-from privacy.calibration import noise_multiplier
+from privacy.calibration import noise_multiplier, site_level_noise_multiplier
+from privacy.distributed_noise import DistributedNoisePlan, choose_plan
 
 
-def propose(config: FederationConfig, run: str, public_rows: Mapping[str, int]) -> Agreement:
+def propose(
+    config: FederationConfig,
+    run: str,
+    public_rows: Mapping[str, int],
+    rules_digest: str,
+    parameters: int = 0,
+) -> Agreement:
     """The agreement of a run.
 
     Args:
         config: with `federation.sites` named.
         run: the run's id.
         public_rows: per site, as it declared.
+        rules_digest: of the run rules that every site holds.
+        parameters: of the model; only site-level privacy asks for it.
 
     Raises:
+        ConfigError: no ring holds the site-level noise.
         PrivacyRefusal: the promised epsilon cannot be met, or delta is above 1 / rows of a site.
     """
     if config.privacy.mode == "record":
         _check_delta(config.privacy.delta, public_rows)
     return Agreement(
         run=run,
+        rules_digest=rules_digest,
         rounds=config.run.rounds,
         seed=config.run.seed,
         task=config.task,
@@ -32,6 +43,7 @@ def propose(config: FederationConfig, run: str, public_rows: Mapping[str, int]) 
         training=config.training,
         server=config.server,
         privacy=record_privacy(config),
+        site_level=site_level_privacy(config, parameters),
         evaluation=config.evaluation,
     )
 
@@ -56,6 +68,40 @@ def record_privacy(config: FederationConfig) -> RecordPrivacy | None:
         delta=choice.delta,
         max_grad_norm=choice.max_grad_norm,
         target_epsilon=choice.epsilon,
+    )
+
+
+def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPrivacy | None:
+    """The site-level terms with the noise solved for the target; None without any.
+
+    Raises:
+        ConfigError: no ring holds the noise.
+        PrivacyRefusal: no noise multiplier meets the target.
+    """
+    choice, rules = config.privacy.site_level, config.federation
+    if choice is None:
+        return None
+    dimension, honest = parameters + choice.meter_coordinates, rules.quorum - choice.colluders
+
+    def plan(noise: float) -> DistributedNoisePlan:
+        clip = config.training.update_clip
+        return choose_plan(dimension, clip, noise, len(rules.sites), honest)
+
+    noise = choice.noise_multiplier
+    if noise is None:
+        assert choice.epsilon is not None
+        noise = site_level_noise_multiplier(plan, config.run.rounds, choice.epsilon, choice.delta)
+    chosen = plan(noise)
+    return SiteLevelPrivacy(
+        noise_multiplier=noise,
+        delta=choice.delta,
+        target_epsilon=choice.epsilon,
+        colluders=choice.colluders,
+        meter_coordinates=choice.meter_coordinates,
+        dimension=dimension,
+        granularity=chosen.granularity,
+        ring_bits=chosen.ring_bits,
+        largest_code=chosen.largest_code,
     )
 
 

@@ -30,9 +30,12 @@ from federation.round_layout import (
 )
 from federation.round_messages import COMPLETED, Invitation, Statement
 from federation.run_folder import RunFolder
-from federation.summary import Fairness, Round, UtilityPoint
+from federation.summary import Fairness, NoiseMeasure, Round, UtilityPoint
 from federation.task import Floats, Task
+from privacy.distributed_noise import decoded_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.noise_meter import read_noise
+from privacy.run_plan import noise_plan, rotation_seed
 from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -137,12 +140,15 @@ class Rounds:
             if isinstance(outcome, FailedRound):
                 raise outcome
             sums = self._read(RoundKind.TRAIN, outcome)
+            noise = self._unrotate(number, sums, outcome)
             following = self._step(number, checkpoint, sums)
+            done = _completed(number, RoundKind.TRAIN, outcome, attempts, seconds)
             record = RoundRecord(
-                round=_completed(number, RoundKind.TRAIN, outcome, attempts, seconds).model_copy(
+                round=done.model_copy(
                     update={
                         "update_norm": _mean(sums, UPDATE_NORM, outcome),
-                        "clipped_updates": round(float(sums[CLIPPED_UPDATES][0])),
+                        "clipped_updates": _total(sums, CLIPPED_UPDATES),
+                        "noise": noise,
                     }
                 ),
                 utility=self._utility(checkpoint.after_round, sums, outcome),
@@ -286,7 +292,7 @@ class Rounds:
             sites=self.agreement.sites,
             threshold=rules.threshold,
             quorum=rules.quorum,
-            degree=len(self.agreement.sites) - 1,
+            degree=rules.degree,
             stretches=layout.stretches,
             groups=self.agreement.groups,
             minimum_contributors=self.agreement.evaluation.minimum_contributors,
@@ -305,7 +311,7 @@ class Rounds:
 
         return SurvivorRecord(self.survivors.get(number), record)
 
-    def _read(self, kind: RoundKind, outcome: SecureSum) -> Mapping[str, Floats]:
+    def _read(self, kind: RoundKind, outcome: SecureSum) -> dict[str, Floats]:
         """The sum by segment.
 
         Raises:
@@ -317,6 +323,33 @@ class Rounds:
                 self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
             )
         return sums
+
+    def _unrotate(
+        self, number: int, sums: dict[str, Floats], outcome: SecureSum
+    ) -> NoiseMeasure | None:
+        """Put the update's coordinates back in place; what the meter's say of the noise."""
+        plan, terms = noise_plan(self.agreement), self.agreement.site_level
+        if plan is None or terms is None:
+            return None
+        units = np.rint(sums[UPDATE] / plan.granularity).astype(np.int64)
+        whole = decoded_sum(plan, units, rotation_seed(self.agreement, number))
+        model = terms.dimension - terms.meter_coordinates
+        sums[UPDATE] = whole[:model]
+        sites = len(outcome.survivors)
+        reading = read_noise(
+            whole[model:] / plan.granularity,
+            float(plan.share_variance),
+            sites,
+            # A rounded coordinate is off by a coin of a step's width at most.
+            rounding_variance=sites / 4,
+        )
+        return NoiseMeasure(
+            ratio=reading.ratio,
+            p_value=reading.p_value,
+            alarm=reading.alarm,
+            too_little=reading.is_too_little,
+            coordinates=reading.coordinates,
+        )
 
     def _step(self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats]) -> Checkpoint:
         most = max(self.agreement.public_rows.values())
@@ -417,6 +450,10 @@ def _failed(
 
 def _mean(sums: Mapping[str, Floats], name: str, outcome: SecureSum) -> float | None:
     return float(sums[name][0]) / len(outcome.survivors) if name in sums else None
+
+
+def _total(sums: Mapping[str, Floats], name: str) -> int | None:
+    return round(float(sums[name][0])) if name in sums else None
 
 
 def _in_scope(sums: Mapping[str, Floats], scope: str) -> dict[str, Floats]:

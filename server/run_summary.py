@@ -21,6 +21,7 @@ from federation.summary import (
     RunFacts,
     SecureSum,
     SiteAccount,
+    SiteLevel,
     Summary,
     UtilityPoint,
 )
@@ -56,7 +57,7 @@ def summarise(
     return Summary(
         run=_facts(folder, config, task, outcome, backend),
         privacy=_privacy(outcome),
-        secure_sum=_secure_sum(folder, outcome),
+        secure_sum=_secure_sum(outcome),
         rounds=tuple(r.round for r in record.rounds),
         utility=_one_per_model(points),
         fairness=final.fairness if final else (),
@@ -118,6 +119,7 @@ def _privacy(outcome: Outcome) -> Privacy:
         },
         covered=covered(agreement),
         not_covered=not_covered(agreement),
+        site_level=_site_level(outcome),
     )  # fmt: skip
 
 
@@ -147,11 +149,32 @@ def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccou
         voided=statement.voided,
         refused=statement.refused,
         ledger_head=statement.ledger_head,
+        site_level_epsilon_spent=statement.site_level_epsilon_spent,
+        site_level_epsilon_budget=statement.site_level_epsilon_budget,
     )
 
 
-def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
-    environment = folder.read_environment()
+def _site_level(outcome: Outcome) -> SiteLevel | None:
+    terms, agreement = outcome.agreement.site_level, outcome.agreement
+    if terms is None:
+        return None
+    said = [each.site_level_epsilon_spent for each in outcome.statements.values()]
+    spent = [epsilon for epsilon in said if epsilon is not None]
+    rounds = [record.round for record in outcome.record.rounds]
+    return SiteLevel(
+        delta=terms.delta,
+        target_epsilon=terms.target_epsilon,
+        noise_multiplier=terms.noise_multiplier,
+        colluders=terms.colluders,
+        honest=agreement.federation.quorum - terms.colluders,
+        epsilon=max(spent) if spent and len(spent) == len(said) else None,
+        granularity=terms.granularity,
+        ring_bits=terms.ring_bits,
+        alarms=tuple(r.round for r in rounds if r.noise is not None and r.noise.alarm),
+    )
+
+
+def _secure_sum(outcome: Outcome) -> SecureSum:
     rules = outcome.agreement.federation
     return SecureSum(
         threshold=rules.threshold,
@@ -160,7 +183,8 @@ def _secure_sum(folder: RunFolder, outcome: Outcome) -> SecureSum:
         words=sum(stretch.length for stretch in outcome.stretches),
         upload_bytes_per_site=packed_bytes(outcome.stretches),
         exchanges_per_round=EXCHANGES,
-        roster_digest=environment.roster_digest,
+        roster_digest=outcome.roster_digest,
+        rules_digest=outcome.agreement.rules_digest,
     )
 
 
@@ -215,6 +239,13 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
         notes.append(
             f"in {len(cut)} of {len(trained)} rounds every site's update was longer than "
             "training.update_clip and was scaled down: lower training.learning_rate, or raise it"
+        )
+    measured = [r.round for r in outcome.record.rounds if r.round.noise is not None]
+    short = [str(one.round) for one in measured if one.noise and one.noise.too_little]
+    if short:
+        notes.append(
+            f"NOISE IS MISSING in round {', '.join(short)}: the sum carried less than the sites "
+            "promised, so the site-level guarantee does not hold; find the site before you go on"
         )
     survivors = {r.round.survivors for r in outcome.record.rounds if r.round.survivors}
     if len(survivors) > 1:

@@ -26,6 +26,7 @@ from federation.task import SiteRequest
 from federation.task_loading import add_search_folder, load_task
 from server.analytics_run import analysis_path, analyze
 from server.transport import Lost
+from simulations.consortium import strictest_analytics_rules
 from simulations.sites import environment, furnish, search_task_folder, simulated_agent
 
 QUERIES = "analytics.toml"
@@ -56,9 +57,10 @@ def prepare(config: AnalyticsConfig, parent: Path, task_folder: Path | None = No
     # What the sites would be asked: a query that has no answer is refused right here.
     plan_queries(task.schema, config.queries, max(rows.values())).layout(len(sites))
     policies = [_policy(resolved, task.schema, site, count) for site, count in rows.items()]
+    rules = strictest_analytics_rules(resolved)
     folder = RunFolder.create(parent, config.name, datetime.now(UTC))
     try:
-        roster = furnish(folder, policies, config.name)
+        roster = furnish(folder, policies, rules)
         digest = canonical.digest(resolved.model_dump(mode="json"))
         folder.write_environment(environment(config.seed, digest, roster, task_folder))
         write_atomically(folder.path / QUERIES, resolved.to_toml().encode())
@@ -163,6 +165,7 @@ def _policy(config: AnalyticsConfig, schema: TaskSchema, site: str, rows: int) -
         epsilon_budget=None if choice.allow_exact else budget,
         delta=choice.delta,
         minimum_contributors=choice.minimum_contributors,
+        allow_sparse_graph=config.federation.neighbours is not None,
         analytics_columns=tuple(sorted(known)) if choice.columns is None else choice.columns,
         allow_exact_analytics=choice.allow_exact,
     )

@@ -26,7 +26,7 @@ name = "{task}"                # heart, acs-employment, digits, or "package.modu
 # sites = ["a", "b", "c"]      # default: all the task has data for
 # quorum = 3                   # fewest sites whose sum may be opened; default: two thirds
 # threshold = 3                # fewest sites that together can open anything; default: a majority
-round_timeout_seconds = 120.0  # for each of a round's five exchanges
+round_timeout_seconds = 120.0  # for each exchange of a round
 """
 
 _COHORTS = """

@@ -17,6 +17,10 @@ def round_line(progress: Progress) -> str:
     if record.utility is not None and record.utility.overall.log_loss is not None:
         parts.append(f"log-loss {record.utility.overall.log_loss:.4f}")
     parts.append(epsilon_so_far(progress))
+    noise = record.round.noise
+    if noise is not None:
+        alarm = "  NOISE NOT AS PROMISED" if noise.alarm else ""
+        parts.append(f"noise {noise.ratio:.3f} (p {noise.p_value:.2g}){alarm}")
     parts.append(f"dropouts {len(record.round.dropped)}")
     return "  ".join(parts)
 

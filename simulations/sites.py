@@ -26,12 +26,15 @@ from federation import canonical, config_file
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnyAgreement
 from federation.config import Dropout, FederationConfig
+from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal
+from federation.initial_model import parameter_count
 from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
+from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
@@ -40,6 +43,10 @@ from privacy.event import NonPrivate
 from privacy.run_plan import run_plan
 from server.proposal import propose
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
+from simulations.consortium import found_consortium, strictest_rules
+
+NOT_YET_SIGNED = "0" * 64
+"""Stands for the digest of run rules, which are made to fit the agreement."""
 
 VERSIONED = ("hedgerow", "flwr", "torch", "opacus", "cryptography", "numpy", "dp-accounting")
 
@@ -88,7 +95,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     if resolved.simulation.backend == "ray":
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
-    agreement = propose(resolved, "not yet named", rows)
+    agreement = propose(
+        resolved, "not yet named", rows, NOT_YET_SIGNED, parameter_count(task, resolved.run.seed)
+    )
     run_tally_spec(task.schema, agreement)
     for policy in policies:
         _require_one_round(policy, agreement)
@@ -97,7 +106,8 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         require_trainable(Workbench(site, agreement, task, loaded, entropy))
     folder = RunFolder.create(parent, config.run.name, datetime.now(UTC))
     try:
-        _fill(folder, resolved, policies, task_folder)
+        rules = strictest_rules(resolved.run.name, agreement)
+        _fill(folder, resolved, policies, rules, task_folder)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -108,23 +118,27 @@ def _fill(
     folder: RunFolder,
     resolved: FederationConfig,
     policies: Sequence[SitePolicy],
+    rules: RunRules,
     task_folder: Path | None,
 ) -> None:
     """Everything that stands in a run folder before its first start."""
-    roster = furnish(folder, policies, resolved.run.name)
+    roster = furnish(folder, policies, rules)
     digest = canonical.digest(resolved.model_dump(mode="json"))
     folder.write_environment(environment(resolved.run.seed, digest, roster, task_folder))
     write_atomically(folder.config, config_file.write_text(resolved).encode())
 
 
-def furnish(folder: RunFolder, policies: Sequence[SitePolicy], federation: str) -> Roster:
-    """A home with a fresh key and a ledger for every site, and the roster of all."""
+def furnish(folder: RunFolder, policies: Sequence[SitePolicy], rules: RunRules) -> Roster:
+    """A home with a fresh key and a ledger for every site, and what a consortium gives to all."""
     sites = [policy.site for policy in policies]
     keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in sites}
-    roster = Roster(federation, keys)
-    roster.write(folder.path / "roster.json")
+    roster, signed = found_consortium(keys, rules)
+    ConsortiumFiles(folder.path).write(roster, signed)
     for policy in policies:
-        _furnish(folder, policy, roster)
+        home = SiteHome(folder.site_home(policy.site))
+        policy.write(home.policy)
+        home.given.write(roster, signed)
+        create_ledger(home, folder.ledger(policy.site))
     return roster
 
 
@@ -256,14 +270,15 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         minimum_threshold=choice.minimum_threshold,
         minimum_contributors=config.evaluation.minimum_contributors,
         allow_without_privacy=without_privacy,
+        allow_sparse_graph=config.federation.neighbours is not None,
+        site_level_epsilon_budget=_site_level_budget(config),
+        site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,
     )
 
 
-def _furnish(folder: RunFolder, policy: SitePolicy, roster: Roster) -> None:
-    home = SiteHome(folder.site_home(policy.site))
-    policy.write(home.policy)
-    roster.write(home.roster)
-    create_ledger(home, folder.ledger(policy.site))
+def _site_level_budget(config: FederationConfig) -> float | None:
+    choice = config.privacy.site_level
+    return config.site_policy.site_level_epsilon_budget or (choice.epsilon if choice else None)
 
 
 def _check_evaluation(config: FederationConfig, task: Task) -> None:

@@ -32,7 +32,13 @@ from privacy.secure_sum.messages import (
     Survivors,
 )
 from privacy.secure_sum.recovery import Openable, RemainingMasks, UnfitShares
-from privacy.secure_sum.session import advert_body, graph, round_digest, session_digest
+from privacy.secure_sum.session import (
+    advert_body,
+    graph,
+    mask_digest,
+    round_digest,
+    session_digest,
+)
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
 
@@ -135,6 +141,8 @@ def gather(
 def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str, bytes]]:
     """Per site that dealt shares, the envelopes that the others sealed for it.
 
+    Commitments are looked at, and their signatures, only if a secret comes out wrong in the end.
+
     Raises:
         RoundFailed: fewer than the quorum dealt shares.
     """
@@ -148,11 +156,6 @@ def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str
         _require(
             set(answer.commitments) == {site, *peers},
             "dealt shares: not commitments to every holder",
-        )
-        body = commitment_body(state.session, site, answer.commitments, answer.seed_commitment)
-        _require(
-            keys.is_signed(state.roster[site], answer.signature, Label.DEALT, *body),
-            "dealt shares: the commitments are not signed by the site",
         )
         return answer
 
@@ -182,6 +185,7 @@ class Accumulation:
         self._round = round_digest(state.sharing.session, model_digest)
         self._total = RingVector.zeros(state.sharing.terms.stretches)
         self._added: set[str] = set()
+        self._mask_digests: dict[frozenset[str], bytes] = {}
         self._excluded: Reasons = state.excluded
 
     def add(self, site: str, masked: bytes) -> None:
@@ -192,14 +196,26 @@ class Accumulation:
                 sender in self._masking.dealt, "masked input: from a site that dealt no shares"
             )
             _require(sender not in self._added, "masked input: a second one")
-            stretches = self._total.stretches
+            message = MaskedInput.from_bytes(data, self._total.stretches)
+            _require(
+                message.masks == self._masks(sender),
+                "masked input: under other masks than those of this model and these envelopes",
+            )
             try:
-                self._total.add_packed(MaskedInput.from_bytes(data, stretches).packed)
+                self._total.add_packed(message.packed)
             except ValueError as error:
                 raise ProtocolViolation(f"masked input: {error}") from error
 
         added, self._excluded = admit({site: masked}, check, self._excluded)
         self._added.update(added)
+
+    def _masks(self, site: str) -> bytes:
+        dealt, graph = self._masking.dealt, self._masking.sharing.graph
+        masked = frozenset(dealt.keys() & {site, *graph[site]})
+        # On the complete graph it is the same set for all.
+        if masked not in self._mask_digests:
+            self._mask_digests[masked] = mask_digest(self._round, masked)
+        return self._mask_digests[masked]
 
     def close(self) -> tuple[Signing, bytes]:
         """Name the survivors for all to agree on; nothing more is added.
@@ -271,7 +287,8 @@ def reveal(state: Opening, answers: Mapping[str, bytes], threads: int = 1) -> Re
         return opened
 
     complete, excluded = admit(answers, check, state.excluded)
-    masks, blamed = _masks_and_blame(openable, complete, excluded)
+    roster = state.signing.masking.sharing.roster
+    masks, blamed = _masks_and_blame(openable, complete, excluded, roster)
     total = state.signing.total.copy()
     add_masks(total, plus=masks.subtracted, minus=masks.added, threads=threads)
     return Revealed(total, state.signing.survivors, tuple(sorted(blamed)), {**blamed, **excluded})
@@ -291,7 +308,7 @@ def _openable(signing: Signing) -> Openable:
 
 
 def _masks_and_blame(
-    openable: Openable, complete: Mapping[str, OpenedShares], excluded: Reasons
+    openable: Openable, complete: Mapping[str, OpenedShares], excluded: Reasons, roster: Roster
 ) -> tuple[RemainingMasks, Reasons]:
     """The masks still in the sum; shares are looked at one by one only if a secret comes out wrong.
 
@@ -303,6 +320,7 @@ def _masks_and_blame(
         try:
             return openable.remaining_masks(complete), blamed
         except UnfitShares:
+            _require_signed_commitments(openable, roster)
             false = {
                 holder: _false_share(openable, holder, complete[holder]) for holder in complete
             }
@@ -313,6 +331,18 @@ def _masks_and_blame(
         raise RoundFailed(f"{error}{told({**blamed, **excluded})}") from error
     except UnfitShares as error:
         raise RoundFailed(f"open: {error}{told({**blamed, **excluded})}") from error
+
+
+def _require_signed_commitments(openable: Openable, roster: Roster) -> None:
+    """Return if no holder can be blamed on commitments that a dealer never made.
+
+    Raises:
+        RoundFailed: a dealer's signature is not on its commitments.
+    """
+    for dealer, dealt in sorted(openable.dealt.items()):
+        body = commitment_body(openable.session, dealer, dealt.commitments, dealt.seed_commitment)
+        if not keys.is_signed(roster[dealer], dealt.signature, Label.DEALT, *body):
+            raise RoundFailed(f"open: {dealer} did not sign the commitments to its shares")
 
 
 def _false_share(openable: Openable, holder: str, opened: OpenedShares) -> str:

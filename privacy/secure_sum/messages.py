@@ -156,24 +156,31 @@ class Envelopes:
 
 @dataclass(frozen=True, slots=True)
 class MaskedInput:
-    """A site's vector under its masks, packed; the only message that a vector can leave in."""
+    """A site's vector under its masks; the only message that a vector can leave in.
 
+    Attributes:
+        masks: digest that names them.
+        packed: the words.
+    """
+
+    masks: bytes
     packed: bytes | memoryview
 
     KIND: ClassVar = 5
 
     def to_bytes(self) -> bytes:
         """The wire form."""
-        return wire.frame(self.KIND, self.packed)
+        return wire.frame(self.KIND, self.masks, self.packed)
 
     @classmethod
     def from_bytes(cls, data: bytes, stretches: Sequence[Stretch]) -> Self:
         """Parse a vector of these stretches; its words are not copied."""
         reader = wire.Reader(data, cls.KIND, "masked input")
+        masks = reader.exactly(DIGEST_BYTES)
         packed, expected = reader.rest(), packed_bytes(stretches)
         if len(packed) != expected:
             raise ProtocolViolation(f"masked input: {len(packed)} bytes, expected {expected}")
-        return cls(packed)
+        return cls(masks, packed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,15 @@ def graph(
     return neighbourhoods(adverts, terms.degree, session)
 
 
+def mask_digest(round_: bytes, masked: Collection[str]) -> bytes:
+    """Names the masks that a site's input carries, 32 bytes: `masked` are it and its dealers.
+
+    Coordinator and site must mean the same by it. Else a site that was shown another model on the
+    way, or fewer envelopes, would be added up under masks that nobody takes off.
+    """
+    return digest(Label.MASKED, round_, join(*(site.encode() for site in sorted(masked))))
+
+
 def survivor_digest(round_: bytes, survivors: Collection[str]) -> bytes:
     """What sites agree on about who survived, 32 bytes."""
     return digest(Label.SURVIVORS, round_, join(*(site.encode() for site in sorted(survivors))))

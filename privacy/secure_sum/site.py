@@ -45,6 +45,7 @@ from privacy.secure_sum.messages import (
 from privacy.secure_sum.session import (
     advert_body,
     graph,
+    mask_digest,
     round_digest,
     session_digest,
     share_points,
@@ -235,7 +236,7 @@ def mask(
     shares[site] = state.own_shares
     tags = {peer: channel.tags for peer, channel in state.channels.items()}
     following = Masked(terms, site, round_, frozenset(state.mask_keys), tags, shares)
-    return following, MaskedInput(total.pack()).to_bytes()
+    return following, MaskedInput(mask_digest(round_, shares), total.pack()).to_bytes()
 
 
 def sign(state: Masked, survivors: bytes) -> tuple[Signed, bytes]:

@@ -24,9 +24,12 @@ class Label(StrEnum):
     ROUND = "round"
     SELF_MASK = "self-mask"
     PAIRWISE_MASK = "pairwise-mask"
+    MASKED = "masked"
     ADVERT = "advert"
     DEALT = "dealt-commitments"
     SURVIVORS = "survivors"
+    ENLIST = "enlist"
+    MODEL = "model"
 
 
 def join(*parts: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """A site's own floors: each is refused by its code one step past the bound, and not at it."""
 
 import pytest
+from sample_consortium import roster_of, signed_rules
 
-from client.consent import Refusal, check_agreement
+from client.consent import Refusal, check_agreement, check_certificates
 from federation.agreement import Agreement, RecordPrivacy
 from federation.config import (
     EvaluationRules,
@@ -26,8 +27,19 @@ POLICY = SitePolicy(
     minimum_threshold=3,
     minimum_contributors=4,
 )
+RULES = {
+    "minimum_quorum": 4,
+    "minimum_threshold": 3,
+    "minimum_contributors": 4,
+    "largest_update_clip": 20.0,
+    "least_noise_multiplier": 1.0,
+    "least_site_level_noise_multiplier": 0.0,
+    "allow_without_privacy": False,
+    "most_rounds": 4,
+}
 AGREEMENT = Agreement(
     run="r",
+    rules_digest=signed_rules(**RULES).digest(),
     rounds=4,
     seed=1,
     task=TaskChoice(name="heart"),
@@ -37,15 +49,18 @@ AGREEMENT = Agreement(
     training=Training(),
     server=ServerOptimizer(),
     privacy=RecordPrivacy(noise_multiplier=1.0, delta=1e-2, max_grad_norm=1.0, target_epsilon=None),
+    site_level=None,
     evaluation=EvaluationRules(minimum_contributors=4),
 )
 
 
-def check(policy: dict | None = None, **agreement: object) -> None:
+def check(policy: dict | None = None, rules: dict | None = None, **agreement: object) -> None:
+    signed = signed_rules(**RULES | (rules or {}))
     check_agreement(
         POLICY.model_copy(update=policy or {}),
+        signed,
         frozenset(SITES),
-        AGREEMENT.model_copy(update=agreement),
+        AGREEMENT.model_copy(update={"rules_digest": signed.digest()} | agreement),
     )
 
 
@@ -89,5 +104,64 @@ def test_a_broken_floor_is_refused_by_its_code(code: str, policy: dict, agreemen
     assert caught.value.code == code
 
 
-def test_training_without_privacy_needs_the_sites_word() -> None:
-    check({"allow_without_privacy": True}, privacy=None)
+LAX = {"minimum_quorum": 3, "minimum_threshold": 2, "minimum_contributors": 3}
+OTHER_RINGS = tuple(bits for bits in (16, 20, 24, 32) if bits != AGREEMENT.ring_bits)
+
+
+@pytest.mark.parametrize(
+    ("code", "rules", "agreement"),
+    [
+        ("quorum_too_small", {"minimum_quorum": 5}, {}),
+        ("threshold_too_small", {"minimum_threshold": 4}, {}),
+        ("cohorts_too_small", {"minimum_contributors": 5}, {}),
+        (
+            "cohorts_too_small",
+            {},
+            {
+                "cohorts": {"x": SITES[:3]},
+                "federation": FederationRules(sites=SITES[:3], quorum=4, threshold=3),
+            },
+        ),
+        ("update_clip_too_large", {"largest_update_clip": 19.9}, {}),
+        ("ring_not_allowed", {"ring_bits": OTHER_RINGS}, {}),
+        ("noise_too_small", {"least_noise_multiplier": 1.01}, {}),
+        ("noise_too_small", {"least_site_level_noise_multiplier": 0.01}, {}),
+        ("too_many_rounds", {"most_rounds": 3}, {}),
+        ("privacy_required", {}, {"privacy": None}),
+        ("run_rules_differ", {}, {"rules_digest": "0" * 64}),
+    ],
+)
+def test_a_lax_policy_does_not_help_against_the_consortiums_rules(
+    code: str, rules: dict, agreement: dict
+) -> None:
+    lax = LAX | {"allow_without_privacy": True}
+    with pytest.raises(Refusal) as caught:
+        check(lax, rules, **agreement)
+    assert caught.value.code == code
+    assert "consortium" in str(caught.value)
+
+
+def test_lax_rules_do_not_help_against_the_sites_own_policy() -> None:
+    for changed in ({"minimum_quorum": 5}, {"minimum_threshold": 4}, {"minimum_contributors": 5}):
+        check(rules=LAX)
+        with pytest.raises(Refusal, match="below this site's minimum"):
+            check(changed, LAX)
+
+
+def test_training_without_privacy_needs_the_sites_word_and_the_consortiums() -> None:
+    allowed = {"allow_without_privacy": True}
+    check(allowed, allowed, privacy=None)
+    for policy, rules in (({}, allowed), (allowed, {})):
+        with pytest.raises(Refusal) as caught:
+            check(policy, rules, privacy=None)
+        assert caught.value.code == "privacy_required"
+
+
+def test_an_agent_that_outlives_a_certificate_agrees_to_nothing_more() -> None:
+    roster = roster_of({site: site.encode() * 32 for site in SITES}, validity=(100, 200))
+    check_certificates(roster, 100.0)
+    check_certificates(roster, 200.9)
+    for now in (99.9, 201.0):
+        with pytest.raises(Refusal) as caught:
+            check_certificates(roster, now)
+        assert caught.value.code == "certificate_not_current"

@@ -4,13 +4,14 @@ import gc
 from pathlib import Path
 
 import pytest
+from sample_consortium import OTHER, roster_of, signed_rules
 
 from client import site_home
 from client.site_home import SiteHome, create_ledger, open_agent, verify_home
 from federation.agreement import Agreement
+from federation.consortium import END_OF_9999
 from federation.entropy import SystemEntropy
 from federation.errors import HedgerowError, IntegrityError, UsageError
-from federation.roster import Roster
 from federation.site_policy import SitePolicy
 
 POLICY = SitePolicy(
@@ -23,6 +24,8 @@ POLICY = SitePolicy(
     delta=1e-3,
 )
 
+OTHERS = {"b": b"b" * 32, "c": b"c" * 32}
+
 
 def load_task(_: Agreement):
     raise AssertionError("no task is loaded here")
@@ -33,7 +36,7 @@ def home(tmp_path) -> SiteHome:
     made = SiteHome(tmp_path / "a")
     key = made.create_identity()
     POLICY.write(made.policy)
-    Roster("f", {"a": key, "b": b"b" * 32, "c": b"c" * 32}).write(made.roster)
+    made.given.write(roster_of(OTHERS | {"a": key}), signed_rules())
     create_ledger(made, tmp_path / "a.sqlite")
     return made
 
@@ -79,10 +82,13 @@ def test_a_policy_that_the_ledger_does_not_enforce_is_refused(home, changed, nam
             opening()
 
 
-@pytest.mark.parametrize("name", ["policy", "identity", "roster", "ledger"])
+@pytest.mark.parametrize(
+    "name", ["policy", "identity", "ledger", "consortium", "roster", "run_rules"]
+)
 @pytest.mark.parametrize("content", [None, b"", b"\xff\x00nonsense"])
 def test_what_is_missing_or_damaged_is_named(home, name: str, content: bytes | None) -> None:
-    path = ledger(home) if name == "ledger" else getattr(home, name)
+    places = {"ledger": ledger(home), "policy": home.policy, "identity": home.identity}
+    path = places.get(name) or getattr(home.given, name)
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
     if content is not None:
@@ -90,6 +96,42 @@ def test_what_is_missing_or_damaged_is_named(home, name: str, content: bytes | N
     with pytest.raises(HedgerowError) as caught:
         verify_home(home, ledger(home))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "file", "says"),
+    [
+        ({"key": OTHER}, "run_rules", "of another consortium .* than the pinned one .*; ask the"),
+        ({"federation": "g"}, "run_rules", "the rules are for the federation f, not g; ask the"),
+        ({"validity": (0, 1000)}, "roster", "of a .* expired at 1970-01-01T00:16:40.*; ask the"),
+        ({"validity": (END_OF_9999, END_OF_9999)}, "roster", "is good from 9999-12-31T23:59:59"),
+        ({"key_of_a": b"a" * 32}, "roster", "does not certify the key in .*identity.pem for a;"),
+        ({"key_of_a": None}, "roster", "does not certify the key in .*identity.pem for a;"),
+    ],
+)
+def test_what_the_consortium_gave_must_fit_and_be_in_force(home, given, file, says) -> None:
+    key = home.read_identity().public_key().public_bytes_raw()
+    certified = OTHERS | {"a": given.pop("key_of_a", key)}
+    keys = {site: key for site, key in certified.items() if key is not None}
+    home.given.write(roster_of(keys, **given), signed_rules())
+    for opening in (
+        lambda: open_agent(home, ledger(home), load_task),
+        lambda: verify_home(home, ledger(home)),
+    ):
+        with pytest.raises(IntegrityError, match=says) as caught:
+            opening()
+        assert str(caught.value).startswith(str(getattr(home.given, file)))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_roster_of_another_consortium_than_the_pinned_one_is_refused(home) -> None:
+    pinned = home.given.consortium.read_bytes()
+    keys = OTHERS | {"a": home.read_identity().public_key().public_bytes_raw()}
+    home.given.write(roster_of(keys, key=OTHER), signed_rules(OTHER))
+    verify_home(home, ledger(home))
+    home.given.consortium.write_bytes(pinned)
+    with pytest.raises(IntegrityError, match=r"another consortium .* ask the consortium"):
+        verify_home(home, ledger(home))
 
 
 def test_a_damaged_journal_is_named(home) -> None:

@@ -5,10 +5,12 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sample_consortium import roster_of, signed_rules
 
 import hedgerow as hedgerow_command
 from client.site_home import SiteHome
@@ -17,10 +19,11 @@ from federation.analysis import Analysis
 from federation.analytics_agreement import AnalyticsAgreement
 from federation.analytics_config import AnalyticsConfig, parse_analytics, read_analytics
 from federation.analytics_query import Query
+from federation.consortium_files import ConsortiumFiles
 from federation.envelope import Phase, Request, parse_reply
 from federation.errors import PrivacyRefusal, RoundFailed
 from federation.round_layout import RoundKind
-from federation.round_messages import Invitation
+from federation.round_messages import Invitation, Work
 from federation.site_policy import SitePolicy
 from federation.task_loading import load_task
 from privacy.event import Composed, DiscreteLaplace, NonPrivate, from_plain
@@ -304,19 +307,22 @@ def told_by(agent, phase: Phase, run: str, body: bytes, place: tuple[int, int] =
     return parse_reply(agent.answer(request.to_bytes()))[0]
 
 
-def agreement_of(folder, *queries: Query) -> AnalyticsAgreement:
+def agreement_of(folder, *queries: Query, **changes) -> AnalyticsAgreement:
     config = read_analytics(folder.path / analytics.QUERIES)
     rows = {
         site: SitePolicy.read(SiteHome(folder.site_home(site)).policy).public_rows for site in SITES
     }
-    return AnalyticsAgreement(
-        run=folder.id,
-        task=config.task,
-        federation=config.federation,
-        public_rows=rows,
-        minimum_contributors=3,
-        queries=queries,
-    )
+    given = ConsortiumFiles(folder.path)
+    facts = {
+        "run": folder.id,
+        "rules_digest": given.read_run_rules(given.read_roster(int(time.time()))).digest(),
+        "task": config.task,
+        "federation": config.federation,
+        "public_rows": rows,
+        "minimum_contributors": 3,
+        "queries": queries,
+    }
+    return AnalyticsAgreement(**facts | changes)
 
 
 @pytest.mark.parametrize(
@@ -362,6 +368,122 @@ def test_a_site_that_agreed_to_queries_answers_them_once_and_trains_nothing(
     reply = told_by(agent, Phase.ADVERTISE, folder.id, invitation.to_bytes(), (number, 1))
     assert (reply.status, reply.code) == ("refused", "protocol")
     assert says in reply.reason
+
+
+def refound(folder, **changes) -> None:
+    """The same sites under a consortium whose key the test holds, and rules of the test's own."""
+    keys = {
+        site: SiteHome(folder.site_home(site)).read_identity().public_key().public_bytes_raw()
+        for site in SITES
+    }
+    roster = roster_of(keys, federation="analytics")
+    signed = signed_rules(federation="analytics", **changes)
+    for site in SITES:
+        SiteHome(folder.site_home(site)).given.write(roster, signed)
+    ConsortiumFiles(folder.path).write(roster, signed)
+
+
+def test_simulated_sites_hold_rules_that_allow_these_queries_and_no_training(tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP, federation={"threshold": 3}), tmp_path)
+    given = ConsortiumFiles(folder.path)
+    rules = given.read_run_rules(given.read_roster(int(time.time()))).rules
+    assert (rules.minimum_quorum, rules.minimum_threshold, rules.minimum_contributors) == (3, 3, 3)
+    assert not rules.allow_without_privacy
+    assert rules.least_noise_multiplier == rules.least_site_level_noise_multiplier == 1e6
+    exact = ConsortiumFiles(analytics.prepare(config_of({"kind": "count"}, **EXACT), tmp_path).path)
+    assert exact.read_run_rules(exact.read_roster(int(time.time()))).rules.allow_without_privacy
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"minimum_quorum": 4}, "quorum_too_small"),
+        ({"minimum_threshold": 4}, "threshold_too_small"),
+        ({"minimum_contributors": 4}, "cohorts_too_small"),
+        ({"allow_without_privacy": False}, "privacy_required"),
+    ],
+)
+def test_the_consortiums_rules_hold_for_queries_too(changes, code, tmp_path) -> None:
+    folder = analytics.prepare(config_of({"kind": "count"}, **EXACT), tmp_path)
+    refound(folder, **changes)
+    lines = []
+    with pytest.raises(PrivacyRefusal, match="the consortium"):
+        ask(folder, lines.append)
+    replies = [parse_reply(reply)[0] for reply in lines[0].sent(Phase.AGREE)]
+    assert [reply.code for reply in replies] == [code] * 4
+
+
+def test_what_the_rules_say_of_training_does_not_hold_queries_back(tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    refound(
+        folder,
+        allow_without_privacy=False,
+        least_noise_multiplier=1e6,
+        least_site_level_noise_multiplier=1e6,
+        most_rounds=1,
+        ring_bits=(16,),
+    )
+    assert ask(folder)[0].survivors == SITES
+
+
+def test_sites_with_different_run_rules_are_asked_nothing(tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    refound(folder)
+    home = SiteHome(folder.site_home("hungary"))
+    home.given.write(
+        ConsortiumFiles(folder.path).read_roster(int(time.time())),
+        signed_rules(federation="analytics", version=2),
+    )
+    lines = []
+    with pytest.raises(PrivacyRefusal, match="hold different run rules"):
+        ask(folder, lines.append)
+    assert {request.phase for _, request, _ in lines[0].wire} == {Phase.ENLIST}
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "code"),
+    [
+        ({}, {}, ""),
+        ({}, {"rules_digest": "0" * 64}, "run_rules_differ"),
+        ({}, {"federation": {"neighbours": 2}}, "sparse_graph"),
+        ({"allow_sparse_graph": True}, {"federation": {"neighbours": 2}}, ""),
+        ({"site_level_epsilon_budget": 1.0, "site_level_delta": 1e-6}, {}, "site_level_required"),
+    ],
+)
+def test_a_site_agrees_under_its_own_rules_digest_graph_and_unit(
+    policy, changes, code, tmp_path
+) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+    agent = simulated_agent(folder, "hungary", 1)
+    own = agent._assets.policy.model_copy(update=policy)
+    agent._assets = replace(agent._assets, policy=own)
+    query = Query(name="q", kind="count", epsilon=0.1)
+    agreement = agreement_of(folder, query)
+    federation = agreement.federation.model_copy(update=changes.get("federation", {}))
+    agreement = agreement_of(folder, query, **changes | {"federation": federation})
+    reply = told_by(agent, Phase.AGREE, folder.id, agreement.to_bytes())
+    assert (reply.status, reply.code) == ("refused" if code else "ok", code)
+
+
+def test_a_model_that_travels_with_queries_is_refused_and_charges_nothing(tmp_path) -> None:
+    folder = analytics.prepare(config_of(*DP), tmp_path)
+
+    def add_model(line) -> None:
+        exchange = line.exchange
+
+        def altered(requests, timeout):
+            for node, request in requests.items():
+                if request.phase is Phase.TRAIN:
+                    work = Work.from_bytes(request.body)
+                    body = replace(work, model=bytes(4)).to_bytes()
+                    requests = {**requests, node: replace(request, body=body)}
+            yield from exchange(requests, timeout)
+
+        line.exchange = altered
+
+    with pytest.raises(RoundFailed, match="model: 4 bytes, expected 0"):
+        ask(folder, add_model)
+    assert kinds_of(folder, "hungary") == ["budget"]
 
 
 def test_a_budget_that_is_too_small_refuses_before_anything_is_counted(tmp_path) -> None:

@@ -131,11 +131,12 @@ def test_public_facts_say_nothing_beyond_what_is_declared(recorded) -> None:
     enlist = parse_reply(next(r for _, q, r in wire if q.phase is Phase.ENLIST))[0].body
     close = parse_reply(next(r for _, q, r in wire if q.phase is Phase.CLOSE))[0].body
     assert set(json.loads(enlist)) == {
-        "public_rows", "roster_digest", "delta", "epsilon_budget", "epsilon_spent",
+        "public_rows", "roster_digest", "rules_digest", "delta", "epsilon_budget", "epsilon_spent",
     }  # fmt: skip
     assert set(json.loads(close)) == {
         "delta", "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget", "reserved",
         "committed", "voided", "refused", "ledger_head", "noise_source",
+        "site_level_delta", "site_level_epsilon_spent", "site_level_epsilon_budget",
     }  # fmt: skip
 
 
@@ -186,8 +187,8 @@ def test_held_out_rows_are_judged_once_a_round_and_on_one_model(recorded) -> Non
     # A training round more than was agreed.
     reply = ask(federation, node, training, round=2, attempt=7)
     assert "round 2 is not for kind train" in reply.reason
-    # A training round once more: all that was agreed is charged, and its vectors are forgotten.
-    assert "for all the rounds" in ask(federation, node, training, attempt=8).reason
+    # A training round once more, when its vectors are forgotten.
+    assert "another vector of this site" in ask(federation, node, training, attempt=8).reason
     # Another model in a round that has had one, in a session of its own with all the others.
     reply = ask_on_another_model(federation, wire, evaluation)
     assert "another one before" in reply.reason

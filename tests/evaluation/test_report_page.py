@@ -257,6 +257,7 @@ def test_every_site_round_group_feature_and_yardstick_is_on_the_page() -> None:
     assert summary.run.model_sha256 in page.visible
     assert summary.run.config_digest in page.visible
     assert summary.secure_sum.roster_digest in page.visible
+    assert summary.secure_sum.rules_digest in page.visible
 
 
 def test_suppressed_groups_show_no_number_and_unestimable_rates_their_reason() -> None:
@@ -426,6 +427,27 @@ def test_the_meaning_is_said_only_when_every_epsilon_is_known() -> None:
     lacking = base.privacy.model_copy(update={"sites": sites})
     assert plain_words.meaning(base.model_copy(update={"privacy": lacking})) == ""
     assert plain_words.meaning(stopped_without_privacy()) == ""
+
+
+def test_rounds_that_had_to_exchange_keys_first_are_counted_beside_the_usual_exchanges() -> None:
+    summary = hospitals()
+    assert "3 per round; up to 5 in 2 rounds whose keys" in render(summary)
+    ahead = tuple(one.model_copy(update={"exchanges": 3}) for one in summary.rounds)
+    first = (ahead[0].model_copy(update={"exchanges": 4}), *ahead[1:])
+    assert "up to 4 in 1 round whose keys" in render(summary.model_copy(update={"rounds": first}))
+    assert "<dd>3 per round</dd>" in render(summary.model_copy(update={"rounds": ahead}))
+
+
+def test_every_ring_is_named() -> None:
+    summary = hospitals()
+    for rings, words in (
+        ((32,), "2<sup>32</sup><"),
+        ((16, 32), "2<sup>16</sup> and 2<sup>32</sup><"),
+        ((16, 20, 32), "2<sup>16</sup>, 2<sup>20</sup> and 2<sup>32</sup><"),
+    ):
+        protected = summary.secure_sum.model_copy(update={"ring_bits": rings})
+        page = render(summary.model_copy(update={"secure_sum": protected}))
+        assert f"whole numbers modulo {words}" in page
 
 
 def luminance(colour: str) -> float:

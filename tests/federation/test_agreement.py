@@ -1,4 +1,4 @@
-"""Agreement, roster, policy and round layout: what is agreed is what is bound."""
+"""Agreement, policy and round layout: what is agreed is what is bound."""
 
 import pytest
 
@@ -10,9 +10,8 @@ from federation.config import (
     TaskChoice,
     Training,
 )
-from federation.errors import ConfigError, IntegrityError, ProtocolViolation, UsageError
+from federation.errors import ConfigError, ProtocolViolation, UsageError
 from federation.layout import count_segment
-from federation.roster import Roster
 from federation.round_layout import RoundKind, evaluation_layout, training_layout
 from federation.round_messages import Invitation, Work
 from federation.site_policy import SitePolicy
@@ -26,6 +25,7 @@ POLICY = SitePolicy(
 def agreement(**changes: object) -> Agreement:
     base = Agreement(
         run="r",
+        rules_digest="ab" * 32,
         rounds=4,
         seed=1,
         task=TaskChoice(),
@@ -37,6 +37,7 @@ def agreement(**changes: object) -> Agreement:
         privacy=RecordPrivacy(
             noise_multiplier=1.0, delta=1e-3, max_grad_norm=1.0, target_epsilon=None
         ),
+        site_level=None,
         evaluation=EvaluationRules(),
     )
     return base.model_copy(update=changes)
@@ -51,6 +52,7 @@ def test_an_agreement_travels_unchanged() -> None:
     "changes",
     [
         {"run": "other"},
+        {"rules_digest": "cd" * 32},
         {"rounds": 5},
         {"seed": 2},
         {"privacy": None},
@@ -98,32 +100,7 @@ def test_an_evaluation_round_carries_no_update() -> None:
     assert [s.name for s in layout.segments] == ["overall/rows", "overall/window"]
 
 
-def test_a_roster_reads_back_and_its_digest_binds_every_key(tmp_path) -> None:
-    roster = Roster("f", {"a": bytes(32), "b": bytes([1] * 32)})
-    roster.write(tmp_path / "roster.json")
-    assert Roster.read(tmp_path / "roster.json") == roster
-    assert set(roster.public_keys()) == {"a", "b"}
-    others = [
-        Roster("g", roster.keys),
-        Roster("f", {"a": bytes(32)}),
-        Roster("f", {"a": bytes(32), "b": bytes([2] * 32)}),
-    ]
-    assert len({r.digest() for r in [roster, *others]}) == 4
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"nope", b"[]", b'{"federation": "f"}', b'{"federation": "f", "sites": {"a": "00"}}'],
-)
-def test_what_is_no_roster_is_refused(tmp_path, content: bytes) -> None:
-    (tmp_path / "roster.json").write_bytes(content)
-    with pytest.raises(IntegrityError, match="is no roster"):
-        Roster.read(tmp_path / "roster.json")
-
-
-def test_a_missing_roster_or_policy_is_a_usage_error(tmp_path) -> None:
-    with pytest.raises(UsageError, match="cannot read the roster"):
-        Roster.read(tmp_path / "roster.json")
+def test_a_missing_policy_is_a_usage_error(tmp_path) -> None:
     with pytest.raises(UsageError, match="cannot read the site policy"):
         SitePolicy.read(tmp_path / "site.toml")
 

@@ -14,6 +14,7 @@ from privacy.accountant import cost, is_affordable
 from privacy.event import (
     Composed,
     DiscreteLaplace,
+    DistributedDiscreteGaussian,
     NonPrivate,
     PoissonSampledGaussian,
     from_plain,
@@ -114,6 +115,17 @@ def test_gaussian_and_laplace_events_compose() -> None:
         assert getattr(alone, name) < getattr(both, name) <= getattr(alone, name) + 0.5 + 1e-3
 
 
+OF_SITES = DistributedDiscreteGaussian(4, 100, 1.0, 3, 1)
+
+
+@pytest.mark.parametrize("other", [DiscreteLaplace(1, 2.0, 1), Composed((NonPrivate(),))])
+def test_costs_of_records_and_of_sites_are_never_added(other) -> None:
+    with pytest.raises(PrivacyRefusal, match="never added"):
+        cost([OF_SITES, other], 1e-4)
+    with pytest.raises(PrivacyRefusal, match="never added"):
+        is_affordable([other, OF_SITES], 1e-4, math.inf)
+
+
 def test_a_composed_event_with_an_exact_release_costs_everything() -> None:
     assert cost([Composed((DiscreteLaplace(1, 2.0, 1), NonPrivate()))], 1e-4).epsilon == math.inf
 
@@ -131,6 +143,7 @@ def test_events_survive_the_ledgers_json() -> None:
         {"mechanism": "composed", "events": []},
         {"mechanism": "composed", "events": {}},
         {"mechanism": "composed", "events": [{"mechanism": "composed", "events": []}]},
+        {"mechanism": "composed", "events": [to_plain(OF_SITES)]},
         {"mechanism": "composed", "events": [{"mechanism": "non_private"}], "more": 1},
         {"mechanism": "discrete_laplace", "sensitivity": 1.0, "scale": 1.0, "count": 1},
         {"mechanism": "discrete_laplace", "sensitivity": 0, "scale": 1.0, "count": 1},

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from federation.errors import BudgetExhausted, HedgerowError, IntegrityError, UsageError
 from privacy.accountant import cost
 from privacy.event import NonPrivate, PoissonSampledGaussian
-from privacy.ledger import Budget, Ledger, verify
+from privacy.ledger import Budget, Charge, Ledger, verify
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 EVENT = PoissonSampledGaussian(0.25, 3.0, 3)
@@ -37,10 +37,10 @@ def path(tmp_path):
 def test_what_is_reserved_counts_and_what_is_voided_does_not(path) -> None:
     ledger = create(path)
     assert ledger.spent().epsilon == 0
-    first = ledger.reserve("r", 1, 1, EVENT)
+    first = ledger.reserve("r", 1, 1, Charge(EVENT))
     assert ledger.spent() == cost([EVENT], 1e-3)
     ledger.commit(first, "ab" * 32)
-    second = ledger.reserve("r", 2, 1, EVENT)
+    second = ledger.reserve("r", 2, 1, Charge(EVENT))
     assert ledger.spent() == cost([EVENT] * 2, 1e-3)
     ledger.void(second, "the journal holds no contribution for this round")
     assert ledger.spent() == cost([EVENT], 1e-3)
@@ -51,12 +51,12 @@ def test_the_budget_admits_exactly_what_it_covers(path) -> None:
     most = next(n for n in itertools.count(1) if cost([EVENT] * (n + 1), 1e-3).epsilon > 1.0)
     ledger = create(path)
     for number in range(1, most + 1):
-        ledger.require_affordable(EVENT)
-        ledger.reserve("r", number, 1, EVENT)
+        ledger.require_affordable(Charge(EVENT))
+        ledger.reserve("r", number, 1, Charge(EVENT))
     with pytest.raises(BudgetExhausted, match=r"budget of epsilon 1 at delta 0\.001.*is spent"):
-        ledger.require_affordable(EVENT)
+        ledger.require_affordable(Charge(EVENT))
     with pytest.raises(BudgetExhausted):
-        ledger.reserve("r", most + 1, 1, EVENT)
+        ledger.reserve("r", most + 1, 1, Charge(EVENT))
     assert ledger.entries()[-1].kind == "refuse"
     assert ledger.spent() == cost([EVENT] * most, 1e-3)
 
@@ -64,22 +64,22 @@ def test_the_budget_admits_exactly_what_it_covers(path) -> None:
 def test_a_budget_may_be_spent_to_its_last_bit_and_no_further(tmp_path) -> None:
     # The accountant has rounded outwards already.
     price = cost([EVENT], 1e-3).epsilon
-    create(tmp_path / "enough.db", price).reserve("r", 1, 1, EVENT)
+    create(tmp_path / "enough.db", price).reserve("r", 1, 1, Charge(EVENT))
     with pytest.raises(BudgetExhausted):
-        create(tmp_path / "less.db", math.nextafter(price, 0)).reserve("r", 1, 1, EVENT)
+        create(tmp_path / "less.db", math.nextafter(price, 0)).reserve("r", 1, 1, Charge(EVENT))
 
 
 def test_other_runs_on_the_dataset_count(path) -> None:
     ledger = create(path, 0.5)
-    ledger.reserve("one", 1, 1, EVENT)
+    ledger.reserve("one", 1, 1, Charge(EVENT))
     with pytest.raises(BudgetExhausted):
-        ledger.reserve("other", 1, 1, EVENT)
+        ledger.reserve("other", 1, 1, Charge(EVENT))
 
 
 def test_a_retry_finds_its_reservation_and_pays_nothing(path) -> None:
     ledger = create(path)
     assert ledger.reservation("r", 1, 1) is None
-    seq = ledger.reserve("r", 1, 1, EVENT)
+    seq = ledger.reserve("r", 1, 1, Charge(EVENT))
     found = ledger.reservation("r", 1, 1)
     assert found is not None
     assert (found.seq, found.event, found.committed) == (seq, EVENT, False)
@@ -87,15 +87,15 @@ def test_a_retry_finds_its_reservation_and_pays_nothing(path) -> None:
     assert ledger.reservation("r", 1, 1).committed
     assert ledger.reservation("r", 1, 2) is None
     with pytest.raises(UsageError, match="reserved already"):
-        ledger.reserve("r", 1, 1, EVENT)
-    voided = ledger.reserve("r", 2, 1, EVENT)
+        ledger.reserve("r", 1, 1, Charge(EVENT))
+    voided = ledger.reserve("r", 2, 1, Charge(EVENT))
     ledger.void(voided, "proof")
     assert ledger.reservation("r", 2, 1) is None
 
 
 def test_a_reservation_is_settled_once(path) -> None:
     ledger = create(path)
-    seq = ledger.reserve("r", 1, 1, EVENT)
+    seq = ledger.reserve("r", 1, 1, Charge(EVENT))
     with pytest.raises(UsageError, match="proof"):
         ledger.void(seq, "  ")
     ledger.commit(seq, "00" * 32)
@@ -108,15 +108,15 @@ def test_a_reservation_is_settled_once(path) -> None:
 
 def test_without_a_finite_budget_a_release_without_privacy_is_recorded(path) -> None:
     ledger = create(path, float("inf"))
-    ledger.reserve("r", 1, 1, NonPrivate())
+    ledger.reserve("r", 1, 1, Charge(NonPrivate()))
     assert ledger.spent().epsilon == float("inf")
     with pytest.raises(BudgetExhausted):
-        create(path.with_name("b"), 1e6).reserve("r", 1, 1, NonPrivate())
+        create(path.with_name("b"), 1e6).reserve("r", 1, 1, Charge(NonPrivate()))
 
 
 def test_a_reopened_ledger_remembers_everything(path) -> None:
     ledger = create(path)
-    ledger.reserve("r", 1, 1, EVENT)
+    ledger.reserve("r", 1, 1, Charge(EVENT))
     head = ledger.head()
     ledger.close()
     again = Ledger.open(path, KEY, clock)
@@ -139,7 +139,7 @@ def test_a_ledger_is_never_started_over(path) -> None:
 def filled(path) -> None:
     ledger = create(path)
     for number in range(1, 4):
-        ledger.commit(ledger.reserve("r", number, 1, EVENT), "00" * 32)
+        ledger.commit(ledger.reserve("r", number, 1, Charge(EVENT)), "00" * 32)
     ledger.close()
 
 
@@ -225,7 +225,7 @@ def test_a_disk_that_refuses_charges_nothing(path) -> None:
     def spend_until_the_disk_is_full() -> None:
         nonlocal before
         for number in range(1, 100):
-            ledger.reserve("r", number, 1, PoissonSampledGaussian(0.01, 50.0, 1))
+            ledger.reserve("r", number, 1, Charge(PoissonSampledGaussian(0.01, 50.0, 1)))
             before = ledger.head()
 
     with pytest.raises(HedgerowError, match="nothing was charged"):
@@ -238,7 +238,7 @@ def _spend(path, run: str, results) -> None:
     ledger = Ledger.open(path, KEY, clock)
     for number in range(1, 20):
         try:
-            ledger.reserve(run, number, 1, EVENT)
+            ledger.reserve(run, number, 1, Charge(EVENT))
             results.put(run)
         except BudgetExhausted:
             return
@@ -263,7 +263,7 @@ import os, signal, sys
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pathlib import Path
 from privacy.event import PoissonSampledGaussian
-from privacy.ledger import Ledger
+from privacy.ledger import Ledger, Charge
 path, after = Path(sys.argv[1]), int(sys.argv[2])
 ledger = Ledger.open(path, Ed25519PrivateKey.from_private_bytes(b"k" * 32), lambda: "now")
 steps = 0
@@ -276,7 +276,7 @@ ledger._db.set_trace_callback(watch)
 number = len(ledger.entries())
 while True:
     number += 1
-    seq = ledger.reserve("r", number, 1, PoissonSampledGaussian(0.01, 50.0, 1))
+    seq = ledger.reserve("r", number, 1, Charge(PoissonSampledGaussian(0.01, 50.0, 1)))
     print("reserved", flush=True)
     ledger.commit(seq, "00" * 32)
 """

@@ -17,7 +17,7 @@ SHARE = 900.0
 
 def noise(coordinates: int, shares: int, seed: int, variance: float = SHARE) -> np.ndarray:
     return sum(
-        discrete_gaussian(coordinates, variance, SeededEntropy(seed).child(site))
+        discrete_gaussian(coordinates, variance, SeededEntropy(seed).child(site)).astype(float)
         for site in range(shares)
     )
 
@@ -69,7 +69,7 @@ def test_a_share_too_many_or_used_twice_is_an_alarm_but_not_too_little() -> None
 
 
 def test_no_noise_at_all_is_too_little() -> None:
-    reading = read_noise(np.zeros(100, np.int64), SHARE, 3)
+    reading = read_noise(np.zeros(100), SHARE, 3)
     assert reading.is_too_little
     assert reading.ratio == reading.p_value == reading.p_too_little == 0
 
@@ -102,14 +102,14 @@ def test_power_agrees_with_scipys_chi_square() -> None:
 
 @pytest.mark.parametrize(
     ("padding", "variance", "contributors", "false_alarm"),
-    [(np.zeros(0, np.int64), 1.0, 1, 0.1), (np.zeros((2, 2), np.int64), 1.0, 1, 0.1),
-     (np.zeros(3), 1.0, 1, 0.1), (np.zeros(3, np.int64), 0.1, 2, 0.1),
-     (np.zeros(3, np.int64), math.nan, 2, 0.1), (np.zeros(3, np.int64), math.inf, 2, 0.1),
-     (np.zeros(3, np.int64), 9.0, 0, 0.1), (np.zeros(3, np.int64), 9.0, 1, 0.0)],
+    [(np.zeros(0), 1.0, 1, 0.1), (np.zeros((2, 2)), 1.0, 1, 0.1),
+     (np.zeros(3, np.int64), 1.0, 1, 0.1), (np.zeros(3), 0.1, 2, 0.1),
+     (np.zeros(3), math.nan, 2, 0.1), (np.zeros(3), math.inf, 2, 0.1),
+     (np.zeros(3), 9.0, 0, 0.1), (np.zeros(3), 9.0, 1, 0.0)],
 )  # fmt: skip
 def test_what_cannot_be_measured_is_refused(padding, variance, contributors, false_alarm) -> None:
     with pytest.raises(ValueError, match=r"expected|need"):
-        read_noise(padding, variance, contributors, false_alarm)
+        read_noise(padding, variance, contributors, false_alarm=false_alarm)
 
 
 def test_what_cannot_be_seen_is_refused() -> None:
@@ -120,3 +120,13 @@ def test_what_cannot_be_seen_is_refused() -> None:
     for coordinates, contributors, missing in ((0, 2, 1), (5, 2, 0), (5, 2, 3)):
         with pytest.raises(ValueError, match="need"):
             power(coordinates, contributors, missing)
+
+
+def test_what_rounding_adds_is_not_called_too_much() -> None:
+    """Uniform values of a unit's width have a variance of 1/12, at most 1/4 for a coin."""
+    coins = np.where(np.arange(200_000) % 2, 0.5, -0.5) * math.sqrt(40)
+    values = noise(200_000, 10, 3, variance=20.0) + coins
+    assert read_noise(values, 20.0, 10).alarm
+    reading = read_noise(values, 20.0, 10, rounding_variance=10.0)
+    assert not reading.alarm
+    assert reading.ratio == pytest.approx(1.05, abs=0.01)

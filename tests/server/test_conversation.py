@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sample_consortium import roster_of
 
 from federation.envelope import Phase, Reply
 from federation.errors import RoundFailed
-from federation.roster import Roster
 from server.conversation import Conversation, Place
 from server.transport import Lost
 
 SITES = ("a", "b", "c")
 KEYS = {site: Ed25519PrivateKey.generate() for site in SITES}
-ROSTER = Roster("f", {site: key.public_key().public_bytes_raw() for site, key in KEYS.items()})
+ROSTER = roster_of({site: key.public_key().public_bytes_raw() for site, key in KEYS.items()})
 
 
 def signed(request, site: str, key=None, **changes) -> bytes:

@@ -24,7 +24,7 @@ def agreement_with(*overrides: str, **tables):
     }
     config = resolve(config_file.parse(table | tables, list(overrides)), TASK)
     rows = {site: len(load(site).train) for site in config.federation.sites}
-    return propose(config, "r", rows)
+    return propose(config, "r", rows, "0" * 64)
 
 
 def load(site: str):

@@ -25,6 +25,9 @@ class Stage(IntEnum):
     OPEN = 5
 
 
+MASKED_HEAD = 4 + 32
+"""Bytes of a masked input before its words."""
+
 Alteration = Callable[[bytes], bytes]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from rehearsal import (
     FLOOR,
+    MASKED_HEAD,
     MODEL,
     Rehearsal,
     Stage,
@@ -432,7 +433,7 @@ def test_a_masked_input_says_nothing_of_its_vector(bits: int) -> None:
     for value in (0, 2**16 - 1):
         rehearsal = play(terms, vectors=constant(terms, value))
         for data in rehearsal.sent[Stage.MASK].values():
-            counts = np.bincount(np.frombuffer(data[4:], np.uint8), minlength=256)
+            counts = np.bincount(np.frombuffer(data[MASKED_HEAD:], np.uint8), minlength=256)
             assert 1e-4 < chisquare(counts).pvalue < 1 - 1e-4
 
 
@@ -440,7 +441,7 @@ def test_the_masked_inputs_of_two_sites_are_independent() -> None:
     """Pairwise masks are in both, with opposite signs; what each shows is uniform jointly."""
     terms = make_terms(length=2**18)
     sent = play(terms, vectors=constant(terms, 5)).sent[Stage.MASK]
-    one, other = (np.frombuffer(sent[name][4:], "<u4") >> 28 for name in SITES[:2])
+    one, other = (np.frombuffer(sent[name][MASKED_HEAD:], "<u4") >> 28 for name in SITES[:2])
     counts = np.bincount(one.astype(np.int64) * 16 + other, minlength=256)
     assert 1e-4 < chisquare(counts).pvalue < 1 - 1e-4
 
@@ -453,7 +454,11 @@ def test_a_site_shown_another_model_shares_no_mask_with_the_others_and_opens_not
     for peer, given in Agreed.from_bytes(answer, SITES).tags.items():
         key = HONEST.states[Stage.MASK][peer].tags[VICTIM][1]
         assert not keys.is_tagged(key, survivor_digest(ROUND, SURVIVORS), given)
-    inputs = HONEST.sent[Stage.MASK] | {VICTIM: masked}
+    with pytest.raises(RoundFailed, match=f"{VICTIM}: masked input: under other masks"):
+        collect(HONEST.masking, dict(list(HONEST.sent[Stage.MASK].items())[:4]) | {VICTIM: masked})
+    # Whoever adds it up all the same.
+    head = HONEST.sent[Stage.MASK][VICTIM][:MASKED_HEAD]
+    inputs = HONEST.sent[Stage.MASK] | {VICTIM: head + masked[MASKED_HEAD:]}
     signing, _ = collect(HONEST.masking, inputs)
     revealed = coordinator.reveal(replace(HONEST.opening, signing=signing), HONEST.sent[Stage.OPEN])
     assert values(revealed.total) != integer_sum(HONEST.vectors, SURVIVORS)
@@ -461,7 +466,7 @@ def test_a_site_shown_another_model_shares_no_mask_with_the_others_and_opens_not
 
 def test_no_state_of_the_coordinator_holds_one_sites_vector() -> None:
     """The only vectors are the running total and the opened sum, however many sites there are."""
-    inputs = [data[4:] for data in HONEST.sent[Stage.MASK].values()]
+    inputs = [data[MASKED_HEAD:] for data in HONEST.sent[Stage.MASK].values()]
     assert HONEST.signing.total.pack() not in inputs
     for state in (HONEST.sharing, HONEST.masking, HONEST.opening):
         held = [getattr(state, name) for name in state.__slots__]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rehearsal import (
+    MASKED_HEAD,
     Rehearsal,
     Stage,
     constant,
@@ -229,5 +230,5 @@ def test_the_vectors_of_two_attempts_are_masked_afresh() -> None:
         for attempt in (1, 2)
     )
     for name in names(5):
-        words = [np.frombuffer(sent[name][4:], "<u4") for sent in (first, second)]
+        words = [np.frombuffer(sent[name][MASKED_HEAD:], "<u4") for sent in (first, second)]
         assert np.count_nonzero(words[0] == words[1]) <= 1

@@ -246,7 +246,7 @@ def test_a_second_form_of_a_signature_is_refused() -> None:
 
 
 def test_labels_are_distinct() -> None:
-    assert len({label.value for label in Label}) == len(Label) == 12
+    assert len({label.value for label in Label}) == len(Label) == 15
 
 
 def test_digests_are_sha256_of_the_bound_parts() -> None:

@@ -27,7 +27,7 @@ from privacy.secure_sum.dealing import (
     seed_commitment,
 )
 from privacy.secure_sum.keys import AgreementKey, Direction
-from privacy.secure_sum.messages import Advert, Agreed, Dealt, MaskedInput, OpenedShares
+from privacy.secure_sum.messages import Advert, Agreed, Dealt, OpenedShares
 from privacy.secure_sum.session import advert_body, share_points
 from privacy.secure_sum.transcript import Label
 
@@ -127,11 +127,11 @@ def test_answers_of_strangers_are_refused_at_every_stage() -> None:
 
 
 def test_a_site_excluded_at_one_stage_stays_out_with_its_first_reason() -> None:
-    played = rehearsal(Stage.SHARE, flip)
+    played = rehearsal(Stage.SHARE, lambda data: data[:-1])
     played.play()
-    late = played.sent[Stage.MASK] | {LIAR: MaskedInput(played.vectors[LIAR].pack()).to_bytes()}
+    late = played.sent[Stage.MASK] | {LIAR: played.sent[Stage.MASK][HONEST_ONE]}
     signing, _ = collect(played.masking, late)
-    assert signing.excluded[LIAR] == "dealt shares: the commitments are not signed by the site"
+    assert signing.excluded[LIAR] == "dealt shares: too short"
     assert values(signing.total) == values(played.signing.total)
 
 
@@ -156,10 +156,6 @@ DEALT: dict[str, tuple[Alteration, str]] = {
         altered_dealt(lambda d: replace(d, commitments=less(d.commitments, LIAR))),
         "dealt shares: not commitments to every holder",
     ),
-    "commitments it did not sign": (
-        altered_dealt(lambda d: replace(d, commitments=d.commitments | {HOLDER: bytes(32)})),
-        "dealt shares: the commitments are not signed by the site",
-    ),
 }
 
 
@@ -167,6 +163,20 @@ DEALT: dict[str, tuple[Alteration, str]] = {
 def test_dealt_shares_with_this_exclude_their_dealer(lie: str) -> None:
     alteration, reason = DEALT[lie]
     assert_excluded(rehearsal(Stage.SHARE, alteration), reason)
+
+
+def test_commitments_that_a_dealer_did_not_sign_harm_nobody_but_blame_nobody_either() -> None:
+    """All shares fit: the sum is exact. One does not: the round fails, and the dealer is named."""
+    unsigned = altered_dealt(lambda d: replace(d, signature=bytes(64)))
+    played = rehearsal(Stage.SHARE, unsigned)
+    revealed = played.play()
+    assert values(revealed.total) == integer_sum(played.vectors, revealed.survivors)
+    false = FALSE_SHARES["an altered seed share"][0]
+    both = {(LIAR, Stage.SHARE): unsigned, (HONEST_ONE, Stage.OPEN): false}
+    with pytest.raises(
+        RoundFailed, match=f"open: {LIAR} did not sign the commitments to its shares"
+    ):
+        Rehearsal(TERMS, altered=both).play()
 
 
 def redealt(

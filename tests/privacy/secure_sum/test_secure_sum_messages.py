@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rehearsal import Stage, make_terms, names, play
+from rehearsal import MASKED_HEAD, Stage, make_terms, names, play
 
 from federation.errors import ProtocolViolation
 from federation.ring_vector import Stretch
@@ -104,14 +104,15 @@ def test_any_bytes_are_refused_or_parse(name: str, body: bytes) -> None:
 
 def test_masked_words_travel_as_they_are_packed() -> None:
     packed = b"\x01\x00\x00\x00\xfe\xff\xff\xff"
-    data = MaskedInput(packed).to_bytes()
-    assert data == b"HS\x02\x05" + packed
+    masks = bytes(range(32))
+    data = MaskedInput(masks, packed).to_bytes()
+    assert data == b"HS\x02\x05" + masks + packed
     assert bytes(MaskedInput.from_bytes(data, (Stretch(32, 2),)).packed) == packed
 
 
 @pytest.mark.parametrize("length", [1, 3])
 def test_a_masked_input_of_another_length_is_refused(length: int) -> None:
-    data = MaskedInput(bytes(8)).to_bytes()
+    data = MaskedInput(bytes(32), bytes(8)).to_bytes()
     with pytest.raises(ProtocolViolation, match=r"masked input: 8 bytes, expected (4|12)"):
         MaskedInput.from_bytes(data, (Stretch(32, length),))
 
@@ -165,10 +166,10 @@ def test_a_vector_leaves_in_the_masked_input_only() -> None:
         sizes.append({stage: len(sent[stage][names(5)[0]]) for stage in Stage})
     grown = {stage for stage in Stage if sizes[0][stage] != sizes[1][stage]}
     assert grown == {Stage.MASK}
-    assert sizes[1][Stage.MASK] == 4 + 4 * 1000
+    assert sizes[1][Stage.MASK] == MASKED_HEAD + 4 * 1000
 
 
 @pytest.mark.parametrize("bits", [16, 20, 24, 32])
-def test_a_masked_input_takes_its_bits_and_four_bytes(bits: int) -> None:
+def test_a_masked_input_takes_its_bits_and_a_head(bits: int) -> None:
     sent = play(make_terms(stretches=(Stretch(bits, 1000),))).sent
-    assert len(sent[Stage.MASK][FIRST]) == 4 + 1000 * bits // 8
+    assert len(sent[Stage.MASK][FIRST]) == MASKED_HEAD + 1000 * bits // 8

@@ -1,0 +1,232 @@
+"""A coordinator of our own that asks real agents step by step, and may lie at every one."""
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+from federation_in_process import Federation
+
+from client.agent import SiteAgent
+from client.contribution import Workbench, evaluation_contribution
+from client.site_home import SiteHome
+from federation.agreement import Agreement
+from federation.envelope import Phase, Reply, Request, parse_reply
+from federation.errors import RoundFailed
+from federation.initial_model import initial_model
+from federation.ring_vector import RingVector
+from federation.round_layout import RoundKind
+from federation.round_messages import Invitation, Work
+from privacy.flat_parameters import flat_parameters
+from privacy.ledger import verify
+from privacy.secure_sum import coordinator
+from privacy.secure_sum.coordinator import Accumulation, Revealed
+from privacy.secure_sum.terms import SessionTerms
+from simulations.sites import simulated_site
+
+PHASES = (Phase.ADVERTISE, Phase.SHARE, Phase.TRAIN, Phase.SIGN, Phase.OPEN)
+Bodies = Mapping[str, bytes]
+Lie = Callable[[Phase, dict[str, bytes]], dict[str, bytes]]
+"""What is shown to whom in a phase, given what an honest coordinator would show."""
+
+
+class _Agreed(BaseException):
+    """Every site has agreed; from here on another coordinator speaks."""
+
+
+@dataclass
+class Sites:
+    """The agents of one run that all have agreed to, and what their own files say."""
+
+    federation: Federation
+
+    def __post_init__(self) -> None:
+        line = self.federation.transport()
+
+        def stop(_node: int, request: Request) -> None:
+            if request.phase is Phase.ADVERTISE:
+                raise _Agreed
+
+        line.before = stop
+        with suppress(_Agreed):
+            self.federation.play(line)
+        self.run = self.federation.folder.id
+        self.agreement = Agreement.from_bytes(self.federation.folder.agreement.read_bytes())
+        self.names = self.agreement.sites
+        self._nonces = itertools.count(1)
+        self._rounds = itertools.count(1)
+        model = initial_model(self.bench(self.names[0]).task, self.agreement.seed)
+        self.model = flat_parameters(model).astype("<f4").tobytes()
+
+    def fresh(self) -> int:
+        """The next training round."""
+        return next(self._rounds)
+
+    def agent(self, site: str) -> SiteAgent:
+        index = self.federation.config.federation.sites.index(site)
+        return simulated_site(self.federation.folder.path, index).__self__
+
+    def bench(self, site: str) -> Workbench:
+        return self.agent(site)._bench(self.run)
+
+    def roster(self):
+        return self.agent(self.names[0])._assets.roster.public_keys()
+
+    def request(
+        self, phase: Phase, round_: int, attempt: int, body: bytes, rider: Request | None = None
+    ) -> Request:
+        nonce = f"{next(self._nonces):032x}"
+        return Request(
+            self.run, round_, attempt, phase, nonce, time.time() + 600, body, rider
+        )  # fmt: skip
+
+    def ask(self, site: str, request: Request) -> Reply:
+        raw = self.agent(site).answer(request.to_bytes())
+        federation = self.agent(site)._assets.roster.federation
+        return Reply.verify(raw, federation, request, self.roster()[site], site)
+
+    def invitation(self, round_: int) -> bytes:
+        bench, kind = self.bench(self.names[0]), self.kind(round_)
+        return Invitation(
+            kind=kind,
+            agreement_digest=self.agreement.digest().hex(),
+            layout_digest=bench.layout(kind).digest().hex(),
+        ).to_bytes()
+
+    def kind(self, round_: int) -> RoundKind:
+        return RoundKind.EVALUATE if round_ > self.agreement.rounds else RoundKind.TRAIN
+
+    def vector(self, site: str, round_: int) -> RingVector:
+        """What a site says in a round: from its journal, or counted again."""
+        bench, kind = self.bench(site), self.kind(round_)
+        if kind is RoundKind.EVALUATE:
+            return evaluation_contribution(bench, np.frombuffer(self.model, "<f4").astype(float))
+        stored = self.agent(site)._assets.journal.contribution(self.run, round_)
+        return RingVector(bench.layout(kind).stretches, stored.vector)
+
+    def charges(self, site: str, round_: int) -> tuple[int, int]:
+        """How many reservations and releases of a round its ledger holds."""
+        folder = self.federation.folder
+        key = SiteHome(folder.site_home(site)).read_identity().public_key()
+        entries = verify(folder.ledger(site), key)
+        reserved = [
+            e.seq
+            for e in entries
+            if e.kind == "reserve" and (e.body["run"], e.body["round"]) == (self.run, round_)
+        ]
+        released = [e for e in entries if e.body.get("reservation") in reserved]
+        return len(reserved), len(released)
+
+
+@dataclass
+class Sitting:
+    """One attempt at one round; every exchange by itself, with a lie where one is given.
+
+    Attributes:
+        shown: per phase, what an honest coordinator would show each site.
+        heard: per phase, what the sites answered.
+        refused: per phase, who refused and why.
+    """
+
+    sites: Sites
+    round: int
+    attempt: int
+    lie: Lie = lambda _phase, bodies: bodies
+    shown: dict[Phase, dict[str, bytes]] = field(default_factory=dict)
+    heard: dict[Phase, dict[str, bytes]] = field(default_factory=dict)
+    refused: dict[Phase, dict[str, str]] = field(default_factory=dict)
+
+    def play(self, until: Phase = Phase.OPEN) -> Revealed:
+        for phase in PHASES:
+            self.step(phase)
+            if phase is until:
+                break
+        return self.reveal()
+
+    def step(self, phase: Phase) -> None:
+        self.prepare(phase)
+        self.put(phase, self.lie(phase, dict(self.shown[phase])))
+
+    def prepare(self, phase: Phase) -> None:
+        """What an honest coordinator would show now.
+
+        Raises:
+            RoundFailed: too few are left.
+        """
+        if phase is Phase.ADVERTISE:
+            self.shown[phase] = dict.fromkeys(self.sites.names, self.sites.invitation(self.round))
+        elif phase is Phase.SHARE:
+            self.sharing, bundle = coordinator.gather(
+                self.terms, self.heard.get(Phase.ADVERTISE, {}), self.sites.roster()
+            )
+            self.shown[phase] = dict.fromkeys(self.sharing.adverts, bundle)
+        elif phase is Phase.TRAIN:
+            self.masking, envelopes = coordinator.route(
+                self.sharing, self.heard.get(Phase.SHARE, {})
+            )
+            self.shown[phase] = {
+                site: Work(self.sites.model, sealed).to_bytes()
+                for site, sealed in envelopes.items()
+            }
+        elif phase is Phase.SIGN:
+            self.signing, named = self.collect(self.heard.get(Phase.TRAIN, {}))
+            self.shown[phase] = dict.fromkeys(self.signing.survivors, named)
+        else:
+            self.opening, self.shown[phase] = coordinator.relay(
+                self.signing, self.heard.get(Phase.SIGN, {})
+            )
+
+    def put(self, phase: Phase, bodies: Bodies, only: Iterable[str] | None = None) -> None:
+        for site in bodies if only is None else only:
+            self.note(phase, site, self.sites.ask(site, self.request(phase, bodies[site])))
+
+    def request(self, phase: Phase, body: bytes, rider: Request | None = None) -> Request:
+        return self.sites.request(phase, self.round, self.attempt, body, rider)
+
+    def note(self, phase: Phase, site: str, reply: Reply) -> None:
+        if reply.status == "ok":
+            # The first answer stands, as an honest coordinator would have it.
+            self.heard.setdefault(phase, {}).setdefault(site, reply.body)
+        else:
+            self.refused.setdefault(phase, {})[site] = f"{reply.code}: {reply.reason}"
+
+    @property
+    def terms(self) -> SessionTerms:
+        """As the agents derive them."""
+        place = (self.sites.run, self.round, self.attempt)
+        open_ = (self.sites.agent(site)._sessions.get(place) for site in self.sites.names)
+        for session in open_:
+            if session is not None:
+                return session.terms
+        raise RoundFailed("advertise: no site did")
+
+    def collect(self, masked: Bodies) -> tuple[coordinator.Signing, bytes]:
+        sums = Accumulation(self.masking, hashlib.sha256(self.sites.model).digest())
+        for site, data in masked.items():
+            sums.add(site, data)
+        return sums.close()
+
+    def reveal(self) -> Revealed:
+        return coordinator.reveal(self.opening, self.heard.get(Phase.OPEN, {}))
+
+
+def is_exact(sites: Sites, round_: int, revealed: Revealed) -> bool:
+    """Whether the sum is that of its survivors' vectors, by Python's integers."""
+    vectors = [sites.vector(site, round_) for site in revealed.survivors]
+    return all(
+        [int(word) % 2**stretch.bits for word in total]
+        == [sum(map(int, column)) % 2**stretch.bits for column in zip(*parts, strict=True)]
+        for stretch, total, *parts in zip(
+            revealed.total.stretches,
+            revealed.total.parts(),
+            *(vector.parts() for vector in vectors),
+            strict=True,
+        )
+    )
+
+
+def ridden(reply: Reply) -> Reply:
+    return parse_reply(reply.rider)[0]
