@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from client.analytics import AnalyticsBench, analytics_contribution, check_analytics
 from client.consent import Refusal, check_agreement, check_certificates
 from client.contribution import (
     Workbench,
@@ -25,6 +26,7 @@ from client.contribution import (
 )
 from client.journal import Contribution, Journal
 from federation.agreement import Agreement
+from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase, Reply, Request
 from federation.errors import (
@@ -50,7 +52,8 @@ S = TypeVar("S", bound=Stage)
 LONGEST_WAIT = 86_400.0
 """Seconds for which a request may be good."""
 
-TaskLoader = Callable[[Agreement], Task]
+TaskLoader = Callable[[AnyAgreement], Task]
+Bench = Workbench | AnalyticsBench
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class SiteAgent:
 
     def __init__(self, assets: SiteAssets) -> None:
         self._assets = assets
-        self._benches: dict[str, Workbench] = {}
+        self._benches: dict[str, Bench] = {}
         # The round that is summed, and the one whose keys are exchanged meanwhile.
         self._sessions: dict[Place, _Session] = {}
         # Keys and self-masks come from the operating system even in a seeded simulation: they
@@ -172,12 +175,15 @@ class SiteAgent:
         ).to_bytes()
 
     def _agree(self, request: Request) -> bytes:
-        agreement = Agreement.from_bytes(request.body)
+        agreement = parse_agreement(request.body)
         if agreement.run != request.run:
             raise ProtocolViolation("agreement: it is for another run")
-        assets = self._assets
+        assets, roster_sites = self._assets, frozenset(self._assets.roster.keys)
         check_certificates(assets.roster, assets.clock())
-        check_agreement(assets.policy, assets.rules, frozenset(assets.roster.keys), agreement)
+        if isinstance(agreement, AnalyticsAgreement):
+            check_analytics(assets.policy, assets.rules, roster_sites, agreement)
+        else:
+            check_agreement(assets.policy, assets.rules, roster_sites, agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
         self._bench(request.run)
         return agreement.digest()
@@ -209,7 +215,8 @@ class SiteAgent:
     def _site_level_statement(self, run: str) -> dict[str, float | None]:
         """Of a run with site-level noise: what the site's updates as a whole have cost."""
         body = self._assets.journal.agreement(run)
-        terms = Agreement.from_bytes(body).site_level if body else None
+        agreement = parse_agreement(body) if body else None
+        terms = agreement.site_level if isinstance(agreement, Agreement) else None
         if terms is None:
             return {}
         ledger = self._assets.ledger
@@ -221,18 +228,23 @@ class SiteAgent:
             "site_level_epsilon_budget": budget.epsilon if budget else None,
         }
 
-    def _bench(self, run: str) -> Workbench:
+    def _bench(self, run: str) -> Bench:
         """The run's task and rows, loaded once; found again in the journal after a restart."""
         if run not in self._benches:
             body = self._assets.journal.agreement(run)
             if body is None:
                 raise Refusal("not_agreed", "this site has not agreed to this run")
-            agreement, policy = Agreement.from_bytes(body), self._assets.policy
+            agreement, policy = parse_agreement(body), self._assets.policy
             task = self._assets.load_task(agreement)
             # The site's own seed: whoever could choose it could have any row counted, not trained.
             data = task.load(SiteRequest(policy.site, policy.split_seed))
-            bench = Workbench(policy.site, agreement, task, data, self._assets.training_entropy)
-            require_trainable(bench)
+            entropy = self._assets.training_entropy
+            bench: Bench
+            if isinstance(agreement, AnalyticsAgreement):
+                bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
+            else:
+                bench = Workbench(policy.site, agreement, task, data, entropy)
+                require_trainable(bench)
             # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
             self._benches = {run: bench}
         return self._benches[run]
@@ -243,11 +255,13 @@ class SiteAgent:
         bench, invitation = self._bench(request.run), Invitation.from_bytes(request.body)
         if invitation.agreement_digest != bench.agreement.digest().hex():
             raise ProtocolViolation("invitation: not under the agreement this site knows")
+        if invitation.kind not in bench.kinds:
+            raise ProtocolViolation(f"invitation: kind {invitation.kind} was not agreed")
         if invitation.layout_digest != bench.layout(invitation.kind).digest().hex():
             raise ProtocolViolation("invitation: the layout is not the agreement's")
         _check_round(request.round, invitation.kind, bench.agreement.rounds)
         self._mark(request)
-        if invitation.kind is RoundKind.TRAIN:
+        if invitation.kind is not RoundKind.EVALUATE:
             self._check_budget(bench, request, invitation)
         terms = self._terms(bench, request, invitation)
         floor = secure_sum.SitePolicyFloor(
@@ -314,7 +328,7 @@ class SiteAgent:
     def _advance(self, request: Request, session: _Session, state: Stage) -> None:
         self._sessions[_place(request)] = replace(session, state=state)
 
-    def _terms(self, bench: Workbench, request: Request, invitation: Invitation) -> SessionTerms:
+    def _terms(self, bench: Bench, request: Request, invitation: Invitation) -> SessionTerms:
         agreement = bench.agreement
         group = sum_group_of(agreement, request.round, bench.site)
         return SessionTerms(
@@ -331,7 +345,7 @@ class SiteAgent:
             degree=agreement.federation.degree_among(group.sites),
             stretches=bench.layout(invitation.kind).stretches,
             groups=agreement.groups,
-            minimum_contributors=agreement.evaluation.minimum_contributors,
+            minimum_contributors=agreement.minimum_contributors,
         )
 
     def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
@@ -348,14 +362,14 @@ class SiteAgent:
 
     def _contribute(
         self,
-        bench: Workbench,
+        bench: Bench,
         request: Request,
         session: _Session,
         parameters: Floats,
         model_digest: bytes,
     ) -> tuple[int, RingVector]:
         """The round's vector, and the ledger entry still to be committed (0: none)."""
-        if session.kind is RoundKind.EVALUATE:
+        if session.kind is RoundKind.EVALUATE and isinstance(bench, Workbench):
             return 0, evaluation_contribution(bench, parameters)
         terms = session.terms
         again = self._paid_contribution(request, terms.layout_digest)
@@ -365,7 +379,10 @@ class SiteAgent:
             vector = RingVector(terms.stretches, stored.vector)
             return 0 if paid.committed else paid.seq, vector
         charge, entry = self._reserve(bench, request)
-        vector = training_contribution(bench, parameters, request.round, charge)
+        if isinstance(bench, AnalyticsBench):
+            vector = analytics_contribution(bench, request.round, charge)
+        else:
+            vector = training_contribution(bench, parameters, request.round, charge)
         kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, vector
@@ -406,7 +423,7 @@ class SiteAgent:
             charge += 1
         return charge, None
 
-    def _reserve(self, bench: Workbench, request: Request) -> tuple[int, int]:
+    def _reserve(self, bench: Bench, request: Request) -> tuple[int, int]:
         """Which release of the round is paid for, and by which entry; durable before training."""
         charge, standing = self._unpaid_charge(request)
         if standing is not None:
@@ -416,14 +433,14 @@ class SiteAgent:
         self._assets.journal.remember_ledger(*self._assets.ledger.head())
         return charge, entry
 
-    def _require_within_agreement(self, bench: Workbench, request: Request) -> None:
+    def _require_within_agreement(self, bench: Bench, request: Request) -> None:
         """A run may charge for as many rounds as were agreed, whatever the budget would bear."""
         if self._assets.ledger.reserved_for(request.run) >= bench.agreement.rounds:
             raise Refusal(
                 RUN_OVERSPENT, "this run has charged this site for all the rounds it agreed to"
             )
 
-    def _check_budget(self, bench: Workbench, request: Request, invitation: Invitation) -> None:
+    def _check_budget(self, bench: Bench, request: Request, invitation: Invitation) -> None:
         """Refuse before anything is advertised what the ledger would refuse before training.
 
         Raises:

@@ -4,7 +4,8 @@ Where both set one, the stricter holds: each is checked by itself.
 """
 
 from federation.agreement import Agreement
-from federation.config import FEWEST_SITES
+from federation.analytics_agreement import AnyAgreement
+from federation.config import FEWEST_SITES, TaskChoice
 from federation.errors import ConfigError, IntegrityError, PrivacyRefusal
 from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
@@ -54,26 +55,36 @@ def check_agreement(
     Raises:
         Refusal: the first of these rules that the agreement breaks.
     """
-    _check_task(policy, agreement)
-    _check_cohort(policy, roster_sites, agreement)
+    check_task(policy, agreement.task)
+    check_cohort(policy, roster_sites, agreement)
     _check_privacy(policy, agreement)
     _check_site_level(policy, agreement)
-    _check_graph(policy, agreement)
+    check_graph(policy, agreement)
     _check_run_rules(signed, agreement)
 
 
-def _check_task(policy: SitePolicy, agreement: Agreement) -> None:
-    if agreement.task.name not in policy.tasks:
-        raise Refusal("task_not_allowed", f"this site does not run the task {agreement.task.name}")
-    if agreement.task.options != policy.task_options.get(agreement.task.name, {}):
+def check_task(policy: SitePolicy, task: TaskChoice) -> None:
+    """Return if the site runs the task, with these options.
+
+    Raises:
+        Refusal: it does not.
+    """
+    if task.name not in policy.tasks:
+        raise Refusal("task_not_allowed", f"this site does not run the task {task.name}")
+    if task.options != policy.task_options.get(task.name, {}):
         # An option can choose which rows are held out, and those are counted without noise.
         raise Refusal(
             "task_options_differ",
-            f"this site runs the task {agreement.task.name} with options of its own only",
+            f"this site runs the task {task.name} with options of its own only",
         )
 
 
-def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: Agreement) -> None:
+def check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: AnyAgreement) -> None:
+    """Return if the site's rows may be added to those of these sites.
+
+    Raises:
+        Refusal: strangers among them, or too few that must be left.
+    """
     if policy.site not in agreement.sites:
         raise Refusal("not_invited", "this site is not among the sites of the agreement")
     strangers = sorted(set(agreement.sites) - roster_sites)
@@ -84,7 +95,7 @@ def _check_cohort(policy: SitePolicy, roster_sites: frozenset[str], agreement: A
     _check_minima(SITES_OWN, minima, agreement)
 
 
-def _check_minima(whose: str, minima: tuple[int, int, int], agreement: Agreement) -> None:
+def _check_minima(whose: str, minima: tuple[int, int, int], agreement: AnyAgreement) -> None:
     """Return if quorum, threshold and contributors to a cohort are at least these three."""
     rules, group = agreement.federation, smallest_sum_group(agreement)
     quorum, threshold, contributors = minima
@@ -100,10 +111,10 @@ def _check_minima(whose: str, minima: tuple[int, int, int], agreement: Agreement
             "threshold_too_small",
             f"threshold {least_threshold} is below {whose} minimum, {threshold}",
         )
-    if agreement.evaluation.minimum_contributors < contributors:
+    if agreement.minimum_contributors < contributors:
         raise Refusal(
             "cohorts_too_small",
-            f"minimum_contributors {agreement.evaluation.minimum_contributors} is below {whose} "
+            f"minimum_contributors {agreement.minimum_contributors} is below {whose} "
             f"minimum, {contributors}",
         )
     small = [group for group in agreement.groups if len(group) < contributors]
@@ -114,9 +125,9 @@ def _check_minima(whose: str, minima: tuple[int, int, int], agreement: Agreement
         )
 
 
-def _check_groups(agreement: Agreement) -> None:
+def _check_groups(agreement: AnyAgreement) -> None:
     """Whatever is summed in groups is opened by a group's quorum."""
-    if not agreement.robustness.is_grouped:
+    if not isinstance(agreement, Agreement) or not agreement.robustness.is_grouped:
         return
     if agreement.cohorts or agreement.site_level is not None:
         raise Refusal(
@@ -170,14 +181,24 @@ def _check_site_level(policy: SitePolicy, agreement: Agreement) -> None:
         raise Refusal("site_level_impossible", "largest_code is not what the noise plan says")
 
 
-def _check_graph(policy: SitePolicy, agreement: Agreement) -> None:
+def check_graph(policy: SitePolicy, agreement: AnyAgreement) -> None:
+    """Return if the site masks with as many of the others as the agreement says.
+
+    Raises:
+        Refusal: it masks with all of them only.
+    """
     if agreement.federation.neighbours is not None and not policy.allow_sparse_graph:
         raise Refusal(
             "sparse_graph", "this site masks with all other sites: allow_sparse_graph is not set"
         )
 
 
-def _check_run_rules(signed: SignedRunRules, agreement: Agreement) -> None:
+def check_common_rules(signed: SignedRunRules, agreement: AnyAgreement) -> None:
+    """Return if the agreement keeps to what the consortium demands of runs of either sort.
+
+    Raises:
+        Refusal: it names other run rules than the site holds, or too few sites may be left.
+    """
     rules = signed.rules
     if agreement.rules_digest != signed.digest():
         raise Refusal(
@@ -187,6 +208,11 @@ def _check_run_rules(signed: SignedRunRules, agreement: Agreement) -> None:
         )
     minima = rules.minimum_quorum, rules.minimum_threshold, rules.minimum_contributors
     _check_minima(CONSORTIUMS, minima, agreement)
+
+
+def _check_run_rules(signed: SignedRunRules, agreement: Agreement) -> None:
+    check_common_rules(signed, agreement)
+    rules = signed.rules
     _check_work(rules, agreement)
     whole = agreement.site_level.noise_multiplier if agreement.site_level else 0.0
     if whole < rules.least_site_level_noise_multiplier:

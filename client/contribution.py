@@ -66,6 +66,11 @@ class Workbench:
     data: SiteData
     entropy: Entropy
 
+    @property
+    def kinds(self) -> tuple[RoundKind, ...]:
+        """The rounds that the agreement provides for."""
+        return (RoundKind.TRAIN, RoundKind.EVALUATE)
+
     def spec(self) -> TallySpec:
         """What is counted."""
         return run_tally_spec(self.task.schema, self.agreement)

@@ -1,7 +1,7 @@
-"""Write what the code already knows: settings, the summary's JSON schema, the wire's tables.
+"""Write what the code already knows: settings, the results' JSON schemas, the wire's tables.
 
-python docs/write_reference.py           writes docs/configuration.md, docs/summary.schema.json and
-                                         the tables in docs/secure-sum.md
+python docs/write_reference.py           writes docs/configuration.md, docs/*.schema.json and the
+                                         tables in docs/secure-sum.md
 python docs/write_reference.py --check   exits 1 if any of them differs from what it would write
 """
 
@@ -13,6 +13,9 @@ from typing import Any
 
 import secure_sum_tables
 
+from federation.analysis import ANALYSIS, Analysis
+from federation.analytics_config import AnalyticsConfig, AnalyticsSitePolicy
+from federation.analytics_query import Query
 from federation.config import (
     Attacker,
     Dropout,
@@ -57,7 +60,19 @@ and to the site's own policy: the stricter of both holds. Every agreement names 
 that all sites sign that they hold the same. In a simulation they are made from the other settings,
 and are as strict as these allow.
 
+Runs of queries are held to the three minima, and to `allow_without_privacy` where an answer is
+exact; the rest is about training.
+
 """
+
+ANALYTICS = """\
+# Queries: `analytics.toml`
+
+What `hedgerow analytics run` reads; [analytics.md](analytics.md) explains it. `[task]` and
+`[federation]` are as above.
+
+"""
+ELSEWHERE = frozenset({"task", "federation", "site_policy", "queries"})
 
 
 def configuration() -> str:
@@ -84,6 +99,9 @@ def configuration() -> str:
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
     parts += ["\n", POLICY, *_table(SitePolicy), RULES, *_table(RunRules)]
+    parts += ["\n", ANALYTICS, *_table(AnalyticsConfig, skip=ELSEWHERE)]
+    for heading, section in (("[site_policy]", AnalyticsSitePolicy), ("[[queries]]", Query)):
+        parts += [f"\n## `{heading}`\n\n{_first_line(section)}\n\n", *_table(section)]
     return "".join(parts)
 
 
@@ -91,10 +109,12 @@ def _first_line(section: type[Section]) -> str:
     return (section.__doc__ or "").strip().split("\n\n", maxsplit=1)[0]
 
 
-def _table(section: type[Section]) -> Iterator[str]:
+def _table(section: type[Section], skip: frozenset[str] = frozenset()) -> Iterator[str]:
     schema = section.model_json_schema()
     yield "| key | value | default | what it is |\n|---|---|---|---|\n"
     for key, facts in schema["properties"].items():
+        if key in skip:
+            continue
         said = key not in {"quorum", "threshold"} and facts.get("default") is not None
         default = _literal(facts["default"]) if said else ""
         text = " ".join(facts["description"].split())
@@ -112,6 +132,8 @@ def _kind(facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one line per kind of
         return " or ".join(_literal(value) for value in facts["enum"])
     if "const" in facts:
         return _literal(facts["const"])
+    if "prefixItems" in facts:
+        return f"[{', '.join(_kind(f) for f in facts['prefixItems'])}]"
     if facts.get("type") == "array":
         items = facts.get("items", {})
         return "list of tables" if "$ref" in items else f"list of {_plural(_kind(items))}"
@@ -145,6 +167,12 @@ def summary_schema() -> str:
     return json.dumps(schema | Summary.model_json_schema(), indent=1) + "\n"
 
 
+def analysis_schema() -> str:
+    """docs/analytics.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": ANALYSIS}
+    return json.dumps(schema | Analysis.model_json_schema(), indent=1) + "\n"
+
+
 def secure_sum() -> str:
     """docs/secure-sum.md, with its tables as the code has them."""
     return secure_sum_tables.filled((DOCS / "secure-sum.md").read_text(encoding="utf-8"))
@@ -155,6 +183,7 @@ def main() -> None:
     wanted = {
         "configuration.md": configuration(),
         "summary.schema.json": summary_schema(),
+        "analytics.schema.json": analysis_schema(),
         "secure-sum.md": secure_sum(),
     }
     stale = []

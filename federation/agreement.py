@@ -128,6 +128,11 @@ class Agreement(Section):
         return (*named, rest) if rest else named
 
     @property
+    def minimum_contributors(self) -> int:
+        """Fewest sites of a group that is read apart."""
+        return self.evaluation.minimum_contributors
+
+    @property
     def ring_bits(self) -> int:
         """Bits of the ring that updates are summed in."""
         return self.federation.update_bits if self.site_level is None else self.site_level.ring_bits

@@ -22,10 +22,14 @@ LARGEST_TRAINING_LOSS = 1e3
 
 
 class RoundKind(StrEnum):
-    """A training round carries an update; an evaluation round carries counts only."""
+    """A training round carries an update; the others carry counts only.
+
+    An evaluation round judges a model on held-out rows; an analytics round answers queries.
+    """
 
     TRAIN = "train"
     EVALUATE = "evaluate"
+    ANALYZE = "analyze"
 
 
 def scoped(scope: str, name: str) -> str:

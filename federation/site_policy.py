@@ -33,7 +33,7 @@ class SitePolicy(Section):
     """Which rows are held out comes from it and from nothing a coordinator says."""
     epsilon_budget: Annotated[float, Field(gt=0)] | None = None
     """Never spent past, over all runs on the dataset; left out only where `allow_without_privacy`
-    is true."""
+    or `allow_exact_analytics` is true."""
     delta: Annotated[float, Field(gt=0, lt=1)]
     """The delta the budget is stated at."""
     minimum_quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
@@ -51,15 +51,24 @@ class SitePolicy(Section):
     site-level noise is agreed to."""
     site_level_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The delta that budget is stated at."""
+    analytics_columns: tuple[str, ...] = ()
+    """Features and sensitive attributes that the site answers queries about; none if left out."""
+    analytics_epsilon: Annotated[float, Field(gt=0)] | None = None
+    """Most that the queries of one run may cost together; the budget alone if left out."""
+    allow_exact_analytics: bool = False
+    """Whether the site answers queries without noise, which has no privacy guarantee; the ledger
+    admits it only where there is no budget."""
 
     @model_validator(mode="after")
     def _a_budget_unless_without_privacy(self) -> Self:
-        if self.epsilon_budget is None and not self.allow_without_privacy:
+        without_privacy = self.allow_without_privacy or self.allow_exact_analytics
+        if self.epsilon_budget is None and not without_privacy:
             raise ConfigError(
                 "epsilon_budget",
                 None,
                 "a number > 0",
-                "only a site with allow_without_privacy = true may go without a budget",
+                "only a site with allow_without_privacy or allow_exact_analytics = true may go "
+                "without a budget",
             )
         if self.site_level_epsilon_budget is not None and self.site_level_delta is None:
             raise ConfigError("site_level_delta", None, "a number in (0, 1), for the budget")

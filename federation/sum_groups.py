@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from federation import canonical
 from federation.agreement import Agreement
+from federation.analytics_agreement import AnyAgreement
 from federation.config import group_quorum, group_sizes, group_threshold
 
 
@@ -36,14 +37,19 @@ class SumGroup:
     threshold: int
 
 
-def sum_groups(agreement: Agreement, round_: int) -> tuple[SumGroup, ...]:
+def sum_groups(agreement: AnyAgreement, round_: int) -> tuple[SumGroup, ...]:
     """The groups of a round, disjoint and with every site in one; larger groups first.
 
-    Rounds past the agreement's last training round are evaluations: one group of all.
+    Rounds past the agreement's last training round are evaluations: one group of all, as the
+    sites of a set of queries are.
     """
-    rules, rule = agreement.federation, agreement.robustness
-    if not rule.is_grouped or round_ > agreement.rounds:
-        return (SumGroup(agreement.sites, rules.quorum, rules.threshold),)
+    rules = agreement.federation
+    everyone = (SumGroup(agreement.sites, rules.quorum, rules.threshold),)
+    if not isinstance(agreement, Agreement) or round_ > agreement.rounds:
+        return everyone
+    rule = agreement.robustness
+    if not rule.is_grouped:
+        return everyone
     drawn = _drawn(agreement, round_)
     groups, start = [], 0
     for size in group_sizes(len(drawn), rule.groups):
@@ -53,12 +59,12 @@ def sum_groups(agreement: Agreement, round_: int) -> tuple[SumGroup, ...]:
     return tuple(groups)
 
 
-def sum_group_of(agreement: Agreement, round_: int, site: str) -> SumGroup:
+def sum_group_of(agreement: AnyAgreement, round_: int, site: str) -> SumGroup:
     """The group that a site sums with in a round."""
     return next(group for group in sum_groups(agreement, round_) if site in group.sites)
 
 
-def smallest_sum_group(agreement: Agreement) -> SumGroup:
+def smallest_sum_group(agreement: AnyAgreement) -> SumGroup:
     """A group of a training round with the fewest sites: what its quorum hides is the least."""
     return sum_groups(agreement, 1)[-1]
 

@@ -4,6 +4,7 @@ A ledger stores events, and every accountant, of today or later, says what they 
 JSON names a mechanism out of a fixed list; an unknown one is refused, never imported by name.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 
@@ -13,6 +14,10 @@ from federation.errors import PrivacyRefusal
 
 MOST_REPETITIONS = 10**9
 """Of one event; far above any training, far below where an accountant's arithmetic overflows."""
+
+LARGEST_SENSITIVITY = 2**62
+LARGEST_EXPONENT = 700.0
+"""Above it exp overflows; an epsilon this large protects nothing either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,53 @@ class PoissonSampledGaussian:
         once = dp_accounting.PoissonSampledDpEvent(
             self.sampling_rate, dp_accounting.GaussianDpEvent(self.noise_multiplier)
         )
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscreteLaplace:
+    """`count` times whole numbers released with noise P[x] proportional to exp(-|x| / scale).
+
+    Costed as the worst mechanism of its pure epsilon, sensitivity / scale: binary randomised
+    response (Kairouz, Oh and Viswanath 2015, arXiv:1311.0776, Theorem 3.2), which it is where the
+    sensitivity is 1. The continuous Laplace mechanism is no bound for it: at delta 1e-3 that one
+    costs 0.4980 where this one, with epsilon 1/2, costs 0.4984.
+
+    Attributes:
+        sensitivity: how far one record moves all the numbers together (L1), from 1 to 2**62.
+        scale: finite, > 0.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    sensitivity: int
+    scale: float
+    count: int
+
+    def __post_init__(self) -> None:
+        sound = 1 <= self.sensitivity <= LARGEST_SENSITIVITY and 0 < self.scale < float("inf")
+        if not (sound and 1 <= self.count <= MOST_REPETITIONS):
+            raise PrivacyRefusal(
+                f"event {self}: expected a whole sensitivity from 1 to 2**62, a finite scale > 0 "
+                "and count from 1 to 10**9"
+            )
+
+    @property
+    def epsilon(self) -> float:
+        """Of one of the `count` releases, rounded up; infinite where no float holds it."""
+        exact = Fraction(self.sensitivity) / Fraction(self.scale)
+        try:
+            nearest = float(exact)
+        except OverflowError:
+            return math.inf
+        return nearest if nearest >= exact else math.nextafter(nearest, math.inf)
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The same in dp-accounting's terms, as the mechanism that bounds it."""
+        lie = 2 / (1 + math.exp(min(self.epsilon, LARGEST_EXPONENT)))
+        once = dp_accounting.RandomizedResponseDpEvent(lie, 2)
         return dp_accounting.SelfComposedDpEvent(once, self.count)
 
 
@@ -101,17 +153,44 @@ class DistributedDiscreteGaussian:
         return dp_accounting.SelfComposedDpEvent(once, self.count)
 
 
-PrivacyEvent = PoissonSampledGaussian | DistributedDiscreteGaussian | NonPrivate
+SingleEvent = PoissonSampledGaussian | DiscreteLaplace | NonPrivate
+"""One release, of which the unit of privacy is a record."""
 
-_MECHANISMS: dict[str, type[PrivacyEvent]] = {
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Several releases of the same rows that are made, and charged, together.
+
+    Raises:
+        PrivacyRefusal: there are none.
+    """
+
+    events: tuple[SingleEvent, ...]
+
+    def __post_init__(self) -> None:
+        if not self.events:
+            raise PrivacyRefusal("event composed: expected one event at least")
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The same in dp-accounting's terms."""
+        return dp_accounting.ComposedDpEvent([event.to_dp_event() for event in self.events])
+
+
+PrivacyEvent = SingleEvent | DistributedDiscreteGaussian | Composed
+
+_MECHANISMS: dict[str, type[SingleEvent] | type[DistributedDiscreteGaussian]] = {
     "poisson_sampled_gaussian": PoissonSampledGaussian,
+    "discrete_laplace": DiscreteLaplace,
     "distributed_discrete_gaussian": DistributedDiscreteGaussian,
     "non_private": NonPrivate,
 }
+_COMPOSED = "composed"
 
 
 def to_plain(event: PrivacyEvent) -> dict[str, object]:
     """The event as JSON values; floats round-trip exactly."""
+    if isinstance(event, Composed):
+        return {"mechanism": _COMPOSED, "events": [to_plain(part) for part in event.events]}
     (name,) = (name for name, kind in _MECHANISMS.items() if isinstance(event, kind))
     return {"mechanism": name, **asdict(event)}
 
@@ -122,6 +201,19 @@ def from_plain(plain: object) -> PrivacyEvent:
     Raises:
         PrivacyRefusal: an unknown mechanism, or parameters that are not its own.
     """
+    if isinstance(plain, dict) and plain.get("mechanism") == _COMPOSED:
+        parts = plain.get("events")
+        if set(plain) != {"mechanism", "events"} or not isinstance(parts, list):
+            raise PrivacyRefusal("event composed: expected a list of events and nothing else")
+        singles = tuple(_single(part) for part in parts)
+        of_records = tuple(event for event in singles if isinstance(event, SingleEvent))
+        if len(of_records) < len(singles):
+            raise PrivacyRefusal("event composed: expected events of record-level privacy only")
+        return Composed(of_records)
+    return _single(plain)
+
+
+def _single(plain: object) -> SingleEvent | DistributedDiscreteGaussian:
     name = plain.get("mechanism") if isinstance(plain, dict) else None
     if not isinstance(plain, dict) or not isinstance(name, str) or name not in _MECHANISMS:
         raise PrivacyRefusal(

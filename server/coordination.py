@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from federation.agreement import Agreement
-from federation.config import FederationConfig
+from federation.analytics_agreement import AnyAgreement
+from federation.config import FederationConfig, FederationRules
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.envelope import Phase
@@ -81,12 +82,12 @@ def coordinate(
     past = read_record(folder)
     record_start(folder, datetime.now(UTC).isoformat(timespec="seconds"))
     roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
-    conversation, enlisted = _enlist(transport, roster, config, Place(folder.id))
+    conversation, enlisted = enlist(transport, roster, config.federation, Place(folder.id))
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = _settled(folder, config, task, rows, _common_rules(enlisted))
-    _agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
+    agreement = _settled(folder, config, task, rows, common_rules(enlisted))
+    agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
     rounds = Rounds(
         conversation,
         folder,
@@ -152,12 +153,18 @@ def _settled(
     return signed
 
 
-def _enlist(
-    transport: Transport, roster: Roster, config: FederationConfig, place: Place
+def enlist(
+    transport: Transport, roster: Roster, rules: FederationRules, place: Place
 ) -> tuple[Conversation, dict[str, Enlistment]]:
+    """The line to all invited sites, and what each says of itself.
+
+    Raises:
+        RoundFailed: not all of them are online.
+        PrivacyRefusal: a site pins another roster.
+    """
     conversation = Conversation(roster, transport)
-    timeout = max(ENLIST_SECONDS, config.federation.round_timeout_seconds)
-    addresses, bodies = conversation.find_sites(config.federation.sites, place, timeout)
+    timeout = max(ENLIST_SECONDS, rules.round_timeout_seconds)
+    addresses, bodies = conversation.find_sites(rules.sites, place, timeout)
     enlisted = {}
     for site, body in bodies.items():
         try:
@@ -172,7 +179,7 @@ def _enlist(
     return replace(conversation, addresses=addresses), enlisted
 
 
-def _common_rules(enlisted: Mapping[str, Enlistment]) -> str:
+def common_rules(enlisted: Mapping[str, Enlistment]) -> str:
     """The digest of the run rules that all sites hold.
 
     Raises:
@@ -190,7 +197,15 @@ def _common_rules(enlisted: Mapping[str, Enlistment]) -> str:
     return next(iter(holders))
 
 
-def _agree(conversation: Conversation, agreement: Agreement, place: Place, timeout: float) -> None:
+def agree(
+    conversation: Conversation, agreement: AnyAgreement, place: Place, timeout: float
+) -> None:
+    """Have every site sign.
+
+    Raises:
+        PrivacyRefusal: a site will not.
+        RoundFailed: a site did not answer.
+    """
     bodies = dict.fromkeys(agreement.sites, agreement.to_bytes())
     answers = conversation.ask(Phase.AGREE, place, bodies, timeout)
     if answers.lost:

@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 
 from federation.agreement import Agreement
+from federation.analytics_config import AnalyticsConfig
 from federation.consortium import ConsortiumKey, certify
 from federation.entropy import SystemEntropy
+from federation.ring_vector import RING_BITS
 from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
 from federation.sum_groups import smallest_sum_group
@@ -18,6 +20,8 @@ DAY = 86_400
 """Seconds; by as much the clocks of the machines of one simulation may differ."""
 VALIDITY = 36_500 * DAY
 """Seconds: a run may be resumed at any time, and nobody is left to renew its certificates."""
+SMALLEST_CLIP, MOST_NOISE = 1e-6, 1e6
+"""In rules for queries, which train nothing: whoever holds them agrees to no useful training."""
 NOISE_MARGIN = 0.99
 """Of the noise solved when a run is prepared: when it starts, another version may solve less."""
 
@@ -55,4 +59,25 @@ def strictest_rules(federation: str, agreement: Agreement) -> RunRules:
         ),
         allow_without_privacy=privacy is None,
         most_rounds=agreement.rounds,
+    )
+
+
+def strictest_analytics_rules(config: AnalyticsConfig) -> RunRules:
+    """Rules that allow these queries and nothing looser; what they say of training allows least.
+
+    Args:
+        config: with the sites named.
+    """
+    return RunRules(
+        federation=config.name,
+        version=1,
+        minimum_quorum=config.federation.quorum,
+        minimum_threshold=config.federation.threshold,
+        minimum_contributors=config.minimum_contributors,
+        largest_update_clip=SMALLEST_CLIP,
+        ring_bits=(min(RING_BITS),),
+        least_noise_multiplier=MOST_NOISE,
+        least_site_level_noise_multiplier=MOST_NOISE,
+        allow_without_privacy=any(query.epsilon is None for query in config.queries),
+        most_rounds=1,
     )

@@ -24,6 +24,7 @@ from client.site_home import SiteHome, create_ledger, open_simulated_agent, veri
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
+from federation.analytics_agreement import AnyAgreement
 from federation.config import Attacker, Dropout, FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
@@ -122,6 +123,14 @@ def _fill(
     task_folder: Path | None,
 ) -> None:
     """Everything that stands in a run folder before its first start."""
+    roster = furnish(folder, policies, rules)
+    digest = canonical.digest(resolved.model_dump(mode="json"))
+    folder.write_environment(environment(resolved.run.seed, digest, roster, task_folder))
+    write_atomically(folder.config, config_file.write_text(resolved).encode())
+
+
+def furnish(folder: RunFolder, policies: Sequence[SitePolicy], rules: RunRules) -> Roster:
+    """A home with a fresh key and a ledger for every site, and what a consortium gives to all."""
     sites = [policy.site for policy in policies]
     keys = {site: SiteHome(folder.site_home(site)).create_identity() for site in sites}
     roster, signed = found_consortium(keys, rules)
@@ -131,8 +140,7 @@ def _fill(
         policy.write(home.policy)
         home.given.write(roster, signed)
         create_ledger(home, folder.ledger(policy.site))
-    folder.write_environment(_environment(resolved, roster, task_folder))
-    write_atomically(folder.config, config_file.write_text(resolved).encode())
+    return roster
 
 
 def _require_one_round(policy: SitePolicy, agreement: Agreement) -> None:
@@ -180,7 +188,7 @@ def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
     search_task_folder(RunFolder(path))
     site = config.federation.sites[index]
     attack = next((one for one in config.simulation.attackers if one.site == site), None)
-    agent = _open_agent(path, config, site, attack)
+    agent = simulated_agent(RunFolder(path), site, config.run.seed, attack)
     answer = poisoned(agent.answer, attack, SiteHome(RunFolder(path).site_home(site)))
     dropouts = tuple(drop for drop in config.simulation.dropouts if drop.site == site)
     return _SilencedAgent(answer, dropouts) if dropouts else answer
@@ -231,22 +239,18 @@ class _SilencedAgent:
         )
 
 
-def _open_agent(
-    path: Path, config: FederationConfig, site: str, attack: Attacker | None
+def simulated_agent(
+    folder: RunFolder, site: str, seed: int, attack: Attacker | None = None
 ) -> SiteAgent:
-    folder = RunFolder(path)
+    """The agent of a site that has its home in a run folder; an attacker's learns what it likes."""
 
-    def load(agreement: Agreement) -> Task:
+    def load(agreement: AnyAgreement) -> Task:
         task = load_task(agreement.task.name, agreement.task.options)
         flips = attack is not None and attack.kind == "label_flip"
         return ReversedLabels(task) if flips else task
 
-    return open_simulated_agent(
-        SiteHome(folder.site_home(site)),
-        folder.ledger(site),
-        load,
-        SeededEntropy(config.run.seed),
-    )
+    home = SiteHome(folder.site_home(site))
+    return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed))
 
 
 def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
@@ -297,13 +301,16 @@ def _check_evaluation(config: FederationConfig, task: Task) -> None:
             )
 
 
-def _environment(config: FederationConfig, roster: Roster, task_folder: Path | None) -> Environment:
+def environment(
+    seed: int, config_digest: str, roster: Roster, task_folder: Path | None
+) -> Environment:
+    """On what a run is prepared."""
     return Environment(
         versions={"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
         platform=platform.platform(),
         git_commit=_git_commit(),
-        seed=config.run.seed,
-        config_digest=canonical.digest(config.model_dump(mode="json")),
+        seed=seed,
+        config_digest=config_digest,
         roster_digest=roster.digest(),
         task_folder=None if task_folder is None else str(task_folder.resolve()),
     )

@@ -116,7 +116,7 @@ def test_sites_with_different_rules_start_no_run(federation) -> None:
 def test_a_coordinator_that_hides_the_difference_has_no_agreement(federation, monkeypatch) -> None:
     roster = refound(federation, rules())
     home(federation, "hungary").given.write(roster, rules(version=2))
-    monkeypatch.setattr("server.coordination._common_rules", lambda _: rules().digest())
+    monkeypatch.setattr("server.coordination.common_rules", lambda _: rules().digest())
     with pytest.raises(PrivacyRefusal, match="hungary: agree: refused: this site holds version 2"):
         federation.play()
 

@@ -123,7 +123,7 @@ def test_renyi_agrees_with_its_formula(q, sigma, steps, delta) -> None:
 
 
 def cost_by_renyi(q: float, sigma: float, steps: int, delta: float) -> float:
-    return accountant._epsilon_by_rdp(((q, sigma, steps),), delta)
+    return accountant._epsilon_by_rdp(((sgd(q, sigma, 1), steps),), delta)
 
 
 def test_fifty_rounds_cost_what_fifty_rounds_cost() -> None:

@@ -1,0 +1,109 @@
+"""What coordinator and sites bind themselves to when rows are only counted, not trained on."""
+
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from federation import canonical
+from federation.agreement import LARGEST_PUBLIC_ROWS, Agreement
+from federation.analytics_query import Query, require_distinct_names
+from federation.canonical import Digest
+from federation.config import FEWEST_SITES, FederationRules, Name, Section, TaskChoice
+from federation.errors import ConfigError, UsageError
+
+
+class AnalyticsAgreement(Section):
+    """One set of queries, as every party signs it; it is answered in one round.
+
+    Attributes:
+        kind: tells it from the agreement of a training run.
+        run: the run's id.
+        rules_digest: of the consortium's run rules, so that all sites sign that they hold the same.
+        public_rows: per site, the training rows it declares in public; bounds every count.
+        minimum_contributors: fewest sites in a sum; at most the quorum.
+        queries: distinct names.
+    """
+
+    kind: Literal["analytics"] = "analytics"
+    run: str
+    rules_digest: Digest
+    task: TaskChoice
+    federation: FederationRules
+    public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
+    minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)]
+    queries: tuple[Query, ...]
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> Self:
+        require_distinct_names(self.queries)
+        if self.minimum_contributors > self.federation.quorum:
+            raise ConfigError(
+                "minimum_contributors",
+                self.minimum_contributors,
+                f"at most federation.quorum = {self.federation.quorum}",
+                "a sum over fewer sites could be opened",
+            )
+        if set(self.public_rows) != set(self.federation.sites):
+            raise ConfigError("public_rows", sorted(self.public_rows), "the rows of every site")
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return canonical.encode(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse and check.
+
+        Raises:
+            UsageError: not an agreement of this kind; names the first field that is wrong.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"agreement.{where}: {first['msg']}") from error
+
+    def digest(self) -> bytes:
+        """SHA-256 of `to_bytes`, 32 bytes."""
+        return bytes.fromhex(canonical.digest(json.loads(self.to_bytes())))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The invited sites, sorted."""
+        return tuple(sorted(self.federation.sites))
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """No set of sites is read apart."""
+        return ()
+
+    @property
+    def rounds(self) -> int:
+        """A site is charged once."""
+        return 1
+
+    @property
+    def exact_queries(self) -> tuple[str, ...]:
+        """Names of the queries that are answered without noise."""
+        return tuple(query.name for query in self.queries if query.epsilon is None)
+
+
+AnyAgreement = Agreement | AnalyticsAgreement
+
+
+def parse_agreement(data: bytes) -> AnyAgreement:
+    """The agreement of a run of either sort.
+
+    Raises:
+        UsageError: neither; names the first field that is wrong.
+    """
+    try:
+        plain = json.loads(data)
+    except (ValueError, RecursionError):
+        plain = None
+    if isinstance(plain, dict) and plain.get("kind") == "analytics":
+        return AnalyticsAgreement.from_bytes(data)
+    return Agreement.from_bytes(data)

@@ -1,0 +1,171 @@
+"""Queries over the simulated sites of a task: a run folder with their homes, and the run itself.
+
+One process plays all sites; every byte that would cross is made and checked as in a deployment.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from evaluation.analytics.plan import plan_queries
+from federation import canonical
+from federation.analysis import Analysis
+from federation.analytics_config import AnalyticsConfig, read_analytics
+from federation.durable_file import write_atomically
+from federation.envelope import Request
+from federation.errors import ConfigError, IntegrityError, PrivacyRefusal, UsageError
+from federation.run_folder import RunFolder
+from federation.schema import TaskSchema
+from federation.site_policy import SitePolicy
+from federation.task import SiteRequest
+from federation.task_loading import add_search_folder, load_task
+from server.analytics_run import analysis_path, analyze
+from server.transport import Lost
+from simulations.consortium import strictest_analytics_rules
+from simulations.sites import environment, furnish, search_task_folder, simulated_agent
+
+QUERIES = "analytics.toml"
+
+
+def prepare(config: AnalyticsConfig, parent: Path, task_folder: Path | None = None) -> RunFolder:
+    """A run folder ready to run: queries, roster, and a home and ledger for every site.
+
+    Args:
+        config: as the user wrote it.
+        parent: where run folders are kept.
+        task_folder: where the user's task module lies, if it is not installed.
+
+    Raises:
+        HedgerowError: a query, the task or its data is wrong; then no folder is made.
+    """
+    if task_folder is not None:
+        add_search_folder(task_folder)
+    task = load_task(config.task.name, config.task.options)
+    unknown = sorted(set(config.federation.sites) - set(task.sites))
+    if unknown:
+        raise ConfigError(
+            "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
+        )
+    resolved = config.with_sites(config.federation.sites or task.sites)
+    sites = resolved.federation.sites
+    rows = {site: len(task.load(SiteRequest(site, config.seed)).train) for site in sites}
+    # What the sites would be asked: a query that has no answer is refused right here.
+    plan_queries(task.schema, config.queries, max(rows.values())).layout(len(sites))
+    policies = [_policy(resolved, task.schema, site, count) for site, count in rows.items()]
+    rules = strictest_analytics_rules(resolved)
+    folder = RunFolder.create(parent, config.name, datetime.now(UTC))
+    try:
+        roster = furnish(folder, policies, rules)
+        digest = canonical.digest(resolved.model_dump(mode="json"))
+        folder.write_environment(environment(config.seed, digest, roster, task_folder))
+        write_atomically(folder.path / QUERIES, resolved.to_toml().encode())
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    return folder
+
+
+def go_on(path: Path) -> RunFolder:
+    """The folder of an interrupted or failed run.
+
+    Raises:
+        UsageError: `path` is none.
+    """
+    if not (path / QUERIES).is_file():
+        raise UsageError(f"{path} is no run folder of analytics: it holds no {QUERIES}")
+    return RunFolder(path)
+
+
+def run(folder: RunFolder) -> Analysis:
+    """Ask the queries of a prepared folder; a run that has its answers is left as it is.
+
+    Raises:
+        HedgerowError: see `server.analytics_run.analyze`; the run can be gone on with.
+    """
+    with folder.sole_user():
+        if analysis_path(folder).is_file():
+            return _read_analysis(folder)
+        config = read_analytics(folder.path / QUERIES)
+        recorded = folder.read_environment().config_digest
+        if canonical.digest(config.model_dump(mode="json")) != recorded:
+            raise IntegrityError(f"{folder.path / QUERIES} was changed since the run began")
+        search_task_folder(folder)
+        task = load_task(config.task.name, config.task.options)
+        return analyze(InProcess(folder, config), folder, config, task)
+
+
+class InProcess:
+    """A transport to agents of this process; node k speaks for the k-th site."""
+
+    def __init__(self, folder: RunFolder, config: AnalyticsConfig) -> None:
+        self._folder, self._config = folder, config
+
+    def nodes(self) -> list[int]:
+        """All sites, always online."""
+        return list(range(len(self._agents)))
+
+    def exchange(
+        self,
+        requests: Mapping[int, Request],
+        timeout: float,  # noqa: ARG002 - nothing takes long
+    ) -> Iterator[tuple[int, bytes | Lost]]:
+        """Ask one after the other."""
+        for node, request in requests.items():
+            yield node, self._agents[node](request.to_bytes())
+
+    @cached_property
+    def _agents(self) -> list[Callable[[bytes], bytes]]:
+        seed = self._config.seed
+        return [
+            simulated_agent(self._folder, site, seed).answer
+            for site in self._config.federation.sites
+        ]
+
+
+def _read_analysis(folder: RunFolder) -> Analysis:
+    path = analysis_path(folder)
+    try:
+        return Analysis.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise IntegrityError(f"{path} is not what was written") from error
+
+
+def _policy(config: AnalyticsConfig, schema: TaskSchema, site: str, rows: int) -> SitePolicy:
+    choice = config.site_policy
+    exact = [query.name for query in config.queries if query.epsilon is None]
+    if exact and not choice.allow_exact:
+        raise PrivacyRefusal(
+            f"queries without epsilon: {', '.join(exact)}; the sites answer with noise only: give "
+            "each an epsilon, or let every simulated site answer exactly, without any privacy, "
+            "with site_policy.allow_exact = true"
+        )
+    if choice.allow_exact and choice.epsilon_budget is not None:
+        raise ConfigError(
+            "site_policy.epsilon_budget",
+            choice.epsilon_budget,
+            "none with site_policy.allow_exact = true",
+            "no budget covers an exact answer",
+        )
+    # Rounded up: as floats, the parts of a cost could add up to a hair less than it.
+    asked = math.nextafter(math.fsum(query.epsilon or 0.0 for query in config.queries), math.inf)
+    budget = choice.epsilon_budget or asked
+    known = {f.name for f in schema.features} | {a.name for a in schema.attributes}
+    return SitePolicy(
+        site=site,
+        dataset=f"{config.task.name}/{site}",
+        public_rows=rows,
+        tasks=(config.task.name,),
+        task_options={config.task.name: config.task.options},
+        split_seed=config.seed,
+        epsilon_budget=None if choice.allow_exact else budget,
+        delta=choice.delta,
+        minimum_contributors=choice.minimum_contributors,
+        allow_sparse_graph=config.federation.neighbours is not None,
+        analytics_columns=tuple(sorted(known)) if choice.columns is None else choice.columns,
+        allow_exact_analytics=choice.allow_exact,
+    )
