@@ -467,3 +467,22 @@ def test_cohorts_are_read_apart_and_add_up(tmp_path) -> None:
     point = federation.folder.read_summary().utility[-1]
     assert set(point.cohorts) == {"north", "south"}
     assert point.overall.rows == sum(cohort.rows for cohort in point.cohorts.values())
+
+
+def test_a_sparse_graph_opens_the_same_sums(undisturbed, tmp_path) -> None:
+    """Every site masks with two of the three others; the model is the same bit for bit."""
+    table = {"federation": {"neighbours": 2, "threshold": 2, "quorum": 3}}
+    federation = Federation(tmp_path, table)
+    federation.play()
+    assert {r.survivors for r in federation.folder.read_summary().rounds} == {SITES}
+    assert federation.model == undisturbed.model
+
+
+def test_a_site_that_did_not_allow_it_refuses_a_sparse_graph(tmp_path) -> None:
+    federation = Federation(tmp_path, {"federation": {"neighbours": 2, "threshold": 2}})
+    home = SiteHome(federation.folder.site_home("hungary"))
+    text = home.policy.read_text()
+    assert "allow_sparse_graph = true" in text
+    home.policy.write_text(text.replace("allow_sparse_graph = true", "allow_sparse_graph = false"))
+    with pytest.raises(PrivacyRefusal, match="this site masks with all other sites"):
+        federation.play()
