@@ -20,7 +20,7 @@ from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.entropy import Entropy
 from federation.errors import DataError
-from federation.initial_model import initial_model
+from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
 from federation.ring_vector import RingVector
 from federation.round_layout import (
@@ -36,7 +36,7 @@ from federation.round_layout import (
 from federation.task import Floats, SiteData, Task
 from privacy.distributed_noise import DistributedNoisePlan, noise_share, rounded_update
 from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
-from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.flat_parameters import load_flat_parameters
 from privacy.ledger import Charge
 from privacy.mechanisms.clipping import clip_l2
 from privacy.model_validation import (
@@ -82,7 +82,7 @@ class Workbench:
     @cached_property
     def parameters(self) -> int:
         """How many the model has; every message of a round asks for it."""
-        return len(flat_parameters(initial_model(self.task, self.agreement.seed)))
+        return parameter_count(self.task, self.agreement.seed)
 
     @property
     def weight(self) -> float:

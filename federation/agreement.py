@@ -58,7 +58,44 @@ class SiteLevelPrivacy(Section):
     largest_code: Annotated[int, Field(ge=1)]
 
 
-class Agreement(Section):
+class SignedByAll(Section):
+    """What coordinator and sites bind themselves to, whatever they do together.
+
+    Attributes:
+        federation: who takes part, and how many must.
+    """
+
+    federation: FederationRules
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        return canonical.encode(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Parse and check.
+
+        Raises:
+            UsageError: not an agreement of this kind; names the first field that is wrong.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"agreement.{where}: {first['msg']}") from error
+
+    def digest(self) -> bytes:
+        """SHA-256 of `to_bytes`, 32 bytes."""
+        return bytes.fromhex(canonical.digest(json.loads(self.to_bytes())))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The invited sites, sorted."""
+        return tuple(sorted(self.federation.sites))
+
+
+class Agreement(SignedByAll):
     """One run, as every party signs it.
 
     Attributes:
@@ -77,7 +114,6 @@ class Agreement(Section):
     rounds: Annotated[int, Field(ge=1)]
     seed: int
     task: TaskChoice
-    federation: FederationRules
     cohorts: dict[Name, tuple[Name, ...]]
     public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
     training: Training
@@ -86,33 +122,6 @@ class Agreement(Section):
     privacy: RecordPrivacy | None
     site_level: SiteLevelPrivacy | None
     evaluation: EvaluationRules
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical.encode(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Parse and check.
-
-        Raises:
-            UsageError: not an agreement; names the first field that is wrong.
-        """
-        try:
-            return cls.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"agreement.{where}: {first['msg']}") from error
-
-    def digest(self) -> bytes:
-        """SHA-256 of `to_bytes`, 32 bytes."""
-        return bytes.fromhex(canonical.digest(json.loads(self.to_bytes())))
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """The invited sites, sorted."""
-        return tuple(sorted(self.federation.sites))
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

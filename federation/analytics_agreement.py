@@ -3,17 +3,16 @@
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from federation import canonical
-from federation.agreement import LARGEST_PUBLIC_ROWS, Agreement
+from federation.agreement import LARGEST_PUBLIC_ROWS, Agreement, SignedByAll
 from federation.analytics_query import Query, require_distinct_names
 from federation.canonical import Digest
-from federation.config import FEWEST_SITES, FederationRules, Name, Section, TaskChoice
-from federation.errors import ConfigError, UsageError
+from federation.config import FEWEST_SITES, Name, TaskChoice
+from federation.errors import ConfigError
 
 
-class AnalyticsAgreement(Section):
+class AnalyticsAgreement(SignedByAll):
     """One set of queries, as every party signs it; it is answered in one round.
 
     Attributes:
@@ -29,7 +28,6 @@ class AnalyticsAgreement(Section):
     run: str
     rules_digest: Digest
     task: TaskChoice
-    federation: FederationRules
     public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)]
     queries: tuple[Query, ...]
@@ -47,33 +45,6 @@ class AnalyticsAgreement(Section):
         if set(self.public_rows) != set(self.federation.sites):
             raise ConfigError("public_rows", sorted(self.public_rows), "the rows of every site")
         return self
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical.encode(self.model_dump(mode="json"))
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Parse and check.
-
-        Raises:
-            UsageError: not an agreement of this kind; names the first field that is wrong.
-        """
-        try:
-            return cls.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"agreement.{where}: {first['msg']}") from error
-
-    def digest(self) -> bytes:
-        """SHA-256 of `to_bytes`, 32 bytes."""
-        return bytes.fromhex(canonical.digest(json.loads(self.to_bytes())))
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """The invited sites, sorted."""
-        return tuple(sorted(self.federation.sites))
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

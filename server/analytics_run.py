@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -15,14 +14,15 @@ from federation.analytics_agreement import AnalyticsAgreement
 from federation.analytics_config import AnalyticsConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
-from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase
-from federation.errors import IntegrityError, PrivacyRefusal, ProtocolViolation, UsageError
+from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT
+from federation.errors import IntegrityError, PrivacyRefusal, UsageError
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement
 from federation.run_folder import RunFolder
 from federation.summary import NoiseSource
 from federation.task import Task
 from privacy.secure_sum.terms import SessionTerms
+from server.closing import closing_statements
 from server.conversation import Conversation, Place
 from server.coordination import agree, common_rules, enlist
 from server.run_record import (
@@ -178,16 +178,8 @@ def _session(
 def _close(
     conversation: Conversation, agreement: AnalyticsAgreement, body: bytes
 ) -> dict[str, Statement]:
-    """Every site's ledger statement; a silent site has none."""
-    asked = dict.fromkeys(agreement.sites, body)
     timeout = agreement.federation.round_timeout_seconds
-    answered = conversation.ask(Phase.CLOSE, Place(agreement.run), asked, timeout)
-    statements = {}
-    for site, said in answered.bodies.items():
-        # A site whose statement cannot be read has made none.
-        with suppress(ProtocolViolation):
-            statements[site] = Statement.from_bytes(said)
-    return statements
+    return closing_statements(conversation, agreement.run, agreement.sites, body, timeout)
 
 
 def _account(statement: Statement) -> SiteAccount:

@@ -4,6 +4,9 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from federation.envelope import Phase, Reply, Request, parse_reply
 from federation.errors import ProtocolViolation, RoundFailed
@@ -107,6 +110,11 @@ class Conversation:
             heard.lost[site] = f"{(alone if site in alone else asked)[site].phase}: no reply"
         return first.answers(), second.answers()
 
+    @cached_property
+    def _keys(self) -> Mapping[str, Ed25519PublicKey]:
+        """Parsed once, not for every reply."""
+        return self.roster.public_keys()
+
     def _requests(self, question: Question, timeout: float) -> dict[str, Request]:
         return {
             site: self._request(question.phase, question.place, body, timeout)
@@ -121,7 +129,7 @@ class Conversation:
         if isinstance(raw, Lost):
             heard.lost[site] = f"{phase}: {raw.reason}"
             return None
-        key = self.roster.public_keys()[site]
+        key = self._keys[site]
         try:
             reply = Reply.verify(raw, self.roster.federation, request, key, site)
         except ProtocolViolation as error:
@@ -176,7 +184,7 @@ class Conversation:
             for node in nodes
         }
         found = []
-        keys = self.roster.public_keys()
+        keys = self._keys
         for node, raw in self.transport.exchange(requests, timeout) if requests else ():
             if isinstance(raw, Lost):
                 trouble[node] = raw.reason

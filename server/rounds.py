@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,9 +13,9 @@ from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
-from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase
-from federation.errors import DataError, ProtocolViolation
-from federation.initial_model import initial_model
+from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT
+from federation.errors import DataError
+from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
 from federation.roster import Roster
 from federation.round_layout import (
@@ -40,7 +39,8 @@ from privacy.run_plan import noise_plan, rotation_seed
 from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from server.conversation import Conversation, Place
+from server.closing import closing_statements
+from server.conversation import Conversation
 from server.grouped_round import GroupedSum, sum_in_groups
 from server.robust_update import robust_update
 from server.run_record import (
@@ -120,7 +120,7 @@ class Rounds:
     @cached_property
     def _parameters(self) -> int:
         """How many the model has; every round asks for it."""
-        return len(flat_parameters(initial_model(self.task, self.agreement.seed)))
+        return parameter_count(self.task, self.agreement.seed)
 
     def starting_point(self, past: RunRecord) -> Checkpoint:
         """The last checkpoint, or the model as initialised."""
@@ -213,15 +213,13 @@ class Rounds:
 
         Sites forget the vectors of a completed run; those of a stopped one may be resent.
         """
-        bodies = dict.fromkeys(self.agreement.sites, COMPLETED if completed else b"")
-        timeout = self.agreement.federation.round_timeout_seconds
-        answers = self.conversation.ask(Phase.CLOSE, Place(self.folder.id), bodies, timeout)
-        statements = {}
-        for site, body in answers.bodies.items():
-            # A site whose statement cannot be read has made none.
-            with suppress(ProtocolViolation):
-                statements[site] = Statement.from_bytes(body)
-        return statements
+        return closing_statements(
+            self.conversation,
+            self.folder.id,
+            self.agreement.sites,
+            COMPLETED if completed else b"",
+            self.agreement.federation.round_timeout_seconds,
+        )
 
     def named_model(self, checkpoint: Checkpoint) -> bytes:
         """The model as a safetensors file, every tensor under its own name."""

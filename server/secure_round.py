@@ -6,7 +6,7 @@ retry, begins with two exchanges for its own.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from federation.envelope import Phase
 from federation.errors import RoundFailed
@@ -218,14 +218,7 @@ def _completed(line: Line, prepared: Prepared) -> Prepared:
         return prepared
     shown = dict.fromkeys(sorted(missing), prepared.bundle)
     late = line.ask(Question(Phase.SHARE, prepared.session.place, shown), prepared.losses)
-    return Prepared(
-        prepared.session,
-        prepared.sharing,
-        prepared.bundle,
-        {**prepared.dealt, **late},
-        prepared.losses,
-        1,
-    )
+    return replace(prepared, dealt={**prepared.dealt, **late}, exchanges=1)
 
 
 class _Ahead:

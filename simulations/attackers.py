@@ -21,14 +21,13 @@ from evaluation.run_layout import run_layout, run_tally_spec
 from federation.agreement import Agreement
 from federation.config import Attacker
 from federation.envelope import Phase, Request, parse_reply
-from federation.initial_model import initial_model
+from federation.initial_model import parameter_count
 from federation.layout import VectorLayout
 from federation.ring_vector import RingVector
 from federation.round_layout import UPDATE, RoundKind
 from federation.schema import TaskSchema
 from federation.task import SiteData, SiteRequest, Task
 from federation.task_loading import load_task
-from privacy.flat_parameters import flat_parameters
 from privacy.secure_sum.messages import MaskedInput
 
 Answer = Callable[[bytes], bytes]
@@ -116,15 +115,11 @@ def _difference(layout: VectorLayout, honest: RingVector, factor: float) -> Ring
     Up to half of the ring: past that the sum would wrap round, and poison less surely.
     """
     segment = next(segment for segment in layout.segments if segment.name == UPDATE)
-    beside = [one for one in layout.segments if one.bits == segment.bits]
-    start = sum(one.length for one in beside[: beside.index(segment)])
     update = layout.decode(honest)[UPDATE]
     farthest = 2.0 ** (segment.bits - 2) * segment.step
     codes = np.rint((np.clip(factor * update, -farthest, farthest) - update) / segment.step)
     difference = RingVector.zeros(layout.stretches)
-    at = [stretch.bits for stretch in layout.stretches].index(segment.bits)
-    words = difference.parts()[at]
-    words[start : start + segment.length] = codes.astype(np.int64).astype(words.dtype)
+    layout.add(difference, UPDATE, codes.astype(np.int64))
     return difference
 
 
@@ -133,5 +128,5 @@ def _training_layout(agreed: bytes) -> VectorLayout:
     agreement = Agreement.from_bytes(agreed)
     task = load_task(agreement.task.name, agreement.task.options)
     spec = run_tally_spec(task.schema, agreement)
-    parameters = len(flat_parameters(initial_model(task, agreement.seed)))
+    parameters = parameter_count(task, agreement.seed)
     return run_layout(spec, agreement, parameters, RoundKind.TRAIN)

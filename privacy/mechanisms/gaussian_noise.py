@@ -7,9 +7,8 @@ arXiv:2107.10138; Opacus' secure mode rests on the same argument).
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from federation.entropy import Entropy
+from federation.entropy import Entropy, keystream
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,7 +30,7 @@ def gaussian_noise(size: int, standard_deviation: float, entropy: Entropy) -> Fl
         raise ValueError(f"need size >= 0, a finite deviation > 0: {size=}, {standard_deviation=}")
     count = size * DRAWS
     pairs = -(-count // 2)
-    uniform = _uniforms(2 * pairs, entropy.bytes(32))
+    uniform = _uniforms(2 * pairs, entropy)
     radius = np.sqrt(-2 * np.log(uniform[:pairs]))
     angle = 2 * np.pi * uniform[pairs:]
     draws = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
@@ -40,9 +39,8 @@ def gaussian_noise(size: int, standard_deviation: float, entropy: Entropy) -> Fl
     return total
 
 
-def _uniforms(count: int, key: bytes) -> Floats:
+def _uniforms(count: int, entropy: Entropy) -> Floats:
     """Values in (0, 1], multiples of 2**-53, from an AES-256-CTR keystream."""
-    keystream = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
-    words = np.frombuffer(keystream.update(bytes(8 * count)), "<u8")
+    words = np.frombuffer(keystream(entropy, 8 * count), "<u8")
     uniforms: Floats = ((words >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
     return uniforms
