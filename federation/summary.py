@@ -73,8 +73,11 @@ class NoiseMeasure(Part):
         alarm: the noise is not as promised; wrong once in a million rounds.
         too_little: it is less: shares are missing, and the guarantee does not hold.
         coordinates: how many were measured.
+        noise_multiplier: promised deviation of all the noise in the sum, over the sensitivity: at
+            least that which the guarantee rests on, and more where surplus noise is left in it.
     """
 
+    noise_multiplier: float
     ratio: float
     p_value: float
     alarm: bool

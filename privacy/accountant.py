@@ -31,7 +31,6 @@ from dp_accounting.pld.common import DifferentialPrivacyParameters
 from dp_accounting.rdp import RdpAccountant, compute_epsilon
 
 from federation.errors import PrivacyRefusal
-from privacy.discrete_gaussian_divergence import Sensitivity, renyi_divergence
 from privacy.event import (
     Composed,
     DiscreteLaplace,
@@ -153,9 +152,7 @@ def _epsilon_of_sites(events: list[DistributedDiscreteGaussian], delta: float) -
 
 @lru_cache(maxsize=1024)
 def _renyi_of_sites(event: DistributedDiscreteGaussian) -> Floats:
-    sensitivity = Sensitivity(event.dimension, event.squared_sensitivity)
-    once = renyi_divergence(SITE_LEVEL_ORDERS, sensitivity, [event.share_variance] * event.honest)
-    repeated: Floats = once * event.count
+    repeated: Floats = event.renyi_divergences(SITE_LEVEL_ORDERS) * event.count
     return repeated
 
 

@@ -7,7 +7,8 @@ and what it costs are computed from it, so that they cannot disagree.
 The unit of protection is one site: neighbouring sums have one site's update replaced by zeros, its
 noise being added all the same. A site sees its secret hidden by at least `honest` shares, its own
 among them: of the fewest contributors that a site accepts in a sum, those that do not collude with
-whoever opens it. More contributors add more noise; the shares do not shrink.
+whoever opens it. More contributors add more noise; the shares do not shrink, but a plan may have
+the surplus removed once it is known who contributed (`privacy.surplus_noise`).
 
 Two departures from the paper, both at no cost in privacy. Coordinates are cut, after rotation, at a
 bound that random signs exceed once in a million rounds; so the largest sum of all signals is known
@@ -16,9 +17,10 @@ and fits the ring for certain, and only noise could wrap around. And the rotatio
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +30,13 @@ from federation.entropy import Entropy
 from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS
 from privacy.accountant import RDP_ORDERS
-from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity, renyi_divergence
+from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity
 from privacy.event import DistributedDiscreteGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.conditional_rounding import conditional_rounding, rounded_squared_norm
 from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
 from privacy.mechanisms.hadamard import coordinate_bound, rotate, unrotate
+from privacy.surplus_noise import SurplusNoisePlan, added_noise
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -69,10 +72,14 @@ class DistributedNoisePlan:
         honest: fewest shares that hide a site, 1 to n.
         ring_bits: b; sums are modulo 2^b.
         beta: in (0, 1), see `rounded_squared_norm`.
+        dropouts: of which the surplus noise is removed where fewer sites drop out, 0 to
+            `sites - honest`; 0 removes none. The sites that are neither honest nor may drop out
+            are the colluders.
 
     Raises:
-        ConfigError: a bound above is broken, a share's deviation is not from 1/2 to 2^24 units, or
-            the signals and the noise of `sites` contributors do not fit the ring.
+        ConfigError: a bound above is broken, the deviation of a share, or of a part of it that may
+            be removed, is not from 1/2 to 2^24 units, or the signals and the noise of `sites`
+            contributors do not fit the ring.
     """
 
     dimension: int
@@ -83,9 +90,12 @@ class DistributedNoisePlan:
     honest: int
     ring_bits: int
     beta: float = USUAL_BETA
+    dropouts: int = 0
 
     def __post_init__(self) -> None:
         _check_wishes(self.dimension, self.clip, self.noise_multiplier, self.sites, self.honest)
+        if not 0 <= self.dropouts <= self.sites - self.honest:
+            raise ConfigError(f"{_KEY}.dropouts", self.dropouts, "from 0 to sites - honest")
         step = self.granularity / self.clip
         if not (FINEST <= step <= 1 and math.frexp(self.granularity)[0] == 0.5):
             raise ConfigError(
@@ -101,6 +111,8 @@ class DistributedNoisePlan:
                 f"{math.sqrt(self.share_variance):.3g}",
                 "choose another granularity",
             )
+        # Refuses components of the noise that cannot be drawn.
+        self.surplus  # noqa: B018
         if self.bits_needed > self.ring_bits:
             raise ConfigError(
                 f"{_KEY}.ring_bits",
@@ -119,6 +131,14 @@ class DistributedNoisePlan:
     def share_variance(self) -> Fraction:
         """Of the discrete Gaussian that a site adds to each coordinate, in whole units; exact."""
         return Fraction(self.noise_multiplier) ** 2 * self.sensitivity.squared_l2 / self.honest
+
+    @property
+    def surplus(self) -> SurplusNoisePlan | None:
+        """What a share is made of, and what of it is removed; None if nothing is."""
+        if not self.dropouts:
+            return None
+        target, colluders = self.share_variance * self.honest, self.sites - self.dropouts
+        return SurplusNoisePlan(target, self.sites, self.dropouts, colluders - self.honest)
 
     @property
     def largest_code(self) -> int:
@@ -157,55 +177,62 @@ class DistributedNoisePlan:
         gaussian = orders / (2 * self.noise_multiplier**2)
         return float(np.max(self.renyi_divergences(RDP_ORDERS) / gaussian)) - 1
 
-    def noise_deviation(self, contributors: int) -> float:
-        """Of each coordinate of the decoded sum of that many, in the unit of the clip."""
-        return math.sqrt(contributors * self.share_variance) * self.granularity
+    def noise_deviation(self, contributors: int, silent: int = 0) -> float:
+        """Of each coordinate of the decoded sum, in the unit of the clip.
 
-    def renyi_divergences(self, orders: Sequence[int], honest: int | None = None) -> Floats:
+        Args:
+            contributors: to the sum.
+            silent: of them, how many did not reveal what is surplus of their noise.
+        """
+        return math.sqrt(self.sum_variance(contributors, silent)) * self.granularity
+
+    def sum_variance(self, contributors: int, silent: int = 0) -> Fraction:
+        """Of each coordinate of the sum, in whole units; arguments as for `noise_deviation`."""
+        if self.surplus is None:
+            return contributors * self.share_variance
+        return self.surplus.sum_variance(contributors, silent)
+
+    def renyi_divergences(self, orders: Sequence[int]) -> Floats:
         """What one release costs at each order, shape (len(orders),); to be added over releases.
 
         Args:
             orders: each >= 2.
-            honest: how many honest shares there were; at least, and by default, `self.honest`.
 
         Raises:
-            ValueError: fewer honest shares than the plan rests on, or an order below 2.
+            ValueError: an order below 2.
         """
-        shares = self.honest if honest is None else honest
-        if shares < self.honest:
-            raise ValueError(f"{shares} honest shares: this plan rests on at least {self.honest}")
-        # Further shares cannot cost: they could be added by whoever reads the sum of fewer.
-        bounds = [
-            renyi_divergence(orders, self.sensitivity, [self.share_variance] * count)
-            for count in {shares, self.honest}
-        ]
-        least: Floats = np.min(bounds, axis=0)
-        return least
+        return self.event().renyi_divergences(orders)
 
     def event(self) -> DistributedDiscreteGaussian:
-        """What one release costs."""
+        """What one release costs, whoever drops out."""
         return DistributedDiscreteGaussian(
             self.dimension,
             self.sensitivity.squared_l2,
             self.noise_multiplier,
             self.honest,
             count=1,
+            dropouts=self.dropouts,
         )
 
-    def epsilon(self, delta: float, honest: int | None = None) -> float:
+    def epsilon(self, delta: float) -> float:
         """Epsilon of one release at `delta`, by the conversion of Canonne, Kamath and Steinke 2020.
 
         Raises:
-            ValueError: as for `renyi_divergences`, or delta is not in (0, 1).
+            ValueError: delta is not in (0, 1).
         """
         if not 0 < delta < 1:
             raise ValueError(f"delta = {delta}: expected a number in (0, 1)")
-        curve = self.renyi_divergences(RDP_ORDERS, honest).tolist()
+        curve = self.renyi_divergences(RDP_ORDERS).tolist()
         return float(compute_epsilon(RDP_ORDERS, curve, delta)[0])
 
 
 def choose_plan(
-    dimension: int, clip: float, noise_multiplier: float, sites: int, honest: int
+    dimension: int,
+    clip: float,
+    noise_multiplier: float,
+    sites: int,
+    honest: int,
+    dropouts: int = 0,
 ) -> DistributedNoisePlan:
     """The plan with the fewest ring bits at which being discrete costs under 1 %.
 
@@ -217,13 +244,26 @@ def choose_plan(
         noise_multiplier: of the sum that the fewest contributors make.
         sites: most contributors.
         honest: fewest contributors less the colluders among them.
+        dropouts: see `DistributedNoisePlan`.
 
     Raises:
         ConfigError: a value out of range, or no ring holds such a sum.
     """
     _check_wishes(dimension, clip, noise_multiplier, sites, honest)
     for bits in RING_BITS:
-        plan = _finest_plan(dimension, clip, noise_multiplier, sites, honest, bits)
+        plan = _finest_plan(
+            clip,
+            partial(
+                DistributedNoisePlan,
+                dimension=dimension,
+                clip=clip,
+                noise_multiplier=noise_multiplier,
+                sites=sites,
+                honest=honest,
+                ring_bits=bits,
+                dropouts=dropouts,
+            ),
+        )
         if plan and plan.inflation <= MOST_OVERHEAD and plan.overhead <= MOST_OVERHEAD:
             return plan
     raise ConfigError(
@@ -235,14 +275,12 @@ def choose_plan(
 
 
 def _finest_plan(
-    dimension: int, clip: float, noise_multiplier: float, sites: int, honest: int, bits: int
+    clip: float, plan_with: Callable[..., DistributedNoisePlan]
 ) -> DistributedNoisePlan | None:
     granularity = 2.0 ** math.ceil(math.log2(clip * FINEST))
     while granularity <= clip:
         try:
-            return DistributedNoisePlan(
-                dimension, clip, granularity, noise_multiplier, sites, honest, bits
-            )
+            return plan_with(granularity=granularity)
         except ConfigError:
             granularity *= 2
     return None
@@ -290,8 +328,23 @@ def rounded_update(
 
 
 def noise_share(plan: DistributedNoisePlan, entropy: Entropy) -> Integers:
-    """One site's share of the noise, shape (d,), int64."""
+    """One site's share of the noise, shape (d,), int64, where no surplus is to be removed."""
     return discrete_gaussian(plan.dimension, plan.share_variance, entropy)
+
+
+def removable_noise_share(plan: DistributedNoisePlan, secret: bytes) -> Integers:
+    """One site's share of the noise, shape (d,), int64, in parts that can be removed.
+
+    Args:
+        plan: with dropouts.
+        secret: 32 bytes, fresh for each sum; what is revealed of it later removes the surplus.
+
+    Raises:
+        ValueError: the plan removes nothing, or the secret is not 32 bytes.
+    """
+    if plan.surplus is None:
+        raise ValueError("this plan removes no surplus noise")
+    return added_noise(plan.surplus, plan.dimension, secret)
 
 
 def decoded_sum(plan: DistributedNoisePlan, total: Integers, rotation_seed: bytes) -> Floats:

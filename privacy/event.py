@@ -5,12 +5,19 @@ JSON names a mechanism out of a fixed list; an unknown one is refused, never imp
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from fractions import Fraction
 
 import dp_accounting
+import numpy as np
+import numpy.typing as npt
 
 from federation.errors import PrivacyRefusal
+from privacy.discrete_gaussian_divergence import Sensitivity, renyi_divergence
+from privacy.surplus_noise import SurplusNoisePlan
+
+Floats = npt.NDArray[np.float64]
 
 MOST_REPETITIONS = 10**9
 """Of one event; far above any training, far below where an accountant's arithmetic overflows."""
@@ -122,6 +129,8 @@ class DistributedDiscreteGaussian:
         noise_multiplier: deviation of the noise of `honest` shares over the L2 sensitivity, > 0.
         honest: fewest shares that hide a site, >= 1.
         count: how often, 1 to 10**9.
+        dropouts: up to so many more shares, of which the surplus is removed (`privacy.
+            surplus_noise`), >= 0; 0 where nothing is removed.
 
     Raises:
         PrivacyRefusal: a bound above is broken.
@@ -132,9 +141,10 @@ class DistributedDiscreteGaussian:
     noise_multiplier: float
     honest: int
     count: int
+    dropouts: int = 0
 
     def __post_init__(self) -> None:
-        sound = min(self.dimension, self.squared_sensitivity, self.honest) >= 1
+        sound = min(self.dimension, self.squared_sensitivity, self.honest, self.dropouts + 1) >= 1
         finite = 0 < self.noise_multiplier < float("inf")
         if not (sound and finite and 1 <= self.count <= MOST_REPETITIONS):
             raise PrivacyRefusal(
@@ -146,6 +156,24 @@ class DistributedDiscreteGaussian:
     def share_variance(self) -> Fraction:
         """Of one share in each coordinate, in squared units; exact."""
         return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
+
+    def renyi_divergences(self, orders: Sequence[float]) -> Floats:
+        """What one of the `count` sums costs at each order, shape (len(orders),): the worst case.
+
+        Raises:
+            ValueError: an order below 2.
+        """
+        sensitivity = Sensitivity(self.dimension, self.squared_sensitivity)
+        bounds = [renyi_divergence(orders, sensitivity, noise) for noise in self._honest_noise()]
+        most: Floats = np.max(bounds, axis=0)
+        return most
+
+    def _honest_noise(self) -> tuple[tuple[Fraction, ...], ...]:
+        """The variances of the noise that hides a site, for each set of sites that is the worst."""
+        if not self.dropouts:
+            return ((self.share_variance,) * self.honest,)
+        target, most = self.share_variance * self.honest, self.honest + self.dropouts
+        return SurplusNoisePlan(target, most, self.dropouts, colluders=0).honest_noise()
 
     def to_dp_event(self) -> dp_accounting.DpEvent:
         """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
@@ -222,7 +250,9 @@ def _single(plain: object) -> SingleEvent | DistributedDiscreteGaussian:
     kind = _MECHANISMS[name]
     parameters = {key: value for key, value in plain.items() if key != "mechanism"}
     types = {field.name: field.type for field in fields(kind)}
+    # Of an entry that is older than a parameter.
+    usual = {field.name: field.type for field in fields(kind) if field.default is not MISSING}
     given = {key: type(value) for key, value in parameters.items()}
-    if given != types:
+    if usual | given != types:
         raise PrivacyRefusal(f"event {name}: expected the parameters {types}, got {parameters}")
     return kind(**parameters)

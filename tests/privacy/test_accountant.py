@@ -17,7 +17,13 @@ from federation.errors import PrivacyRefusal
 from privacy import accountant
 from privacy.accountant import DISCRETISATION, Cost, cost, is_affordable, is_clearly_affordable
 from privacy.calibration import noise_multiplier
-from privacy.event import NonPrivate, PoissonSampledGaussian, from_plain, to_plain
+from privacy.event import (
+    DistributedDiscreteGaussian,
+    NonPrivate,
+    PoissonSampledGaussian,
+    from_plain,
+    to_plain,
+)
 
 
 def sgd(q: float, sigma: float, steps: int) -> PoissonSampledGaussian:
@@ -293,3 +299,18 @@ def test_an_unknown_or_impossible_event_is_refused(plain) -> None:
 
 def test_a_release_without_privacy_reads_back() -> None:
     assert from_plain(to_plain(NonPrivate())) == NonPrivate()
+
+
+def test_an_entry_older_than_the_removal_of_surplus_noise_is_read_as_without_it() -> None:
+    event = DistributedDiscreteGaussian(10, 20, 1.5, honest=3, count=2)
+    plain = to_plain(event)
+    assert plain.pop("dropouts") == 0
+    assert from_plain(plain) == event
+    plain["dropouts"] = 2
+    assert from_plain(plain) == replace(event, dropouts=2)
+    for wrong in ({"dropouts": 2.0}, {"dropouts": -1}, {"dropout": 1}):
+        with pytest.raises(PrivacyRefusal):
+            from_plain(plain | wrong)
+    del plain["honest"]
+    with pytest.raises(PrivacyRefusal, match="expected the parameters"):
+        from_plain(plain)
