@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import dp_accounting
 import numpy as np
