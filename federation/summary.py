@@ -235,6 +235,7 @@ class SiteLevel(Part):
         epsilon: of all rounds charged, the largest over the sites; None if unbounded.
         granularity: of a coordinate.
         ring_bits: of the sum.
+        surplus_removed: whether noise provided for dropouts was taken off again without them.
         alarms: rounds in which the noise was not as promised.
     """
 
@@ -246,6 +247,7 @@ class SiteLevel(Part):
     epsilon: float | None
     granularity: float
     ring_bits: int
+    surplus_removed: bool
     alarms: tuple[int, ...]
 
 
