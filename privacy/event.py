@@ -16,6 +16,10 @@ MOST_REPETITIONS = 10**9
 """Of one event; far above any training, far below where an accountant's arithmetic overflows."""
 
 LARGEST_SENSITIVITY = 2**62
+LARGEST_DIMENSION = 2**40
+"""Far above any model; up to here a vector of discrete Gaussians is as good as its law."""
+MOST_SHARES = 10**5
+"""Of one sum's noise; far above any federation, and costed in a moment."""
 LARGEST_EXPONENT = 700.0
 """Above it exp overflows; an epsilon this large protects nothing either way."""
 
@@ -47,6 +51,61 @@ class PoissonSampledGaussian:
 
     def to_dp_event(self) -> dp_accounting.DpEvent:
         """The same in dp-accounting's terms."""
+        once = dp_accounting.PoissonSampledDpEvent(
+            self.sampling_rate, dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        )
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class PoissonSampledDistributedGaussian:
+    """`count` sums over Poisson samples that `honest` shares of discrete Gaussian noise hide.
+
+    Unit of privacy: one record, added or removed. See `privacy.sampled_discrete_gaussian`.
+
+    Attributes:
+        sampling_rate: q in (0, 1].
+        noise_multiplier: deviation of the noise of `honest` shares over the L2 sensitivity, finite,
+            > 0.
+        dimension: coordinates of the sum, 1 to 2**40.
+        squared_sensitivity: largest squared L2 norm by which one record of the sample moves the
+            integer sum, in whole units, 1 to 2**62.
+        honest: fewest shares that hide a record, 1 to 10**5.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    sampling_rate: float
+    noise_multiplier: float
+    dimension: int
+    squared_sensitivity: int
+    honest: int
+    count: int
+
+    def __post_init__(self) -> None:
+        sound = 0 < self.sampling_rate <= 1 and 0 < self.noise_multiplier < float("inf")
+        whole = (
+            1 <= self.dimension <= LARGEST_DIMENSION
+            and 1 <= self.squared_sensitivity <= LARGEST_SENSITIVITY
+            and 1 <= self.honest <= MOST_SHARES
+            and 1 <= self.count <= MOST_REPETITIONS
+        )
+        if not (sound and whole):
+            raise PrivacyRefusal(
+                f"event {self}: expected 0 < sampling_rate <= 1, a finite noise_multiplier > 0, "
+                "dimension from 1 to 2**40, squared_sensitivity from 1 to 2**62, honest from 1 to "
+                "10**5 and count from 1 to 10**9"
+            )
+
+    @property
+    def share_variance(self) -> Fraction:
+        """Of one share in each coordinate, in squared units; exact."""
+        return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
         once = dp_accounting.PoissonSampledDpEvent(
             self.sampling_rate, dp_accounting.GaussianDpEvent(self.noise_multiplier)
         )
@@ -153,7 +212,9 @@ class DistributedDiscreteGaussian:
         return dp_accounting.SelfComposedDpEvent(once, self.count)
 
 
-SingleEvent = PoissonSampledGaussian | DiscreteLaplace | NonPrivate
+SingleEvent = (
+    PoissonSampledGaussian | PoissonSampledDistributedGaussian | DiscreteLaplace | NonPrivate
+)
 """One release, of which the unit of privacy is a record."""
 
 
@@ -180,6 +241,7 @@ PrivacyEvent = SingleEvent | DistributedDiscreteGaussian | Composed
 
 _MECHANISMS: dict[str, type[SingleEvent] | type[DistributedDiscreteGaussian]] = {
     "poisson_sampled_gaussian": PoissonSampledGaussian,
+    "poisson_sampled_distributed_gaussian": PoissonSampledDistributedGaussian,
     "discrete_laplace": DiscreteLaplace,
     "distributed_discrete_gaussian": DistributedDiscreteGaussian,
     "non_private": NonPrivate,
