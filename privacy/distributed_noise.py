@@ -27,13 +27,14 @@ from dp_accounting.rdp import compute_epsilon
 from federation.entropy import Entropy
 from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS
+from privacy import noised_sum
 from privacy.accountant import RDP_ORDERS
 from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity, renyi_divergence
 from privacy.event import DistributedDiscreteGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.conditional_rounding import conditional_rounding, rounded_squared_norm
 from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
-from privacy.mechanisms.hadamard import coordinate_bound, rotate, unrotate
+from privacy.mechanisms.hadamard import rotate, unrotate
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -43,14 +44,6 @@ USUAL_BETA = math.exp(-0.5)
 
 MOST_OVERHEAD = 0.01
 """What a chosen plan may add to epsilon, and to the noise, by being discrete and distributed."""
-
-CUT_PROBABILITY = 1e-6
-"""Of a round in which a coordinate of any site is cut, over the signs of the rotation."""
-WRAP_PROBABILITY = 1e-6
-"""Of a round in which any coordinate of the sum wraps around; it harms accuracy, not privacy."""
-
-FINEST = 2.0**-30
-"""Smallest granularity, in units of the clip: rounded norms stay within 31 bits."""
 
 _KEY = "privacy.site_level"
 
@@ -86,8 +79,7 @@ class DistributedNoisePlan:
 
     def __post_init__(self) -> None:
         _check_wishes(self.dimension, self.clip, self.noise_multiplier, self.sites, self.honest)
-        step = self.granularity / self.clip
-        if not (FINEST <= step <= 1 and math.frexp(self.granularity)[0] == 0.5):
+        if not noised_sum.is_granularity(self.granularity, self.clip):
             raise ConfigError(
                 f"{_KEY}.granularity", self.granularity, "a power of two from clip / 2^30 to clip"
             )
@@ -123,24 +115,17 @@ class DistributedNoisePlan:
     @property
     def largest_code(self) -> int:
         """Largest absolute integer of one site's signal, before noise."""
-        failure = CUT_PROBABILITY / self.sites
-        bound = coordinate_bound(self.dimension, self.clip, failure) / self.granularity
-        return math.ceil(bound)
+        return noised_sum.largest_code(self.dimension, self.clip, self.granularity, self.sites)
 
     @property
     def noise_margin(self) -> int:
-        """What no coordinate of the noise of all sites exceeds, but for WRAP_PROBABILITY a round.
-
-        Discrete Gaussians are sub-Gaussian, so their sum is (see `discrete_gaussian`); and the
-        union over d coordinates.
-        """
-        spread = 2 * math.log(2 * self.dimension / WRAP_PROBABILITY)
-        return math.ceil(math.sqrt(self.sites * self.share_variance * Fraction(spread)))
+        """What no coordinate of the noise of all sites exceeds, but once in a million rounds."""
+        return noised_sum.noise_margin(self.dimension, self.sites * self.share_variance)
 
     @property
     def bits_needed(self) -> int:
         """Fewest bits with n * largest_code + noise_margin < 2^(bits - 1)."""
-        return (self.sites * self.largest_code + self.noise_margin).bit_length() + 1
+        return noised_sum.bits_needed(self.sites * self.largest_code + self.noise_margin)
 
     @property
     def inflation(self) -> float:
@@ -237,15 +222,12 @@ def choose_plan(
 def _finest_plan(
     dimension: int, clip: float, noise_multiplier: float, sites: int, honest: int, bits: int
 ) -> DistributedNoisePlan | None:
-    granularity = 2.0 ** math.ceil(math.log2(clip * FINEST))
-    while granularity <= clip:
-        try:
-            return DistributedNoisePlan(
-                dimension, clip, granularity, noise_multiplier, sites, honest, bits
-            )
-        except ConfigError:
-            granularity *= 2
-    return None
+    return noised_sum.finest(
+        lambda granularity: DistributedNoisePlan(
+            dimension, clip, granularity, noise_multiplier, sites, honest, bits
+        ),
+        clip,
+    )
 
 
 def _check_wishes(
@@ -294,11 +276,11 @@ def noise_share(plan: DistributedNoisePlan, entropy: Entropy) -> Integers:
     return discrete_gaussian(plan.dimension, plan.share_variance, entropy)
 
 
-def decoded_sum(plan: DistributedNoisePlan, total: Integers, rotation_seed: bytes) -> Floats:
+def decoded_sum(plan: noised_sum.RotatedGrid, total: Integers, rotation_seed: bytes) -> Floats:
     """The noisy sum of updates, in the unit of the clip, shape (d,), float64.
 
     Args:
-        plan: as for `rounded_update`.
+        plan: the one that all contributions were rounded by.
         total: sum of the contributions, shape (d,), int64.
         rotation_seed: as for `rounded_update`.
 
