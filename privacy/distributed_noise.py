@@ -17,10 +17,9 @@ and fits the ring for certain, and only noise could wrap around. And the rotatio
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +28,14 @@ from dp_accounting.rdp import compute_epsilon
 from federation.entropy import Entropy
 from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS
-from privacy.accountant import RDP_ORDERS
+from privacy import noised_sum
+from privacy.accountant import RDP_ORDERS, site_level_divergences
 from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity
 from privacy.event import DistributedDiscreteGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.conditional_rounding import conditional_rounding, rounded_squared_norm
 from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
-from privacy.mechanisms.hadamard import coordinate_bound, rotate, unrotate
+from privacy.mechanisms.hadamard import rotate, unrotate
 from privacy.surplus_noise import SurplusNoisePlan, added_noise
 
 Floats = npt.NDArray[np.float64]
@@ -46,14 +46,6 @@ USUAL_BETA = math.exp(-0.5)
 
 MOST_OVERHEAD = 0.01
 """What a chosen plan may add to epsilon, and to the noise, by being discrete and distributed."""
-
-CUT_PROBABILITY = 1e-6
-"""Of a round in which a coordinate of any site is cut, over the signs of the rotation."""
-WRAP_PROBABILITY = 1e-6
-"""Of a round in which any coordinate of the sum wraps around; it harms accuracy, not privacy."""
-
-FINEST = 2.0**-30
-"""Smallest granularity, in units of the clip: rounded norms stay within 31 bits."""
 
 _KEY = "privacy.site_level"
 
@@ -96,8 +88,7 @@ class DistributedNoisePlan:
         _check_wishes(self.dimension, self.clip, self.noise_multiplier, self.sites, self.honest)
         if not 0 <= self.dropouts <= self.sites - self.honest:
             raise ConfigError(f"{_KEY}.dropouts", self.dropouts, "from 0 to sites - honest")
-        step = self.granularity / self.clip
-        if not (FINEST <= step <= 1 and math.frexp(self.granularity)[0] == 0.5):
+        if not noised_sum.is_granularity(self.granularity, self.clip):
             raise ConfigError(
                 f"{_KEY}.granularity", self.granularity, "a power of two from clip / 2^30 to clip"
             )
@@ -143,24 +134,17 @@ class DistributedNoisePlan:
     @property
     def largest_code(self) -> int:
         """Largest absolute integer of one site's signal, before noise."""
-        failure = CUT_PROBABILITY / self.sites
-        bound = coordinate_bound(self.dimension, self.clip, failure) / self.granularity
-        return math.ceil(bound)
+        return noised_sum.largest_code(self.dimension, self.clip, self.granularity, self.sites)
 
     @property
     def noise_margin(self) -> int:
-        """What no coordinate of the noise of all sites exceeds, but for WRAP_PROBABILITY a round.
-
-        Discrete Gaussians are sub-Gaussian, so their sum is (see `discrete_gaussian`); and the
-        union over d coordinates.
-        """
-        spread = 2 * math.log(2 * self.dimension / WRAP_PROBABILITY)
-        return math.ceil(math.sqrt(self.sites * self.share_variance * Fraction(spread)))
+        """What no coordinate of the noise of all sites exceeds, but once in a million rounds."""
+        return noised_sum.noise_margin(self.dimension, self.sites * self.share_variance)
 
     @property
     def bits_needed(self) -> int:
         """Fewest bits with n * largest_code + noise_margin < 2^(bits - 1)."""
-        return (self.sites * self.largest_code + self.noise_margin).bit_length() + 1
+        return noised_sum.bits_needed(self.sites * self.largest_code + self.noise_margin)
 
     @property
     def inflation(self) -> float:
@@ -201,7 +185,7 @@ class DistributedNoisePlan:
         Raises:
             ValueError: an order below 2.
         """
-        return self.event().renyi_divergences(orders)
+        return site_level_divergences(self.event(), orders)
 
     def event(self) -> DistributedDiscreteGaussian:
         """What one release costs, whoever drops out."""
@@ -251,19 +235,14 @@ def choose_plan(
     """
     _check_wishes(dimension, clip, noise_multiplier, sites, honest)
     for bits in RING_BITS:
-        plan = _finest_plan(
-            clip,
-            partial(
-                DistributedNoisePlan,
-                dimension=dimension,
-                clip=clip,
-                noise_multiplier=noise_multiplier,
-                sites=sites,
-                honest=honest,
-                ring_bits=bits,
+
+        def of(granularity: float, bits: int = bits) -> DistributedNoisePlan:
+            return DistributedNoisePlan(
+                dimension, clip, granularity, noise_multiplier, sites, honest, bits,
                 dropouts=dropouts,
-            ),
-        )
+            )  # fmt: skip
+
+        plan = noised_sum.finest(of, clip)
         if plan and plan.inflation <= MOST_OVERHEAD and plan.overhead <= MOST_OVERHEAD:
             return plan
     raise ConfigError(
@@ -272,18 +251,6 @@ def choose_plan(
         f"a sum of {dimension} coordinates over {sites} sites that fits {RING_BITS[-1]} bits",
         "lower it, or use a smaller model",
     )
-
-
-def _finest_plan(
-    clip: float, plan_with: Callable[..., DistributedNoisePlan]
-) -> DistributedNoisePlan | None:
-    granularity = 2.0 ** math.ceil(math.log2(clip * FINEST))
-    while granularity <= clip:
-        try:
-            return plan_with(granularity=granularity)
-        except ConfigError:
-            granularity *= 2
-    return None
 
 
 def _check_wishes(
@@ -347,11 +314,11 @@ def removable_noise_share(plan: DistributedNoisePlan, secret: bytes) -> Integers
     return added_noise(plan.surplus, plan.dimension, secret)
 
 
-def decoded_sum(plan: DistributedNoisePlan, total: Integers, rotation_seed: bytes) -> Floats:
+def decoded_sum(plan: noised_sum.RotatedGrid, total: Integers, rotation_seed: bytes) -> Floats:
     """The noisy sum of updates, in the unit of the clip, shape (d,), float64.
 
     Args:
-        plan: as for `rounded_update`.
+        plan: the one that all contributions were rounded by.
         total: sum of the contributions, shape (d,), int64.
         rotation_seed: as for `rounded_update`.
 
