@@ -34,12 +34,7 @@ from federation.round_layout import (
     scoped,
 )
 from federation.task import Floats, SiteData, Task
-from privacy.distributed_noise import (
-    DistributedNoisePlan,
-    noise_share,
-    removable_noise_share,
-    rounded_update,
-)
+from privacy.distributed_noise import DistributedNoisePlan, rounded_update
 from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
 from privacy.flat_parameters import load_flat_parameters
 from privacy.ledger import Charge
@@ -49,6 +44,7 @@ from privacy.model_validation import (
     require_records_apart,
     require_travelling_state,
 )
+from privacy.noised_sum import noise_share, removable_noise_share
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import noise_plan, rotation_seed, run_plan
 from privacy.surplus_noise import SECRET_BYTES

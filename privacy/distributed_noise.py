@@ -19,7 +19,6 @@ and fits the ring for certain, and only noise could wrap around. And the rotatio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +29,11 @@ from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS
 from privacy import noised_sum
 from privacy.accountant import RDP_ORDERS, site_level_divergences
-from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity
+from privacy.discrete_gaussian_divergence import Sensitivity
 from privacy.event import DistributedDiscreteGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.conditional_rounding import conditional_rounding, rounded_squared_norm
-from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
-from privacy.mechanisms.hadamard import rotate, unrotate
-from privacy.surplus_noise import SurplusNoisePlan, added_noise
+from privacy.mechanisms.hadamard import rotate
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -51,7 +48,7 @@ _KEY = "privacy.site_level"
 
 
 @dataclass(frozen=True, slots=True)
-class DistributedNoisePlan:
+class DistributedNoisePlan(noised_sum.NoisedSum):
     """How one update is made private inside a secure sum.
 
     Attributes:
@@ -86,31 +83,13 @@ class DistributedNoisePlan:
 
     def __post_init__(self) -> None:
         _check_wishes(self.dimension, self.clip, self.noise_multiplier, self.sites, self.honest)
-        if not 0 <= self.dropouts <= self.sites - self.honest:
-            raise ConfigError(f"{_KEY}.dropouts", self.dropouts, "from 0 to sites - honest")
         if not noised_sum.is_granularity(self.granularity, self.clip):
             raise ConfigError(
                 f"{_KEY}.granularity", self.granularity, "a power of two from clip / 2^30 to clip"
             )
         if not 0 < self.beta < 1:
             raise ConfigError(f"{_KEY}.beta", self.beta, "a number in (0, 1)")
-        if not LEAST_VARIANCE <= self.share_variance <= LARGEST_DEVIATION**2:
-            raise ConfigError(
-                f"{_KEY}.noise_multiplier",
-                self.noise_multiplier,
-                "a share of the noise whose deviation is from 1/2 to 2^24 steps, not "
-                f"{math.sqrt(self.share_variance):.3g}",
-                "choose another granularity",
-            )
-        # Refuses components of the noise that cannot be drawn.
-        self.surplus  # noqa: B018
-        if self.bits_needed > self.ring_bits:
-            raise ConfigError(
-                f"{_KEY}.ring_bits",
-                self.ring_bits,
-                f"at least {self.bits_needed}",
-                "raise the granularity",
-            )
+        self.require_possible(_KEY)
 
     @property
     def sensitivity(self) -> Sensitivity:
@@ -119,32 +98,9 @@ class DistributedNoisePlan:
         return Sensitivity(self.dimension, squared)
 
     @property
-    def share_variance(self) -> Fraction:
-        """Of the discrete Gaussian that a site adds to each coordinate, in whole units; exact."""
-        return Fraction(self.noise_multiplier) ** 2 * self.sensitivity.squared_l2 / self.honest
-
-    @property
-    def surplus(self) -> SurplusNoisePlan | None:
-        """What a share is made of, and what of it is removed; None if nothing is."""
-        if not self.dropouts:
-            return None
-        target, colluders = self.share_variance * self.honest, self.sites - self.dropouts
-        return SurplusNoisePlan(target, self.sites, self.dropouts, colluders - self.honest)
-
-    @property
-    def largest_code(self) -> int:
-        """Largest absolute integer of one site's signal, before noise."""
-        return noised_sum.largest_code(self.dimension, self.clip, self.granularity, self.sites)
-
-    @property
-    def noise_margin(self) -> int:
-        """What no coordinate of the noise of all sites exceeds, but once in a million rounds."""
-        return noised_sum.noise_margin(self.dimension, self.sites * self.share_variance)
-
-    @property
-    def bits_needed(self) -> int:
-        """Fewest bits with n * largest_code + noise_margin < 2^(bits - 1)."""
-        return noised_sum.bits_needed(self.sites * self.largest_code + self.noise_margin)
+    def signal_norm(self) -> float:
+        """The clip."""
+        return self.clip
 
     @property
     def inflation(self) -> float:
@@ -160,21 +116,6 @@ class DistributedNoisePlan:
         orders = np.array(RDP_ORDERS)
         gaussian = orders / (2 * self.noise_multiplier**2)
         return float(np.max(self.renyi_divergences(RDP_ORDERS) / gaussian)) - 1
-
-    def noise_deviation(self, contributors: int, silent: int = 0) -> float:
-        """Of each coordinate of the decoded sum, in the unit of the clip.
-
-        Args:
-            contributors: to the sum.
-            silent: of them, how many did not reveal what is surplus of their noise.
-        """
-        return math.sqrt(self.sum_variance(contributors, silent)) * self.granularity
-
-    def sum_variance(self, contributors: int, silent: int = 0) -> Fraction:
-        """Of each coordinate of the sum, in whole units; arguments as for `noise_deviation`."""
-        if self.surplus is None:
-            return contributors * self.share_variance
-        return self.surplus.sum_variance(contributors, silent)
 
     def renyi_divergences(self, orders: Sequence[int]) -> Floats:
         """What one release costs at each order, shape (len(orders),); to be added over releases.
@@ -292,39 +233,3 @@ def rounded_update(
     # Makes nothing longer, and touches one coordinate in a million rounds.
     np.clip(rotated, -most, most, out=rotated)
     return conditional_rounding(rotated, plan.granularity, plan.sensitivity.squared_l2, entropy)
-
-
-def noise_share(plan: DistributedNoisePlan, entropy: Entropy) -> Integers:
-    """One site's share of the noise, shape (d,), int64, where no surplus is to be removed."""
-    return discrete_gaussian(plan.dimension, plan.share_variance, entropy)
-
-
-def removable_noise_share(plan: DistributedNoisePlan, secret: bytes) -> Integers:
-    """One site's share of the noise, shape (d,), int64, in parts that can be removed.
-
-    Args:
-        plan: with dropouts.
-        secret: 32 bytes, fresh for each sum; what is revealed of it later removes the surplus.
-
-    Raises:
-        ValueError: the plan removes nothing, or the secret is not 32 bytes.
-    """
-    if plan.surplus is None:
-        raise ValueError("this plan removes no surplus noise")
-    return added_noise(plan.surplus, plan.dimension, secret)
-
-
-def decoded_sum(plan: noised_sum.RotatedGrid, total: Integers, rotation_seed: bytes) -> Floats:
-    """The noisy sum of updates, in the unit of the clip, shape (d,), float64.
-
-    Args:
-        plan: the one that all contributions were rounded by.
-        total: sum of the contributions, shape (d,), int64.
-        rotation_seed: as for `rounded_update`.
-
-    Raises:
-        ValueError: `total` has another shape.
-    """
-    if total.shape != (plan.dimension,):
-        raise ValueError(f"expected ({plan.dimension},), got {total.shape}")
-    return unrotate(total.astype(np.float64) * plan.granularity, rotation_seed)

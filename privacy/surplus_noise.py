@@ -83,7 +83,7 @@ class SurplusNoisePlan:
     def __post_init__(self) -> None:
         if self.dropouts < 0 or self.colluders < 0 or self.sites <= self.dropouts + self.colluders:
             raise ConfigError(
-                "privacy.site_level.dropouts",
+                "surplus_noise.dropouts",
                 self.dropouts,
                 f"a whole number that leaves an honest site of {self.sites} without "
                 f"{self.colluders} colluders",
@@ -92,7 +92,7 @@ class SurplusNoisePlan:
         variances = self.component_variances
         if not LEAST_VARIANCE <= min(variances) <= max(variances) <= LARGEST_DEVIATION**2:
             raise ConfigError(
-                "privacy.site_level.noise_multiplier",
+                "surplus_noise.target",
                 math.sqrt(max(float(self.target), 0.0)),
                 "a noise whose components deviate by 1/2 to 2^24 steps",
                 "choose another granularity, or tolerate fewer dropouts",

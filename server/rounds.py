@@ -33,9 +33,9 @@ from federation.run_folder import RunFolder
 from federation.sum_groups import SumGroup, sum_groups
 from federation.summary import Fairness, NoiseMeasure, Round, UtilityPoint
 from federation.task import Floats, Task
-from privacy.distributed_noise import decoded_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.noise_meter import read_noise
+from privacy.noised_sum import decoded_sum
 from privacy.run_plan import noise_plan, rotation_seed
 from privacy.secure_sum.terms import SessionTerms
 from privacy.surplus_noise import surplus_noise

@@ -17,12 +17,10 @@ from privacy.accountant import RDP_ORDERS
 from privacy.distributed_noise import (
     DistributedNoisePlan,
     choose_plan,
-    decoded_sum,
-    noise_share,
-    removable_noise_share,
     rounded_update,
 )
 from privacy.mechanisms.hadamard import unrotate
+from privacy.noised_sum import decoded_sum, noise_share, removable_noise_share
 
 SEED = bytes(range(32))
 SMALL = DistributedNoisePlan(

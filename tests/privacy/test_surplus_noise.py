@@ -202,5 +202,5 @@ def test_a_plan_without_an_honest_survivor_is_refused(sites, dropouts, colluders
 
 @pytest.mark.parametrize("target", [0, -1, Fraction(1, 100), 2**50])
 def test_components_that_cannot_be_drawn_are_refused(target) -> None:
-    with pytest.raises(ConfigError, match="noise_multiplier"):
+    with pytest.raises(ConfigError, match=r"surplus_noise\.target"):
         SurplusNoisePlan(Fraction(target), 3, 1, 0)
