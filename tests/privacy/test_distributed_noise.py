@@ -152,7 +152,7 @@ def test_removing_surplus_costs_no_more_epsilon(sites: int) -> None:
 
 def test_parts_too_small_to_draw_are_refused() -> None:
     fine = DistributedNoisePlan(3, 1.0, 0.25, 0.5, sites=9, honest=8, ring_bits=16)
-    with pytest.raises(ConfigError, match="noise_multiplier"):
+    with pytest.raises(ConfigError, match="surplus_noise"):
         dataclasses.replace(fine, dropouts=1)
     with pytest.raises(ConfigError, match="dropouts"):
         dataclasses.replace(fine, dropouts=2)
