@@ -322,6 +322,19 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
     return Exposure(shares, multiplier, cost([event], delta).epsilon)
 
 
+def exposure_alone(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> Exposure:
+    """What one site's vectors give away if they are seen alone: as if the secure sum were broken.
+
+    Where surplus noise is removed, the site has revealed the most of its own if nobody dropped out.
+
+    Raises:
+        ValueError, PrivacyRefusal: as `exposure`.
+    """
+    multiplier = plan.noise_multiplier / math.sqrt(plan.honest + plan.dropouts) * (1 - 2**-50)
+    alone = replace(plan.event(), noise_multiplier=multiplier, honest=1, count=rounds, dropouts=0)
+    return Exposure(1, multiplier, cost([alone], delta).epsilon)
+
+
 def exposures(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> tuple[Exposure, ...]:
     """From `plan.honest` shares, with no more colluders than allowed for, down to a site alone.
 
