@@ -218,8 +218,9 @@ def test_what_is_far_from_a_discrete_gaussian_is_charged_for_it() -> None:
     near = PoissonSampledDistributedGaussian(1.0, 2.0, 1, 2, 8, 100)
     least = PoissonSampledGaussian(1.0, math.sqrt((8 - ROUNDING_VARIANCE) / 2), 100)
     gap = 100 * tau([Fraction(1)] * 8)
-    ours, pld = cost([near], 1e-5), cost([least], 1e-5).epsilon_pld
-    assert 0.05 < gap <= ours.epsilon_pld - pld <= 1.5 * gap
+    ours, pld = cost([near], 1e-5), cost([least], 1e-5 * math.exp(-gap / 2)).epsilon_pld
+    assert gap > 0.05
+    assert ours.epsilon_pld == pytest.approx(pld + gap, rel=1e-6)
     central = cost([sgd(1.0, 2.0, 100)], 1e-5).epsilon_rdp
     assert gap / 2 <= ours.epsilon_rdp - central <= gap
     # Shares below a quarter are none that the bound knows.
