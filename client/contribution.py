@@ -8,7 +8,7 @@ A model update and an evaluation count go through alike; there is no second way 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -34,7 +34,7 @@ from federation.round_layout import (
     scoped,
 )
 from federation.task import Floats, SiteData, Task
-from privacy.distributed_noise import DistributedNoisePlan, noise_share, rounded_update
+from privacy.distributed_noise import DistributedNoisePlan, rounded_update
 from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
 from privacy.flat_parameters import load_flat_parameters
 from privacy.ledger import Charge
@@ -44,8 +44,10 @@ from privacy.model_validation import (
     require_records_apart,
     require_travelling_state,
 )
+from privacy.noised_sum import noise_share, removable_noise_share
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import noise_plan, rotation_seed, run_plan
+from privacy.surplus_noise import SECRET_BYTES
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,22 @@ def require_trainable(bench: Workbench) -> None:
         require_records_apart(model, bench.task.loss, (train.inputs, train.targets))
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingContribution:
+    """One round's vector, in the layout's rings, not yet masked.
+
+    Attributes:
+        vector: update, weight and counts.
+        noise_secret: what its noise was drawn from, where the surplus may be removed; else empty.
+    """
+
+    vector: RingVector
+    noise_secret: bytes = field(default=b"", repr=False)
+
+
 def training_contribution(
     bench: Workbench, parameters: Floats, round_: int, charge: int = 1
-) -> RingVector:
+) -> TrainingContribution:
     """One round's vector: the clipped, weighted update and, in one sum of all, the model's tallies.
 
     Args:
@@ -128,9 +143,6 @@ def training_contribution(
         parameters: of the global model, shape (d,).
         round_: number of the round.
         charge: which release of the round this is; batches and noise are drawn for it alone.
-
-    Returns:
-        in the layout's rings, not yet masked.
 
     Raises:
         DataError: training diverged, or the model's output is not a probability.
@@ -143,13 +155,18 @@ def training_contribution(
     entropy = bench.entropy.child("rounding", bench.site, round_, charge)
     layout, plan = bench.layout(RoundKind.TRAIN), bench.noise_plan()
     if plan is None:
-        return layout.encode(values | _update_values(bench, update), entropy)
+        vector = layout.encode(values | _update_values(bench, update), entropy)
+        return TrainingContribution(vector)
     seed = rotation_seed(bench.agreement, round_)
     values |= _rotated_values(bench, plan, update, seed, entropy)
     vector = layout.encode(values)
     noise = bench.entropy.child("site-level noise", bench.site, round_, charge)
-    layout.add(vector, UPDATE, noise_share(plan, noise))
-    return vector
+    if plan.surplus is None:
+        layout.add(vector, UPDATE, noise_share(plan, noise))
+        return TrainingContribution(vector)
+    secret = noise.bytes(SECRET_BYTES)
+    layout.add(vector, UPDATE, removable_noise_share(plan, secret))
+    return TrainingContribution(vector, secret)
 
 
 def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:

@@ -45,6 +45,7 @@ class SiteLevelPrivacy(Section):
         granularity: of a rounded coordinate, a power of two.
         ring_bits: of the sum.
         largest_code: largest absolute integer of one site's signal.
+        remove_surplus: whether survivors reveal what is more of their noise than is needed.
     """
 
     noise_multiplier: Annotated[float, Field(gt=0)]
@@ -56,6 +57,7 @@ class SiteLevelPrivacy(Section):
     granularity: Annotated[float, Field(gt=0)]
     ring_bits: int
     largest_code: Annotated[int, Field(ge=1)]
+    remove_surplus: bool = False
 
 
 class SignedByAll(Section):

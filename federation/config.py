@@ -141,6 +141,8 @@ class SiteLevelChoice(Section):
     """How many survivors may pool what they know of their own noise: the others add the more."""
     meter_coordinates: Annotated[int, Field(ge=16, le=2**24)] = 1024
     """Coordinates without signal, on which every round measures whether all noise is there."""
+    remove_surplus: bool = False
+    """Whether the noise that was provided for dropouts is taken off again when fewer drop out."""
 
     @model_validator(mode="after")
     def _exactly_one_way_to_set_the_noise(self) -> Self:

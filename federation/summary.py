@@ -73,8 +73,11 @@ class NoiseMeasure(Part):
         alarm: the noise is not as promised; wrong once in a million rounds.
         too_little: it is less: shares are missing, and the guarantee does not hold.
         coordinates: how many were measured.
+        noise_multiplier: promised deviation of all the noise in the sum, over the sensitivity: at
+            least that which the guarantee rests on, and more where surplus noise is left in it.
     """
 
+    noise_multiplier: float
     ratio: float
     p_value: float
     alarm: bool
@@ -232,6 +235,7 @@ class SiteLevel(Part):
         epsilon: of all rounds charged, the largest over the sites; None if unbounded.
         granularity: of a coordinate.
         ring_bits: of the sum.
+        surplus_removed: whether noise provided for dropouts was taken off again without them.
         alarms: rounds in which the noise was not as promised.
     """
 
@@ -243,6 +247,7 @@ class SiteLevel(Part):
     epsilon: float | None
     granularity: float
     ring_bits: int
+    surplus_removed: bool
     alarms: tuple[int, ...]
 
 

@@ -21,7 +21,7 @@ A PLD composes events whose parameters were fixed before looking at the data.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, reduce
@@ -34,7 +34,7 @@ from dp_accounting.pld.common import DifferentialPrivacyParameters
 from dp_accounting.rdp import RdpAccountant, compute_epsilon
 
 from federation.errors import PrivacyRefusal
-from privacy.discrete_gaussian_divergence import Sensitivity, renyi_divergence
+from privacy.discrete_gaussian_divergence import renyi_divergence
 from privacy.event import (
     Composed,
     DiscreteLaplace,
@@ -45,7 +45,7 @@ from privacy.event import (
     PrivacyEvent,
     SingleEvent,
 )
-from privacy.sampled_discrete_gaussian import continuous_counterpart
+from privacy.sampled_discrete_gaussian import ContinuousCounterpart, continuous_counterpart
 from privacy.sampled_discrete_gaussian import renyi_divergence as sampled_renyi_divergence
 
 Floats = npt.NDArray[np.float64]
@@ -163,9 +163,19 @@ def _epsilon_of_sites(events: list[DistributedDiscreteGaussian], delta: float) -
 
 @lru_cache(maxsize=1024)
 def _renyi_of_sites(event: DistributedDiscreteGaussian) -> Floats:
-    once = renyi_divergence(SITE_LEVEL_ORDERS, *_hidden_by(event))
-    repeated: Floats = once * event.count
+    repeated: Floats = site_level_divergences(event, SITE_LEVEL_ORDERS) * event.count
     return repeated
+
+
+def site_level_divergences(event: DistributedDiscreteGaussian, orders: Sequence[float]) -> Floats:
+    """Renyi divergence of one of the event's sums at each order, whoever drops out.
+
+    Raises:
+        ValueError: an order below 2.
+    """
+    noises, sensitivity = event.honest_noise(), event.sensitivity
+    most: Floats = np.max([renyi_divergence(orders, sensitivity, each) for each in noises], axis=0)
+    return most
 
 
 def is_clearly_affordable(event: SampledGaussian, delta: float, epsilon: float) -> bool:
@@ -261,8 +271,8 @@ def _continuous(mechanism: Mechanism) -> Continuous:
     """The mechanism of which this one is nearly a function: often itself."""
     if not isinstance(mechanism, PoissonSampledDistributedGaussian):
         return mechanism
-    near = continuous_counterpart(*_hidden_by(mechanism))
-    return PoissonSampledGaussian(mechanism.sampling_rate, near.noise_multiplier, 1)
+    near = [counterpart.noise_multiplier for counterpart in _counterparts(mechanism)]
+    return PoissonSampledGaussian(mechanism.sampling_rate, min(near), 1)
 
 
 @lru_cache(maxsize=1024)
@@ -270,15 +280,11 @@ def _log_ratio(mechanism: Mechanism) -> float:
     """How near it is to that function: probabilities are within exp of this of each other."""
     if not isinstance(mechanism, PoissonSampledDistributedGaussian):
         return 0.0
-    return continuous_counterpart(*_hidden_by(mechanism)).log_ratio
+    return max(counterpart.log_ratio for counterpart in _counterparts(mechanism))
 
 
-def _hidden_by(
-    event: PoissonSampledDistributedGaussian | DistributedDiscreteGaussian,
-) -> tuple[Sensitivity, list[Fraction]]:
-    """How far the sum moves, and the variances of its noise."""
-    sensitivity = Sensitivity(event.dimension, event.squared_sensitivity)
-    return sensitivity, [event.share_variance] * event.honest
+def _counterparts(event: PoissonSampledDistributedGaussian) -> list[ContinuousCounterpart]:
+    return [continuous_counterpart(event.sensitivity, noise) for noise in event.honest_noise()]
 
 
 def _epsilon_by_rdp(losses: tuple[Loss, ...], delta: float) -> float:
@@ -310,8 +316,13 @@ def _renyi_once(mechanism: Mechanism) -> Floats:
     if isinstance(mechanism, DiscreteLaplace):
         return _renyi_of_randomised_response(mechanism.epsilon)
     if isinstance(mechanism, PoissonSampledDistributedGaussian):
-        rate = mechanism.sampling_rate
-        return sampled_renyi_divergence(RDP_ORDERS, rate, *_hidden_by(mechanism)) + 1e-13
+        rate, sensitivity = mechanism.sampling_rate, mechanism.sensitivity
+        bounds = [
+            sampled_renyi_divergence(RDP_ORDERS, rate, sensitivity, noise)
+            for noise in mechanism.honest_noise()
+        ]
+        worst: Floats = np.max(bounds, axis=0) + 1e-13
+        return worst
     if mechanism.noise_multiplier < LEAST_NOISE:
         return np.full(len(RDP_ORDERS), math.inf)
     accountant = RdpAccountant(

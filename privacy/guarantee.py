@@ -48,6 +48,7 @@ def _site_level(agreement: Agreement) -> str:
     terms = agreement.site_level
     assert terms is not None
     honest = agreement.federation.quorum - terms.colluders
+    spread = " What proves surplus of their noise is removed." if terms.remove_surplus else ""
     knowing = (
         f" Up to {terms.colluders} of them may tell the coordinator their own noise."
         if terms.colluders
@@ -57,7 +58,7 @@ def _site_level(agreement: Agreement) -> str:
         "Apart from that, each site's updates as a whole are protected: whoever reads all sums "
         "cannot tell well whether one site's updates were in them. The unit is one site, "
         "neighbouring sums have its update replaced by zeros. It rests on the noise of at least "
-        f"{honest} sites, each of which adds a share before the sum.{knowing}"
+        f"{honest} sites, each of which adds a share before the sum.{spread}{knowing}"
     )
 
 

@@ -45,6 +45,7 @@ def noise_plan(agreement: Agreement) -> DistributedNoisePlan | None:
         sites=len(agreement.sites),
         honest=agreement.federation.quorum - noise.colluders,
         ring_bits=noise.ring_bits,
+        dropouts=len(agreement.sites) - agreement.federation.quorum if noise.remove_surplus else 0,
     )
 
 

@@ -30,20 +30,17 @@ What that costs is in `privacy.sampled_discrete_gaussian`. Further honest shares
 
 import math
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from federation.entropy import Entropy
 from federation.errors import ConfigError
 from federation.ring_vector import LONGEST, RING_BITS
 from privacy import noised_sum
 from privacy.accountant import RDP_ORDERS, cost
-from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity, tau
+from privacy.discrete_gaussian_divergence import Sensitivity, tau
 from privacy.event import PoissonSampledDistributedGaussian
 from privacy.mechanisms.clipping import clip_l2
-from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
 from privacy.mechanisms.hadamard import rotate
 from privacy.plan import ClippedStepPlan
 from privacy.sampled_discrete_gaussian import renyi_divergence
@@ -62,7 +59,7 @@ MOST_DISTANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class SharedRecordNoisePlan:
+class SharedRecordNoisePlan(noised_sum.NoisedSum):
     """How the records of all sites are hidden by noise that the sites share.
 
     Attributes:
@@ -75,11 +72,12 @@ class SharedRecordNoisePlan:
         sites: n, most contributors to one sum, >= 1.
         honest: fewest shares that hide a record, 1 to n: the quorum less the colluders.
         ring_bits: b; sums are modulo 2^b.
+        dropouts: see `NoisedSum`.
 
     Raises:
-        ConfigError: a bound above is broken, a share's deviation is not from 1/2 to 2^24 units, d
-            tau is above MOST_DISTANCE, or the signals and the noise of `sites` contributors do not
-            fit the ring.
+        ConfigError: a bound above is broken, the deviation of a share, or of a part of it that may
+            be removed, is not from 1/2 to 2^24 units, d tau is above MOST_DISTANCE, or the signals
+            and the noise of `sites` contributors do not fit the ring.
     """
 
     dimension: int
@@ -90,6 +88,7 @@ class SharedRecordNoisePlan:
     sites: int
     honest: int
     ring_bits: int
+    dropouts: int = 0
 
     def __post_init__(self) -> None:
         _check_wishes(
@@ -106,27 +105,14 @@ class SharedRecordNoisePlan:
                 self.granularity,
                 "a power of two from update_clip / 2^30 to update_clip",
             )
-        deviation = math.sqrt(self.share_variance)
-        if self.share_variance < LEAST_VARIANCE or self._distance > MOST_DISTANCE:
+        self.require_possible("privacy.shared_noise")
+        if self._distance > MOST_DISTANCE:
             raise ConfigError(
-                "privacy.noise_multiplier",
+                "privacy.shared_noise.noise_multiplier",
                 self.noise_multiplier,
-                f"shares of the noise that deviate by a few steps, not {deviation:.3g}",
+                "shares of the noise that deviate by a few steps, not "
+                f"{math.sqrt(self.share_variance):.3g}",
                 "raise it, or choose a finer granularity",
-            )
-        if self.share_variance > LARGEST_DEVIATION**2:
-            raise ConfigError(
-                "privacy.noise_multiplier",
-                self.noise_multiplier,
-                f"shares of the noise that deviate by at most 2^24 steps, not {deviation:.3g}",
-                "lower it, or choose a coarser granularity",
-            )
-        if self.bits_needed > self.ring_bits:
-            raise ConfigError(
-                "plan.ring_bits",
-                self.ring_bits,
-                f"at least {self.bits_needed}",
-                "raise the granularity",
             )
 
     @property
@@ -139,30 +125,13 @@ class SharedRecordNoisePlan:
         return Sensitivity(self.dimension, math.floor(moved**2 * (1 + 2**-40)))
 
     @property
-    def share_variance(self) -> Fraction:
-        """Of the discrete Gaussian that a site adds to each coordinate, in whole units; exact."""
-        return Fraction(self.noise_multiplier) ** 2 * self.sensitivity.squared_l2 / self.honest
+    def signal_norm(self) -> float:
+        """`update_clip`."""
+        return self.update_clip
 
     @property
     def _distance(self) -> float:
-        return self.dimension * tau([self.share_variance] * self.honest)
-
-    @property
-    def largest_code(self) -> int:
-        """Largest absolute integer of one site's signal, before noise."""
-        return noised_sum.largest_code(
-            self.dimension, self.update_clip, self.granularity, self.sites
-        )
-
-    @property
-    def noise_margin(self) -> int:
-        """What no coordinate of the noise of all sites exceeds, but once in a million rounds."""
-        return noised_sum.noise_margin(self.dimension, self.sites * self.share_variance)
-
-    @property
-    def bits_needed(self) -> int:
-        """Fewest bits with n * largest_code + noise_margin < 2^(bits - 1)."""
-        return noised_sum.bits_needed(self.sites * self.largest_code + self.noise_margin)
+        return self.dimension * max(map(tau, self.event().honest_noise()))
 
     @property
     def inflation(self) -> float:
@@ -175,15 +144,12 @@ class SharedRecordNoisePlan:
 
         One discrete Gaussian has the moments of a continuous one: it is what a sum of several adds.
         """
-        variances = [self.share_variance] * self.honest
-        rate = self.step.sampling_rate
-        ours = renyi_divergence(RDP_ORDERS, rate, self.sensitivity, variances)
-        one = renyi_divergence(RDP_ORDERS, rate, self.sensitivity, [sum(variances, Fraction(0))])
-        return float(np.max(ours / one)) - 1
-
-    def noise_deviation(self, contributors: int) -> float:
-        """Of each coordinate of the decoded sum of that many, in the unit of the updates."""
-        return math.sqrt(contributors * self.share_variance) * self.granularity
+        rate, sensitivity = self.step.sampling_rate, self.sensitivity
+        noises = self.event().honest_noise()
+        target = [self.share_variance * self.honest]
+        ours = [renyi_divergence(RDP_ORDERS, rate, sensitivity, noise) for noise in noises]
+        one = renyi_divergence(RDP_ORDERS, rate, sensitivity, target)
+        return float(np.max(np.max(ours, axis=0) / one)) - 1
 
     def event(self) -> PoissonSampledDistributedGaussian:
         """What one round costs each record, with `honest` shares of noise."""
@@ -194,6 +160,7 @@ class SharedRecordNoisePlan:
             self.sensitivity.squared_l2,
             self.honest,
             count=1,
+            dropouts=self.dropouts,
         )
 
     def epsilon(self, delta: float, rounds: int = 1) -> float:
@@ -206,13 +173,14 @@ class SharedRecordNoisePlan:
         return cost([replace(self.event(), count=rounds)], delta).epsilon
 
 
-def choose_shared_plan(
+def choose_shared_plan(  # noqa: PLR0913, PLR0917 - what a sum is made of
     dimension: int,
     step: ClippedStepPlan,
     update_clip: float,
     noise_multiplier: float,
     sites: int,
     honest: int,
+    dropouts: int = 0,
 ) -> SharedRecordNoisePlan:
     """The plan with the fewest ring bits at which being discrete costs under 1 %.
 
@@ -225,6 +193,7 @@ def choose_shared_plan(
         noise_multiplier: of the sum that the fewest contributors make.
         sites: most contributors.
         honest: fewest contributors less the colluders among them.
+        dropouts: see `NoisedSum`.
 
     Raises:
         ConfigError: a value out of range, or no ring holds such a sum.
@@ -236,8 +205,9 @@ def choose_shared_plan(
 
             def of(granularity: float, bits: int = bits) -> SharedRecordNoisePlan:
                 return SharedRecordNoisePlan(
-                    dimension, step, clip, granularity, noise_multiplier, sites, honest, bits
-                )
+                    dimension, step, clip, granularity, noise_multiplier, sites, honest, bits,
+                    dropouts,
+                )  # fmt: skip
 
             plan = noised_sum.finest(of, clip)
             if plan and max(plan.inflation, plan.overhead) <= MOST_OVERHEAD:
@@ -312,11 +282,6 @@ def rounded_gradient(plan: SharedRecordNoisePlan, update: Floats, rotation_seed:
     return np.rint(rotated).astype(np.int64)
 
 
-def noise_share(plan: SharedRecordNoisePlan, entropy: Entropy) -> Integers:
-    """One site's share of the noise, shape (d,), int64."""
-    return discrete_gaussian(plan.dimension, plan.share_variance, entropy)
-
-
 @dataclass(frozen=True, slots=True)
 class Exposure:
     """What somebody could learn about one record who does not know so many shares of the noise.
@@ -337,11 +302,13 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
 
     `plan.honest` shares hide a record from the coordinator and as many colluders as were allowed
     for, and so from every reader of the model. With c further colluders c shares fewer do. One
-    share is what hides it where the secure sum is broken and a site's vector is seen alone.
+    share is what hides it where the secure sum is broken and a site's vector is seen alone; what is
+    surplus of it, were there no dropouts, then counts as removed. Parts of a share are taken as
+    one, which makes less difference than MOST_DISTANCE.
 
     Args:
         plan: of each round.
-        shares: >= 1.
+        shares: 1 to 10^5.
         rounds: how many, 1 to 10^9.
         delta: in (0, 1).
 
@@ -349,14 +316,17 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
         ValueError, PrivacyRefusal: a bound above is broken.
     """
     # A share's variance is what it is; the multiplier is rounded so as not to make it larger.
-    multiplier = plan.noise_multiplier * math.sqrt(shares / plan.honest) * (1 - 2**-50)
-    event = replace(plan.event(), noise_multiplier=multiplier, honest=shares, count=rounds)
+    whole = plan.honest + (plan.dropouts if shares == 1 else 0)
+    multiplier = plan.noise_multiplier * math.sqrt(shares / whole) * (1 - 2**-50)
+    event = replace(
+        plan.event(), noise_multiplier=multiplier, honest=shares, count=rounds, dropouts=0
+    )
     return Exposure(shares, multiplier, cost([event], delta).epsilon)
 
 
 def exposures(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> tuple[Exposure, ...]:
     """From `plan.honest` shares, with no more colluders than allowed for, down to a site alone.
 
-    Entry c is for c colluders more than allowed for. See `exposure`.
+    Entry c is for c colluders more than allowed for. See `exposure`; each takes about a second.
     """
     return tuple(exposure(plan, shares, rounds, delta) for shares in range(plan.honest, 0, -1))

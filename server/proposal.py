@@ -83,10 +83,11 @@ def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPr
     if choice is None:
         return None
     dimension, honest = parameters + choice.meter_coordinates, rules.quorum - choice.colluders
+    dropouts = len(rules.sites) - rules.quorum if choice.remove_surplus else 0
 
     def plan(noise: float) -> DistributedNoisePlan:
         clip = config.training.update_clip
-        return choose_plan(dimension, clip, noise, len(rules.sites), honest)
+        return choose_plan(dimension, clip, noise, len(rules.sites), honest, dropouts)
 
     noise = choice.noise_multiplier
     if noise is None:
@@ -103,6 +104,7 @@ def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPr
         granularity=chosen.granularity,
         ring_bits=chosen.ring_bits,
         largest_code=chosen.largest_code,
+        remove_surplus=choice.remove_surplus,
     )
 
 

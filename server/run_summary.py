@@ -174,6 +174,7 @@ def _site_level(outcome: Outcome) -> SiteLevel | None:
         epsilon=max(spent) if spent and len(spent) == len(said) else None,
         granularity=terms.granularity,
         ring_bits=terms.ring_bits,
+        surplus_removed=terms.remove_surplus,
         alarms=tuple(r.round for r in rounds if r.noise is not None and r.noise.alarm),
     )
 

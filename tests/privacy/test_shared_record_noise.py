@@ -14,17 +14,16 @@ from federation.errors import ConfigError, PrivacyRefusal
 from federation.ring_vector import RING_BITS
 from privacy.accountant import cost
 from privacy.calibration import noise_multiplier, shared_noise_multiplier
-from privacy.distributed_noise import decoded_sum
 from privacy.event import PoissonSampledDistributedGaussian, PoissonSampledGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.hadamard import rotate, unrotate
+from privacy.noised_sum import decoded_sum, noise_share
 from privacy.plan import SUMMING_SLACK, ClippedStepPlan, clipped_step_plan
 from privacy.shared_record_noise import (
     SharedRecordNoisePlan,
     choose_shared_plan,
     exposure,
     exposures,
-    noise_share,
     rounded_gradient,
 )
 
@@ -234,8 +233,28 @@ def test_what_each_party_could_learn() -> None:
         )
         assert 1 - 1e-14 < event.share_variance / plan.share_variance <= 1
     assert exposure(plan, 6, 20, 1e-4).epsilon < epsilons[0]
-    with pytest.raises(PrivacyRefusal, match="honest"):
+    with pytest.raises(PrivacyRefusal, match="event"):
         exposure(plan, 0, 20, 1e-4)
+
+
+def test_a_site_seen_alone_may_be_seen_without_its_surplus() -> None:
+    plan = choose_shared_plan(1_000, STEP, 1.0, 2.0, sites=7, honest=4, dropouts=3)
+    two, alone = exposure(plan, 2, 20, 1e-4), exposure(plan, 1, 20, 1e-4)
+    assert two.noise_multiplier == pytest.approx(2.0 * math.sqrt(2 / 4))
+    # If nobody drops out each of seven keeps a seventh of the variance that four make together.
+    assert plan.surplus is not None
+    kept = plan.surplus.kept_variance(7) / plan.sensitivity.squared_l2
+    assert alone.noise_multiplier == pytest.approx(math.sqrt(kept))
+
+
+@pytest.mark.parametrize("survivors", [4, 5, 6, 7])
+def test_noise_that_may_be_removed_costs_what_its_target_costs(survivors: int) -> None:
+    plan = choose_shared_plan(1_000, STEP, 1.0, 1.0, sites=7, honest=4, dropouts=3)
+    without = dataclasses.replace(plan, dropouts=0)
+    assert plan.epsilon(1e-5, 20) == pytest.approx(without.epsilon(1e-5, 20), rel=1e-9)
+    assert plan.surplus is not None
+    left = survivors * plan.surplus.kept_variance(survivors) / plan.sensitivity.squared_l2
+    assert 1.0 - 1e-12 <= left <= 1.1
 
 
 @pytest.mark.parametrize(
@@ -246,14 +265,15 @@ def test_what_each_party_could_learn() -> None:
      ("update_clip", math.inf, "training.update_clip"),
      ("noise_multiplier", 0.0, "privacy.noise_multiplier"),
      ("noise_multiplier", math.inf, "privacy.noise_multiplier"),
-     ("noise_multiplier", 0.02, "privacy.noise_multiplier"),
-     ("noise_multiplier", 0.067, "privacy.noise_multiplier"),
-     ("noise_multiplier", 1e7, "privacy.noise_multiplier"),
+     ("noise_multiplier", 0.02, "privacy.shared_noise.noise_multiplier"),
+     ("noise_multiplier", 0.067, "privacy.shared_noise.noise_multiplier"),
+     ("noise_multiplier", 1e7, "privacy.shared_noise.noise_multiplier"),
      ("honest", 0, "federation.quorum"), ("honest", 5, "federation.quorum"),
      ("sites", 2, "federation.quorum"),
      ("granularity", 0.3, "plan.granularity"), ("granularity", 4.0, "plan.granularity"),
      ("granularity", 2.0**-30, "plan.granularity"),
-     ("ring_bits", 10, "plan.ring_bits")],
+     ("dropouts", 2, "privacy.shared_noise.dropouts"),
+     ("ring_bits", 10, "privacy.shared_noise.ring_bits")],
 )  # fmt: skip
 def test_a_plan_without_sense_names_its_field(field: str, value, key: str) -> None:
     with pytest.raises(ConfigError) as refusal:
@@ -265,14 +285,14 @@ def test_bounds_are_tight() -> None:
     assert dataclasses.replace(SMALL, ring_bits=11).bits_needed == 11
     finest = {"granularity": 2.0**-29, "noise_multiplier": 0.1, "ring_bits": 34}
     assert dataclasses.replace(SMALL, **finest)
-    with pytest.raises(ConfigError, match="at most 2\\^24 steps"):
+    with pytest.raises(ConfigError, match="1/2 to 2\\^24 steps"):
         dataclasses.replace(SMALL, **finest | {"noise_multiplier": 0.11})
     # Shares of variance 1.83 put four coordinates within MOST_DISTANCE; of 1.73 they do not.
     assert dataclasses.replace(SMALL, noise_multiplier=0.069)
     # One share alone is a discrete Gaussian: no tau, but not below half a step.
     alone = dataclasses.replace(SMALL, honest=1)
     assert dataclasses.replace(alone, noise_multiplier=0.0148)
-    with pytest.raises(ConfigError, match="deviate"):
+    with pytest.raises(ConfigError, match="deviation"):
         dataclasses.replace(alone, noise_multiplier=0.0147)
 
 
