@@ -103,6 +103,14 @@ def test_rounding_does_move_every_coordinate_by_one_more() -> None:
     assert np.linalg.norm(over - update) < 1e-6 * plan.step.record_norm
 
 
+def test_the_sensitivity_has_room_for_floating_point() -> None:
+    # At the finest granularity and a million coordinates: half a step more, in 2^19 and 1000.
+    step = ClippedStepPlan(0.5, 1.0, 2.0**-11 / (1 + SUMMING_SLACK), 1.0)
+    plan = SharedRecordNoisePlan(10**6, step, 1.0, 2.0**-30, 1.0, 4, 3, ring_bits=32)
+    more = plan.sensitivity.l2 - 2**19 - 1000
+    assert more == pytest.approx(2 * 2**-23 * (2e6 + 2 * math.log2(1e6) + 64), rel=1e-4)
+
+
 @pytest.mark.parametrize("length", [0.99, 1.0, 1.0 + 1e-14, 3.0, 1e6])
 def test_floating_point_stays_within_what_the_sensitivity_allows_for(length: float) -> None:
     # For a power of two the rotation's matrix is exact, and 64 bits of mantissa check 53.
