@@ -329,7 +329,7 @@ class SiteAgent:
             ProtocolViolation: the contribution that the noise is in is gone.
         """
         bench = self._bench(request.run)
-        noise = bench.noise_plan() if isinstance(bench, Workbench) else None
+        noise = bench.noise_in_the_sum() if isinstance(bench, Workbench) else None
         if session.kind is not RoundKind.TRAIN or noise is None or noise.surplus is None:
             return ()
         contribution = self._assets.journal.contribution(request.run, request.round)

@@ -124,10 +124,7 @@ def train_for_shared_noise(
         ValueError: `loss` is not per example.
     """
     require_private_layers(model)
-    if len(rows[1]) > MOST_SUMMED_ROWS:
-        raise PrivacyRefusal(
-            f"{len(rows[1])} rows: the rounding of a sum is bounded for {MOST_SUMMED_ROWS} at most"
-        )
+    require_summable(len(rows[1]))
     local = copy.deepcopy(model).train()
     with _torch_seeded(entropy.child("torch")):
         coins = entropy.child("step", 0).child("batch")
@@ -136,6 +133,18 @@ def train_for_shared_noise(
             local, (rows[0][batch], rows[1][batch]), loss, plan.max_grad_norm
         )
     return LocalUpdate(-plan.learning_rate / plan.expected_batch_size * clipped, None)
+
+
+def require_summable(rows: int) -> None:
+    """Return if it is bounded how floating point rounds a sum over so many rows.
+
+    Raises:
+        PrivacyRefusal: there are more than MOST_SUMMED_ROWS.
+    """
+    if rows > MOST_SUMMED_ROWS:
+        raise PrivacyRefusal(
+            f"{rows} rows: the rounding of a sum is bounded for {MOST_SUMMED_ROWS} at most"
+        )
 
 
 def train_without_privacy(

@@ -36,7 +36,7 @@ from federation.task import Floats, Task
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.noise_meter import read_noise
 from privacy.noised_sum import decoded_sum
-from privacy.run_plan import noise_plan, rotation_seed
+from privacy.run_plan import noise_in_the_sum, rotation_seed
 from privacy.secure_sum.terms import SessionTerms
 from privacy.surplus_noise import surplus_noise
 from server import optimizer
@@ -265,7 +265,7 @@ class Rounds:
         if following is not None:
             terms = following.terms
             record_attempt(self.folder, terms.round, terms.attempt, ahead=True)
-        plan = noise_plan(self.agreement) if kind is RoundKind.TRAIN else None
+        plan = noise_in_the_sum(self.agreement) if kind is RoundKind.TRAIN else None
         surplus = plan.surplus if plan else None
         model = checkpoint.model_bytes()
         done = sum_securely(line, prepared, model, survivors, following, surplus)
@@ -354,7 +354,7 @@ class Rounds:
 
     def _without_surplus(self, outcome: SecureSum) -> SecureSum:
         """The sum less the noise that survivors revealed as surplus."""
-        plan = noise_plan(self.agreement)
+        plan = noise_in_the_sum(self.agreement)
         if plan is None or plan.surplus is None:
             return outcome
         seeds, survivors = outcome.noise_seeds.values(), len(outcome.survivors)
@@ -367,7 +367,7 @@ class Rounds:
         self, number: int, sums: dict[str, Floats], outcome: SecureSum
     ) -> NoiseMeasure | None:
         """Put the update's coordinates back in place; what the meter's say of the noise."""
-        plan, terms = noise_plan(self.agreement), self.agreement.site_level
+        plan, terms = noise_in_the_sum(self.agreement), self.agreement.noise_in_the_sum
         if plan is None or terms is None:
             return None
         units = np.rint(sums[UPDATE] / plan.granularity).astype(np.int64)

@@ -15,7 +15,7 @@ from client.site_home import SiteHome
 from federation.agreement import Agreement
 from federation.envelope import Phase, parse_reply
 from privacy.ledger import verify
-from privacy.run_plan import noise_plan
+from privacy.run_plan import noise_in_the_sum
 from privacy.surplus_noise import component_seed
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -41,7 +41,7 @@ def noise_of(federation: Federation, round_: int):
 
 
 def plan_of(federation: Federation):
-    return noise_plan(Agreement.from_bytes(federation.folder.agreement.read_bytes()))
+    return noise_in_the_sum(Agreement.from_bytes(federation.folder.agreement.read_bytes()))
 
 
 @pytest.fixture(scope="module")
