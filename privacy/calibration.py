@@ -107,10 +107,16 @@ def shared_noise_multiplier(
         ConfigError: as `plan`, for the noise that it takes.
         PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
     """
-    units = round(noise_multiplier(epsilon, delta, sampling_rate, rounds) * SCALE)
-    while not is_affordable([replace(plan(units / SCALE).event(), count=rounds)], delta, epsilon):
-        units += 1
-    return units / SCALE
+
+    def fits(units: int) -> bool:
+        event = replace(plan(units / SCALE).event(), count=rounds)
+        return is_affordable([event], delta, epsilon)
+
+    high = round(noise_multiplier(epsilon, delta, sampling_rate, rounds) * SCALE)
+    low, step = high - 1, 1
+    while not fits(high):
+        low, high, step = high, high + step, 2 * step
+    return _least(fits, low, high) / SCALE
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:

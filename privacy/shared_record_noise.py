@@ -76,9 +76,8 @@ class SharedRecordNoisePlan(noised_sum.NoisedSum):
 
     Raises:
         ConfigError: a bound above is broken, the deviation of a share, or of a part of it that may
-            be removed, is not from 1/2 to 2^24 units, d
-            tau is above MOST_DISTANCE, or the signals and the noise of `sites` contributors do not
-            fit the ring.
+            be removed, is not from 1/2 to 2^24 units, d tau is above MOST_DISTANCE, or the signals
+            and the noise of `sites` contributors do not fit the ring.
     """
 
     dimension: int
@@ -303,11 +302,13 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
 
     `plan.honest` shares hide a record from the coordinator and as many colluders as were allowed
     for, and so from every reader of the model. With c further colluders c shares fewer do. One
-    share is what hides it where the secure sum is broken and a site's vector is seen alone.
+    share is what hides it where the secure sum is broken and a site's vector is seen alone; what is
+    surplus of it, were there no dropouts, then counts as removed. Parts of a share are taken as
+    one, which makes less difference than MOST_DISTANCE.
 
     Args:
         plan: of each round.
-        shares: >= 1.
+        shares: 1 to 10^5.
         rounds: how many, 1 to 10^9.
         delta: in (0, 1).
 
@@ -315,7 +316,8 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
         ValueError, PrivacyRefusal: a bound above is broken.
     """
     # A share's variance is what it is; the multiplier is rounded so as not to make it larger.
-    multiplier = plan.noise_multiplier * math.sqrt(shares / plan.honest) * (1 - 2**-50)
+    whole = plan.honest + (plan.dropouts if shares == 1 else 0)
+    multiplier = plan.noise_multiplier * math.sqrt(shares / whole) * (1 - 2**-50)
     event = replace(
         plan.event(), noise_multiplier=multiplier, honest=shares, count=rounds, dropouts=0
     )
@@ -338,6 +340,6 @@ def exposure_alone(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> Ex
 def exposures(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> tuple[Exposure, ...]:
     """From `plan.honest` shares, with no more colluders than allowed for, down to a site alone.
 
-    Entry c is for c colluders more than allowed for. See `exposure`.
+    Entry c is for c colluders more than allowed for. See `exposure`; each takes about a second.
     """
     return tuple(exposure(plan, shares, rounds, delta) for shares in range(plan.honest, 0, -1))
