@@ -16,7 +16,8 @@ from federation.errors import ConfigError, PrivacyRefusal
 from privacy.run_plan import noise_in_the_sum
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
-NOISED = {"privacy": {"epsilon": 2.0, "site_level": {"epsilon": 20.0, "meter_coordinates": 4096}}}
+WHOLE = {"epsilon": 20.0, "meter_coordinates": 4096, "colluders": 0}
+NOISED = {"privacy": {"epsilon": 2.0, "site_level": WHOLE}}
 
 
 def agreement_of(federation: Federation) -> Agreement:
