@@ -23,6 +23,7 @@ from privacy.shared_record_noise import (
     SharedRecordNoisePlan,
     choose_shared_plan,
     exposure,
+    exposure_alone,
     exposures,
     rounded_gradient,
 )
@@ -240,6 +241,7 @@ def test_what_each_party_could_learn() -> None:
             plan.event(), noise_multiplier=rung.noise_multiplier, honest=rung.shares
         )
         assert 1 - 1e-14 < event.share_variance / plan.share_variance <= 1
+    assert exposure_alone(plan, 20, 1e-4) == ladder[-1]
     assert exposure(plan, 6, 20, 1e-4).epsilon < epsilons[0]
     with pytest.raises(PrivacyRefusal, match="event"):
         exposure(plan, 0, 20, 1e-4)
@@ -247,8 +249,9 @@ def test_what_each_party_could_learn() -> None:
 
 def test_a_site_seen_alone_may_be_seen_without_its_surplus() -> None:
     plan = choose_shared_plan(1_000, STEP, 1.0, 2.0, sites=7, honest=4, dropouts=3)
-    two, alone = exposure(plan, 2, 20, 1e-4), exposure(plan, 1, 20, 1e-4)
-    assert two.noise_multiplier == pytest.approx(2.0 * math.sqrt(2 / 4))
+    one, alone = exposure(plan, 1, 20, 1e-4), exposure_alone(plan, 20, 1e-4)
+    assert one.noise_multiplier == pytest.approx(2.0 * math.sqrt(1 / 4))
+    assert one.epsilon < alone.epsilon
     # If nobody drops out each of seven keeps a seventh of the variance that four make together.
     assert plan.surplus is not None
     kept = plan.surplus.kept_variance(7) / plan.sensitivity.squared_l2
