@@ -105,10 +105,10 @@ class SharedRecordNoisePlan(noised_sum.NoisedSum):
                 self.granularity,
                 "a power of two from update_clip / 2^30 to update_clip",
             )
-        self.require_possible("privacy.shared_noise")
+        self.require_possible("privacy.shared_noise", "privacy.noise_multiplier")
         if self._distance > MOST_DISTANCE:
             raise ConfigError(
-                "privacy.shared_noise.noise_multiplier",
+                "privacy.noise_multiplier",
                 self.noise_multiplier,
                 "shares of the noise that deviate by a few steps, not "
                 f"{math.sqrt(self.share_variance):.3g}",
