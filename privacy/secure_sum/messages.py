@@ -1,4 +1,4 @@
-"""The messages of the secure sum, version 2; nothing else crosses the wire.
+"""The messages of the secure sum, version 3; nothing else crosses the wire.
 
 Tables are over the invited sites, `terms.sites`, which both ends know. Every `from_bytes` raises
 `ProtocolViolation` for whatever its `to_bytes` could not have written.

@@ -8,7 +8,7 @@ import hashlib
 import struct
 from enum import StrEnum
 
-DOMAIN = b"hedgerow/secure-sum/v2/"
+DOMAIN = b"hedgerow/secure-sum/v3/"
 DIGEST_BYTES = 32
 
 

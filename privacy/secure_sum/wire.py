@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from federation.errors import ProtocolViolation
 
 MAGIC = b"HS"
-VERSION = 2
+VERSION = 3
 HEADER_BYTES = 4
 LARGEST_NAME = 200
 LARGEST_NUMBER = 2**32 - 1

@@ -106,7 +106,7 @@ def test_masked_words_travel_as_they_are_packed() -> None:
     packed = b"\x01\x00\x00\x00\xfe\xff\xff\xff"
     masks = bytes(range(32))
     data = MaskedInput(masks, packed).to_bytes()
-    assert data == b"HS\x02\x05" + masks + packed
+    assert data == b"HS\x03\x05" + masks + packed
     assert bytes(MaskedInput.from_bytes(data, (Stretch(32, 2),)).packed) == packed
 
 
