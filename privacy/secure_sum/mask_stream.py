@@ -33,8 +33,8 @@ _FIRST_COUNTER = 2
 """GCM keeps counter 1 for its tag."""
 _ZEROS = memoryview(bytes(CHUNK_BYTES))
 
-Keystream = Callable[[bytes, int], CipherContext]
-"""Given a key and the number of a page, what encrypts zeros to the page's keystream."""
+PageMode = Callable[[int], modes.CTR | modes.GCM]
+"""Given the number of a page, the mode in which zeros are encrypted to its keystream."""
 
 
 def add_masks(
@@ -67,11 +67,11 @@ def add_masks(
 def _add_page(total: RingVector, plus: Sequence[bytes], minus: Sequence[bytes], page: int) -> None:
     # update_into asks for room for up to a block less one byte more than it writes.
     buffer = bytearray(CHUNK_BYTES + _BLOCK_BYTES - 1)
-    keystream = faster_keystream()
+    mode = faster_mode()(page)
     for at in range(0, max(len(plus), len(minus)), MOST_STREAMS):
         some = slice(at, at + MOST_STREAMS)
-        added = [keystream(key, page) for key in plus[some]]
-        subtracted = [keystream(key, page) for key in minus[some]]
+        added = [_keystream(key, mode) for key in plus[some]]
+        subtracted = [_keystream(key, mode) for key in minus[some]]
         for words in _chunks(total, page):
             zeros = _ZEROS[: -(-words.nbytes // _BLOCK_BYTES) * _BLOCK_BYTES]
             mask = np.frombuffer(buffer, words.dtype, len(words))
@@ -95,29 +95,33 @@ def _chunks(total: RingVector, page: int) -> Iterator[Words]:
         start += stretch.room
 
 
-def keystream_by_counter(key: bytes, page: int) -> CipherContext:
+def _keystream(key: bytes, mode: modes.CTR | modes.GCM) -> CipherContext:
+    return Cipher(algorithms.AES128(key), mode).encryptor()
+
+
+def counter_mode(page: int) -> modes.CTR:
     """The definition."""
-    counter = page.to_bytes(12, "big") + _FIRST_COUNTER.to_bytes(4, "big")
-    return Cipher(algorithms.AES128(key), modes.CTR(counter)).encryptor()
+    return modes.CTR(page.to_bytes(12, "big") + _FIRST_COUNTER.to_bytes(4, "big"))
 
 
-def keystream_by_gcm(key: bytes, page: int) -> CipherContext:
+def gcm(page: int) -> modes.GCM:
     """The same bytes; the tag is never asked for."""
-    return Cipher(algorithms.AES128(key), modes.GCM(page.to_bytes(12, "big"))).encryptor()
+    return modes.GCM(page.to_bytes(12, "big"))
 
 
 @cache
-def faster_keystream() -> Keystream:
-    """Of the two ways the quicker one on this machine."""
-    return min(keystream_by_gcm, keystream_by_counter, key=_seconds)
+def faster_mode() -> PageMode:
+    """Of the two, whichever is quicker on this machine."""
+    both: tuple[PageMode, PageMode] = (gcm, counter_mode)
+    return min(both, key=_seconds)
 
 
-def _seconds(keystream: Keystream) -> float:
+def _seconds(mode: PageMode) -> float:
     """For an eighth of a chunk; the best of three, as only that is without interruptions."""
     zeros, buffer = _ZEROS[: CHUNK_BYTES // 8], bytearray(CHUNK_BYTES // 8 + _BLOCK_BYTES - 1)
     taken = []
     for _ in range(3):
-        stream = keystream(bytes(16), 0)
+        stream = _keystream(bytes(16), mode(0))
         began = perf_counter()
         stream.update_into(zeros, buffer)
         taken.append(perf_counter() - began)

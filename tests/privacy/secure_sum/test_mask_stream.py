@@ -18,10 +18,10 @@ from privacy.secure_sum import mask_stream
 from privacy.secure_sum.mask_stream import (
     CHUNK_BYTES,
     PAGE_BYTES,
-    Keystream,
+    PageMode,
     add_masks,
-    keystream_by_counter,
-    keystream_by_gcm,
+    counter_mode,
+    gcm,
 )
 
 KNOWN = json.loads((Path(__file__).parent / "known_answers.json").read_text())
@@ -30,13 +30,13 @@ KEYS = [SeededEntropy(0).child("mask", number).bytes(16) for number in range(4)]
 CHUNK_WORDS, PAGE_WORDS = CHUNK_BYTES // 4, PAGE_BYTES // 4
 LENGTHS = [1, 3, 4, 5, CHUNK_WORDS - 1, CHUNK_WORDS, CHUNK_WORDS + 1, 3 * CHUNK_WORDS + 7]
 LONG = [PAGE_WORDS, PAGE_WORDS + 1, 2 * PAGE_WORDS + CHUNK_WORDS + 3]
-WAYS = [keystream_by_counter, keystream_by_gcm]
+MODES = [counter_mode, gcm]
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> Iterator[Keystream]:
-    """Each way to make a keystream, as if it were the faster one."""
-    with patch.object(mask_stream, "faster_keystream", lambda: request.param):
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> Iterator[PageMode]:
+    """Each mode that gives a keystream, as if it were the faster one."""
+    with patch.object(mask_stream, "faster_mode", lambda: request.param):
         yield request.param
 
 
@@ -69,8 +69,9 @@ def test_the_oracle_gives_the_published_answer() -> None:
     assert ciphertext.hex() == VECTOR["ciphertext"]
 
 
-def test_the_first_block_of_page_zero_is_the_published_answer(way: Keystream) -> None:
-    stream = way(bytes.fromhex(GCM_VECTOR["key"]), int(GCM_VECTOR["nonce"], 16))
+def test_the_first_block_of_page_zero_is_the_published_answer(mode: PageMode) -> None:
+    key, page = bytes.fromhex(GCM_VECTOR["key"]), int(GCM_VECTOR["nonce"], 16)
+    stream = Cipher(algorithms.AES128(key), mode(page)).encryptor()
     assert stream.update(bytes(16)).hex() == GCM_VECTOR["ciphertext_of_zeros"]
 
 
@@ -79,10 +80,10 @@ def test_the_first_block_of_page_zero_is_the_published_answer(way: Keystream) ->
     st.integers(0, 2**96 - 1),
     st.lists(st.integers(0, 70), max_size=5),
 )
-def test_both_ways_give_the_keystream_of_any_page(key: bytes, page: int, takes: list[int]) -> None:
+def test_both_modes_give_the_keystream_of_any_page(key: bytes, page: int, takes: list[int]) -> None:
     """However many bytes are taken at a time."""
-    for way in WAYS:
-        stream = way(key, page)
+    for mode in MODES:
+        stream = Cipher(algorithms.AES128(key), mode(page)).encryptor()
         taken = b"".join(stream.update(bytes(count)) for count in takes)
         assert taken == keystream(key, (page << 32) + 2, sum(takes))
 
@@ -92,13 +93,13 @@ def test_no_counter_block_of_a_key_comes_twice() -> None:
     assert last < 2**32, "a page would run into the next one's counters"
 
 
-def test_the_faster_way_is_one_of_the_two_and_stays() -> None:
-    assert mask_stream.faster_keystream() in WAYS
-    assert mask_stream.faster_keystream() is mask_stream.faster_keystream()
+def test_the_faster_mode_is_one_of_the_two_and_stays() -> None:
+    assert mask_stream.faster_mode() in MODES
+    assert mask_stream.faster_mode() is mask_stream.faster_mode()
 
 
 @pytest.mark.parametrize("length", LENGTHS + LONG)
-def test_a_mask_is_the_keystream_page_by_page(length: int, way: Keystream) -> None:
+def test_a_mask_is_the_keystream_page_by_page(length: int, mode: PageMode) -> None:
     assert np.array_equal(masked(length, KEYS[:1], []), mask(KEYS[0], length))
 
 
