@@ -16,6 +16,7 @@ from privacy.secure_sum.messages import (
     Agreements,
     Bundle,
     Dealt,
+    Envelope,
     Envelopes,
     MaskedInput,
     OpenedShares,
@@ -173,3 +174,20 @@ def test_a_vector_leaves_in_the_masked_input_only() -> None:
 def test_a_masked_input_takes_its_bits_and_a_head(bits: int) -> None:
     sent = play(make_terms(stretches=(Stretch(bits, 1000),))).sent
     assert len(sent[Stage.MASK][FIRST]) == MASKED_HEAD + 1000 * bits // 8
+
+
+def test_a_pledge_holds_every_commitment_of_a_dealer_and_no_share() -> None:
+    """The dealer stands among the holders in their order, wherever its name comes."""
+    for dealer, data in SESSION.sent[Stage.SHARE].items():
+        dealt = Dealt.from_bytes(data, SITES)
+        pledge = dealt.pledge(dealer)
+        to_others = {
+            holder: Envelope.from_fields(fields).commitments
+            for holder, fields in dealt.envelopes.items()
+        }
+        assert pledge.commitments == {dealer: dealt.own_commitments, **to_others}
+        assert tuple(pledge.commitments) == SITES
+        assert (pledge.seed_commitment, pledge.signature) == (
+            dealt.seed_commitment,
+            dealt.signature,
+        )

@@ -53,3 +53,12 @@ def test_what_each_sender_has_for_each_receiver_is_turned_round(
 def test_fields_of_another_width_are_refused() -> None:
     with pytest.raises(ValueError, match="fields of 2 bytes"):
         Table.of({"a": b"123", "b": b"4"}, 2)
+
+
+def test_the_order_of_many_senders_is_kept() -> None:
+    names = [f"{number:03d}" for number in range(60)]
+    sent = {a: {b: f"{a}{b}".encode() for b in names if b != a} for a in names}
+    turned = transposed({sender: Table.of(fields, 6) for sender, fields in sent.items()})
+    for receiver, table in turned.items():
+        assert table == {sender: sent[sender][receiver] for sender in names if sender != receiver}
+        assert list(table) == sorted(table)
