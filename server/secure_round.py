@@ -6,14 +6,15 @@ retry, begins with two exchanges for its own.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from federation.envelope import Phase
-from federation.errors import RoundFailed
+from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import RingVector
-from federation.round_messages import Invitation, Work
+from federation.round_messages import Disclosure, Invitation, Work
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.terms import SessionTerms
+from privacy.surplus_noise import SurplusNoisePlan
 from server.conversation import Answers, Conversation, Place, Question
 
 EXCHANGES = 3
@@ -105,6 +106,7 @@ class SecureSum:
         exchanges: how often the sites were asked, what rode along not counted.
         prepared: the session of the following round; why it cannot be, if sites refused it; None
             if it may do to ask anew.
+        noise_seeds: per survivor that opened its shares, the seeds of its surplus noise.
     """
 
     total: RingVector
@@ -112,6 +114,7 @@ class SecureSum:
     dropped: Mapping[str, str]
     exchanges: int
     prepared: "Prepared | FailedRound | None"
+    noise_seeds: Mapping[str, tuple[bytes, ...]] = field(repr=False)
 
 
 class FailedRound(RoundFailed):
@@ -169,6 +172,7 @@ def sum_securely(
     model: bytes,
     survivors: SurvivorRecord,
     following: Session | None,
+    surplus: SurplusNoisePlan | None = None,
 ) -> SecureSum:
     """Run a prepared session to its sum, and prepare the following one meanwhile.
 
@@ -178,6 +182,7 @@ def sum_securely(
         model: the global model as it travels.
         survivors: what the sites may have bound themselves to in an earlier attempt.
         following: the session to be prepared; None after the last round.
+        surplus: which noise survivors reveal with their shares; None if they reveal none.
 
     Raises:
         FailedRound: fewer than the quorum were left, or the sum could not be opened.
@@ -197,7 +202,10 @@ def sum_securely(
         agreed = ahead.advertise(Question(Phase.SIGN, session.place, shown), losses)
         opening, agreements = coordinator.relay(signing, agreed)
         answers = ahead.share(Question(Phase.OPEN, session.place, agreements), losses)
-        revealed = coordinator.reveal(opening, answers)
+        seeds = len(surplus.surplus_components(len(signing.survivors))) if surplus else 0
+        disclosed = _disclosures(answers, seeds, losses)
+        opened = {site: each.shares for site, each in disclosed.items()}
+        revealed = coordinator.reveal(opening, opened)
     except RoundFailed as error:
         raise losses.failed(error) from error
     lost = sorted(set(session.terms.sites) - set(revealed.survivors))
@@ -208,7 +216,21 @@ def sum_securely(
         reasons,
         prepared.exchanges + EXCHANGES,
         ahead.prepared(),
+        {s: each.noise_seeds for s, each in disclosed.items() if s not in revealed.excluded},
     )
+
+
+def _disclosures(
+    answers: Mapping[str, bytes], seeds: int, losses: "Losses"
+) -> dict[str, Disclosure]:
+    """What the survivors opened; a site whose answer is too short counts as lost."""
+    disclosed = {}
+    for site, body in answers.items():
+        try:
+            disclosed[site] = Disclosure.from_bytes(body, seeds)
+        except ProtocolViolation as error:
+            losses.note([site], f"{Phase.OPEN}: {error}")
+    return disclosed
 
 
 def _completed(line: Line, prepared: Prepared) -> Prepared:
