@@ -161,9 +161,9 @@ def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str
     require_quorum(state.terms, "share", valid, excluded)
     by_holder = transposed({dealer: answer.envelopes for dealer, answer in valid.items()})
     envelopes = {
-        holder: Envelopes(by_dealer).to_bytes(sites)
-        for holder, by_dealer in by_holder.items()
-        if holder in valid
+        # On a sparse graph all the neighbours of a site may be lost.
+        holder: Envelopes(by_holder.get(holder, {})).to_bytes(sites)
+        for holder in valid
     }
     pledges = {dealer: answer.pledge(dealer) for dealer, answer in valid.items()}
     return Masking(state, pledges, excluded), envelopes
