@@ -370,7 +370,7 @@ class SiteAgent:
     ) -> tuple[int, RingVector]:
         """The round's vector, and the ledger entry still to be committed (0: none)."""
         if session.kind is RoundKind.EVALUATE and isinstance(bench, Workbench):
-            return 0, evaluation_contribution(bench, parameters)
+            return 0, self._evaluation(bench, request, session, parameters, model_digest)
         terms = session.terms
         again = self._paid_contribution(request, terms.layout_digest)
         if again is not None:
@@ -386,6 +386,38 @@ class SiteAgent:
         kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, vector
+
+    def _evaluation(
+        self,
+        bench: Workbench,
+        request: Request,
+        session: _Session,
+        parameters: Floats,
+        model_digest: bytes,
+    ) -> RingVector:
+        """An evaluation round's vector: counted once, whatever becomes of the rows on the disk.
+
+        Raises:
+            ProtocolViolation: the round had a vector already, which is not kept any more.
+        """
+        terms, journal = session.terms, self._assets.journal
+        stored = journal.contribution(request.run, request.round)
+        if stored is not None and stored.layout_digest == terms.layout_digest:
+            return RingVector(terms.stretches, stored.vector)
+        self._require_first_vector(request)
+        vector = evaluation_contribution(bench, parameters)
+        kept = Contribution(0, model_digest, terms.layout_digest, vector.buffer)
+        journal.keep_contribution(request.run, request.round, kept)
+        return vector
+
+    def _require_first_vector(self, request: Request) -> None:
+        """Return if this site has given no vector in any attempt of the round.
+
+        Raises:
+            ProtocolViolation: it has; two sums over the same survivors could differ by it.
+        """
+        if self._assets.journal.is_marked(request.run, request.round, Phase.TRAIN):
+            raise ProtocolViolation("train: this round had another vector of this site before")
 
     def _paid_contribution(
         self, request: Request, layout_digest: bytes
@@ -405,9 +437,7 @@ class SiteAgent:
             paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
             if paid is not None and paid.released_sha256 in {None, _sha256(stored.vector)}:
                 return stored, paid
-        if journal.is_marked(request.run, request.round, Phase.TRAIN):
-            # Two sums over the same survivors would differ by what this site said twice.
-            raise ProtocolViolation("train: this round had another vector of this site before")
+        self._require_first_vector(request)
         return None
 
     def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:

@@ -10,19 +10,22 @@ import itertools
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from federation_in_process import Federation
-from lying_coordinator import PHASES, Killed, Sites, Sitting, is_exact, ridden
+from lying_coordinator import PHASES, Killed, Sites, Sitting, is_exact, ridden, values
 
 from federation.entropy import SystemEntropy
 from federation.envelope import Phase
 from federation.errors import RoundFailed
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Work
+from federation.task import SiteData, SiteRequest
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.messages import MaskedInput, Survivors
+from simulations.tasks.heart import HeartTask
 
 TABLE = {
     "run": {"name": "test", "rounds": 20},
@@ -326,6 +329,57 @@ def test_a_round_before_the_last_is_not_trained_again(sites: Sites) -> None:
     refusals = sums_over_two_vectors(sites, first, forget)
     assert refusals == ["protocol: train: this round had another vector of this site before"]
     assert sites.charges(victim, first) == (1, 1)
+
+
+def restart(sites: Sites) -> None:
+    sites.federation.restart_agents()
+
+
+def agree_to_another_run(sites: Sites) -> None:
+    """So every agent drops the rows that it had read."""
+    other = sites.agreement.model_copy(update={"run": "another"})
+    for site in sites.names:
+        request = sites.request(Phase.AGREE, 0, 0, other.to_bytes())
+        assert sites.ask(site, replace(request, run="another")).status == "ok"
+
+
+@pytest.mark.parametrize("drop_rows", [restart, agree_to_another_run])
+def test_an_evaluation_is_said_again_as_it_was_though_rows_have_changed(
+    sites: Sites, monkeypatch, drop_rows: Callable[[Sites], None]
+) -> None:
+    """Else two sums over one set differ by how a site's rows changed."""
+    round_ = sites.fresh_evaluation()
+    first = Sitting(sites, round_, 1)
+    total = values(first.play().total)
+    load = HeartTask.load
+
+    def changed(task: HeartTask, request: SiteRequest) -> SiteData:
+        return replace(load(task, request), current=load(task, request).reference)
+
+    monkeypatch.setattr(HeartTask, "load", changed)
+    drop_rows(sites)
+    assert values(Sitting(sites, round_, 2).play().total) == total
+    another = Sitting(sites, sites.fresh_evaluation(), 1)
+    assert values(another.play().total) != total  # the rows did change
+
+
+def test_an_evaluation_is_not_counted_anew_once_its_vector_is_forgotten(sites: Sites) -> None:
+    victim, round_ = sites.names[VICTIM], sites.fresh_evaluation()
+    assert outcome(Sitting(sites, round_, 1)) == sites.names
+    assert sites.ask(victim, sites.request(Phase.CLOSE, 0, 0, COMPLETED)).status == "ok"
+    again = played_to(sites, round_, 2, Phase.TRAIN)
+    assert again.refused[Phase.TRAIN] == {
+        victim: "protocol: train: this round had another vector of this site before"
+    }
+
+
+def test_the_evaluation_of_a_stopped_run_forgets_no_vector_that_is_still_to_be_sent(
+    sites: Sites, fresh: int
+) -> None:
+    played_to(sites, fresh, 1, Phase.TRAIN)
+    assert outcome(Sitting(sites, sites.fresh_evaluation(), 1)) == sites.names
+    assert outcome(Sitting(sites, fresh, 2)) == sites.names
+    assert_harmless(sites, fresh, [sites.names])
 
 
 @pytest.mark.parametrize("model", ["short", "long", "nan", "infinite", "empty"])
