@@ -28,7 +28,14 @@ from client.journal import Contribution, Journal
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
-from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase, Reply, Request
+from federation.envelope import (
+    ATTEMPTS_EXHAUSTED,
+    BUDGET_EXHAUSTED,
+    RUN_OVERSPENT,
+    Phase,
+    Reply,
+    Request,
+)
 from federation.errors import (
     BudgetExhausted,
     PrivacyRefusal,
@@ -51,6 +58,8 @@ Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_s
 S = TypeVar("S", bound=Stage)
 LONGEST_WAIT = 86_400.0
 """Seconds for which a request may be good."""
+MOST_ATTEMPTS = 1000
+"""Of a round; each leaves marks in the journal. A start of a run makes ten at most of one round."""
 
 TaskLoader = Callable[[AnyAgreement], Task]
 Bench = Workbench | AnalyticsBench
@@ -260,6 +269,7 @@ class SiteAgent:
         if invitation.layout_digest != bench.layout(invitation.kind).digest().hex():
             raise ProtocolViolation("invitation: the layout is not the agreement's")
         _check_round(request.round, invitation.kind, bench.agreement.rounds)
+        _check_attempt(request.attempt)
         self._mark(request)
         if invitation.kind is not RoundKind.EVALUATE:
             self._check_budget(bench, request, invitation)
@@ -500,6 +510,20 @@ def _check_round(number: int, kind: RoundKind, rounds: int) -> None:
         raise ProtocolViolation("invitation: a round beyond the agreement")
     if (kind is RoundKind.EVALUATE) != (number > rounds):
         raise ProtocolViolation(f"invitation: round {number} is not for kind {kind}")
+
+
+def _check_attempt(number: int) -> None:
+    """Return if a round may have an attempt of this number.
+
+    Raises:
+        Refusal: not so many; a coordinator could fill the journal with them.
+    """
+    if number > MOST_ATTEMPTS:
+        raise Refusal(
+            ATTEMPTS_EXHAUSTED,
+            f"this site takes part in {MOST_ATTEMPTS} attempts of a round at most, and this is "
+            f"number {number}: begin a new run",
+        )
 
 
 def _parameters(model: bytes, count: int) -> Floats:

@@ -34,6 +34,8 @@ BUDGET_EXHAUSTED = "budget_exhausted"
 """The refusal code of a site whose ledger does not cover the round."""
 RUN_OVERSPENT = "run_overspent"
 """The refusal code of a site that a run asks for more releases than it agreed to."""
+ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+"""The refusal code of a site that was asked for too many attempts of a round."""
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # it names a folder, too
 _SIGNING = b"hedgerow/reply/v2\x00"

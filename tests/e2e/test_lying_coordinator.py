@@ -17,6 +17,7 @@ import pytest
 from federation_in_process import Federation
 from lying_coordinator import PHASES, Killed, Sites, Sitting, is_exact, ridden, values
 
+from client.agent import MOST_ATTEMPTS
 from federation.entropy import SystemEntropy
 from federation.envelope import Phase
 from federation.errors import RoundFailed
@@ -380,6 +381,22 @@ def test_the_evaluation_of_a_stopped_run_forgets_no_vector_that_is_still_to_be_s
     assert outcome(Sitting(sites, sites.fresh_evaluation(), 1)) == sites.names
     assert outcome(Sitting(sites, fresh, 2)) == sites.names
     assert_harmless(sites, fresh, [sites.names])
+
+
+def test_a_round_has_so_many_attempts_and_not_one_more(sites: Sites) -> None:
+    """Else a coordinator fills the journal with the marks of ever new ones."""
+    round_ = sites.fresh_evaluation()
+    Sitting(sites, round_, MOST_ATTEMPTS).step(Phase.ADVERTISE)
+    journal = sites.agent(sites.names[VICTIM])._assets.journal
+    marks = journal._db.execute("SELECT count(*) FROM marks").fetchone()
+    for attempt in (MOST_ATTEMPTS + 1, 2**32 - 1):
+        beyond = Sitting(sites, round_, attempt)
+        beyond.step(Phase.ADVERTISE)
+        assert set(beyond.refused[Phase.ADVERTISE].values()) == {
+            f"attempts_exhausted: this site takes part in {MOST_ATTEMPTS} attempts of a round at "
+            f"most, and this is number {attempt}: begin a new run"
+        }
+    assert journal._db.execute("SELECT count(*) FROM marks").fetchone() == marks
 
 
 @pytest.mark.parametrize("model", ["short", "long", "nan", "infinite", "empty"])
