@@ -381,7 +381,7 @@ def test_counts_that_no_rows_can_give_fail_the_round(tmp_path, monkeypatch, seed
         vector = honest(*given)
         most = [2**16, 1000, 2][seed % 3]
         for part in vector.parts():
-            part += random.integers(0, most, len(part)).astype(part.dtype)
+            np.add(part, random.integers(0, most, len(part)).astype(part.dtype), out=part)
         return vector
 
     monkeypatch.setattr(agent, "evaluation_contribution", garbled)
