@@ -33,6 +33,7 @@ from federation.envelope import (
     BUDGET_EXHAUSTED,
     RUN_OVERSPENT,
     Phase,
+    Received,
     Reply,
     Request,
 )
@@ -51,6 +52,7 @@ from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
 from privacy.ledger import Ledger, Reservation
+from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
 
@@ -135,22 +137,25 @@ class SiteAgent:
         Raises:
             ProtocolViolation: `data` is no request at all, so there is nothing to sign for.
         """
-        request = Request.from_bytes(data)
-        reply = self._reply(request)
-        if request.rider is not None:
-            reply = replace(reply, rider=self._signed(request.rider, self._reply(request.rider)))
-        return self._signed(request, reply)
+        received = Received.from_bytes(data)
+        reply, rider = self._reply(received), received.rider
+        if rider is not None:
+            reply = replace(reply, rider=self._signed(rider.head, self._reply(rider)))
+        return self._signed(received.head, reply)
 
     def _signed(self, request: Request, reply: Reply) -> bytes:
         return reply.sign(self._assets.roster.federation, request, self._assets.identity)
 
-    def _reply(self, request: Request) -> Reply:
+    def _reply(self, received: Received) -> Reply:
+        request = received.head
         try:
             now = self._assets.clock()
             if now > request.expires:
                 raise ProtocolViolation("request: it has expired")
             if request.expires > now + LONGEST_WAIT:
                 raise ProtocolViolation("request: it asks to be good for more than a day")
+            require_size(request.phase, len(received.body), self._largest_body(request))
+            request = replace(request, body=bytes(received.body))
             return Reply(self._site, "ok", body=self._answers[request.phase](request))
         except PrivacyRefusal as error:
             return Reply(self._site, "refused", _refusal_code(error), str(error))
@@ -162,6 +167,15 @@ class SiteAgent:
             self._assets.note_fault(traceback.format_exc())
             fault = f"the site failed with {type(error).__name__}; its faults.log has the details"
             return Reply(self._site, "failed", "internal", fault)
+
+    def _largest_body(self, request: Request) -> int:
+        """Bytes of the largest body that the request can have at this point of its run."""
+        if request.phase in LARGEST_QUESTION:
+            return LARGEST_QUESTION[request.phase]
+        terms = self._session(request).terms
+        trains = request.phase is Phase.TRAIN
+        model_bytes = 4 * self._bench(request.run).parameters if trains else 0
+        return largest_question(request.phase, terms, model_bytes)
 
     @property
     def _site(self) -> str:
@@ -358,12 +372,16 @@ class SiteAgent:
             minimum_contributors=agreement.minimum_contributors,
         )
 
-    def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
+    def _session(self, request: Request) -> _Session:
         session = self._sessions.get(_place(request))
         if session is None:
             raise ProtocolViolation(
                 f"{request.phase}: no session for this round and attempt is open at this site"
             )
+        return session
+
+    def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
+        session = self._session(request)
         if not isinstance(session.state, stage):
             raise ProtocolViolation(
                 f"{request.phase}: out of order, the session is {type(session.state).__name__}"

@@ -24,6 +24,7 @@ from federation.errors import RoundFailed
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Work
 from federation.task import SiteData, SiteRequest
+from privacy.message_sizes import LARGEST_QUESTION, largest_question
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.messages import MaskedInput, Survivors
 from simulations.tasks.heart import HeartTask
@@ -237,6 +238,46 @@ def test_a_session_whose_model_was_never_shown_opens_nothing(sites: Sites, fresh
         assert sites.charges(site, fresh) == (0, 0)
 
 
+# -- sizes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", PHASES[1:])
+def test_a_body_too_large_for_its_phase_is_refused_unopened(sites: Sites, phase: Phase) -> None:
+    sitting = played_to(sites, sites.fresh_evaluation(), 1, PHASES[PHASES.index(phase) - 1])
+    sitting.prepare(phase)
+    limit = largest_question(phase, sitting.terms, len(sites.model))
+    for site, body in sitting.shown[phase].items():
+        assert len(body) <= limit
+        padded = sitting.request(phase, body + bytes(limit + 1 - len(body)))
+        reply = sites.ask(site, padded)
+        assert (reply.status, reply.code) == ("refused", "protocol")
+        assert reply.reason == (
+            f"a body of {limit + 1} bytes in phase {phase}: the largest that can be is {limit}"
+        )
+        assert "no session" in sites.ask(site, sitting.request(phase, body)).reason
+
+
+@pytest.mark.parametrize("phase", LARGEST_QUESTION)
+def test_so_is_one_outside_sessions(sites: Sites, phase: Phase) -> None:
+    limit = LARGEST_QUESTION[phase]
+    for body in (bytes(limit), bytes(limit + 1)):
+        reply = sites.ask(sites.names[VICTIM], sites.request(phase, 1, 1, body))
+        assert ("the largest that can be" in reply.reason) == (len(body) > limit)
+
+
+def test_a_rider_too_large_is_refused_and_costs_what_it_rides_on_nothing(sites: Sites) -> None:
+    sitting = played_to(sites, sites.fresh_evaluation(), 1, Phase.TRAIN)
+    sitting.prepare(Phase.SIGN)
+    for site, body in sitting.shown[Phase.SIGN].items():
+        large = bytes(LARGEST_QUESTION[Phase.ADVERTISE] + 1)
+        rider = sites.request(Phase.ADVERTISE, sitting.round + 1, 1, large)
+        reply = sites.ask(site, sitting.request(Phase.SIGN, body, rider))
+        assert reply.status == "ok"
+        assert "in phase advertise: the largest" in ridden(reply).reason
+        sitting.note(Phase.SIGN, site, reply)
+    assert following(sitting, Phase.SIGN) == sites.names
+
+
 # -- riders --------------------------------------------------------------------------------
 
 
@@ -421,7 +462,8 @@ def test_a_model_that_cannot_be_trained_costs_no_charge_and_no_round(
     first = Sitting(sites, fresh, 1, tell)
     with pytest.raises(RoundFailed):
         first.play()
-    assert all(why.startswith("protocol: model") for why in first.refused[Phase.TRAIN].values())
+    says = "protocol: a body of" if model == "long" else "protocol: model"
+    assert all(why.startswith(says) for why in first.refused[Phase.TRAIN].values())
     assert [sites.charges(site, fresh) for site in sites.names] == [(0, 0)] * 4
     assert outcome(Sitting(sites, fresh, 2)) == sites.names
 
