@@ -28,7 +28,7 @@ from federation.summary import (
     UtilityPoint,
 )
 from federation.task import Task
-from privacy.guarantee import covered, not_covered
+from privacy.guarantee import covered, fewest_tolerated_colluders, not_covered
 from server.coordination import Outcome
 from server.grouped_round import EXCHANGES_IN_GROUPS
 from server.run_record import RoundRecord
@@ -189,6 +189,7 @@ def _secure_sum(outcome: Outcome) -> SecureSum:
         exchanges_per_round=(
             EXCHANGES_IN_GROUPS if outcome.agreement.robustness.is_grouped else EXCHANGES
         ),
+        tolerated_colluders=fewest_tolerated_colluders(outcome.agreement),
         roster_digest=outcome.roster_digest,
         rules_digest=outcome.agreement.rules_digest,
     )

@@ -476,6 +476,7 @@ def test_three_exchanges_a_round_once_keys_are_exchanged_ahead(undisturbed) -> N
     summary = undisturbed.folder.read_summary()
     assert [r.exchanges for r in summary.rounds] == [5, 3, 3, 3]
     assert summary.secure_sum.exchanges_per_round == 3
+    assert summary.secure_sum.tolerated_colluders == 1  # of 4 sites, quorum 3, threshold 3
 
 
 def test_a_site_cut_off_before_it_dealt_is_asked_once_more(undisturbed, tmp_path) -> None:
