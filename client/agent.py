@@ -45,7 +45,14 @@ from federation.errors import (
 from federation.ring_vector import Bytes, RingVector
 from federation.roster import Roster
 from federation.round_layout import RoundKind
-from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement, Work
+from federation.round_messages import (
+    COMPLETED,
+    Disclosure,
+    Enlistment,
+    Invitation,
+    Statement,
+    Work,
+)
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
 from federation.sum_groups import sum_group_of
@@ -55,6 +62,7 @@ from privacy.ledger import Ledger, Reservation
 from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
+from privacy.surplus_noise import revealed_seeds
 
 Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_sum.Signed
 S = TypeVar("S", bound=Stage)
@@ -330,10 +338,28 @@ class SiteAgent:
         return message
 
     def _open(self, request: Request) -> bytes:
-        _, state = self._open_session(request, secure_sum.Signed)
+        session, state = self._open_session(request, secure_sum.Signed)
         self._sessions.pop(_place(request))
         self._mark(request)
-        return secure_sum.open_shares(state, request.body)[1]
+        shares = secure_sum.open_shares(state, request.body)[1]
+        return Disclosure(shares, self._surplus_seeds(request, session, state)).to_bytes()
+
+    def _surplus_seeds(
+        self, request: Request, session: _Session, state: secure_sum.Signed
+    ) -> tuple[bytes, ...]:
+        """What removes the noise that proved surplus: for the survivors that this site agreed to.
+
+        Raises:
+            ProtocolViolation: the contribution that the noise is in is gone.
+        """
+        bench = self._bench(request.run)
+        noise = bench.noise_in_the_sum() if isinstance(bench, Workbench) else None
+        if session.kind is not RoundKind.TRAIN or noise is None or noise.surplus is None:
+            return ()
+        contribution = self._assets.journal.contribution(request.run, request.round)
+        if contribution is None:
+            raise ProtocolViolation("open: this site's contribution to the round is gone")
+        return revealed_seeds(noise.surplus, contribution.noise_secret, len(state.survivors))
 
     def _mark(self, request: Request) -> None:
         """Make it durable that this answer is given, before it is."""
@@ -407,11 +433,13 @@ class SiteAgent:
             vector = RingVector(terms.stretches, stored.vector)
             return 0 if paid.committed else paid.seq, vector
         charge, entry = self._reserve(bench, request)
+        secret = b""
         if isinstance(bench, AnalyticsBench):
             vector = analytics_contribution(bench, request.round, charge)
         else:
-            vector = training_contribution(bench, parameters, request.round, charge)
-        kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer)
+            made = training_contribution(bench, parameters, request.round, charge)
+            vector, secret = made.vector, made.noise_secret
+        kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer, secret)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, vector
 

@@ -11,7 +11,7 @@ from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
 from federation.site_policy import SitePolicy
 from federation.sum_groups import smallest_sum_group
-from privacy.run_plan import noise_plan
+from privacy.run_plan import noise_in_the_sum
 
 SITES_OWN, CONSORTIUMS = "this site's", "the consortium's"
 """Whose floor it is, in a refusal."""
@@ -59,6 +59,7 @@ def check_agreement(
     check_cohort(policy, roster_sites, agreement)
     _check_privacy(policy, agreement)
     _check_site_level(policy, agreement)
+    _check_noise_in_the_sum(policy, agreement)
     check_graph(policy, agreement)
     _check_run_rules(signed, agreement)
 
@@ -129,9 +130,9 @@ def _check_groups(agreement: AnyAgreement) -> None:
     """Whatever is summed in groups is opened by a group's quorum."""
     if not isinstance(agreement, Agreement) or not agreement.robustness.is_grouped:
         return
-    if agreement.cohorts or agreement.site_level is not None:
+    if agreement.cohorts or agreement.noise_in_the_sum is not None:
         raise Refusal(
-            "groups_impossible", "sums in random groups go with no cohorts and no site-level noise"
+            "groups_impossible", "sums in random groups go with no cohorts and no noise in the sum"
         )
     group = smallest_sum_group(agreement)
     if len(group.sites) < FEWEST_SITES:
@@ -173,12 +174,27 @@ def _check_site_level(policy: SitePolicy, agreement: Agreement) -> None:
             "delta_too_large",
             f"site_level.delta {terms.delta:g} is above this site's, {policy.site_level_delta:g}",
         )
+
+
+def _check_noise_in_the_sum(policy: SitePolicy, agreement: Agreement) -> None:
+    shared = agreement.privacy.shared if agreement.privacy else None
+    if shared is not None and agreement.site_level is not None:
+        raise Refusal("noise_impossible", "a sum carries the noise of one unit of privacy")
+    if shared is not None and not policy.allow_shared_noise:
+        raise Refusal(
+            "shared_noise",
+            "this site adds the whole noise that hides its records to its own gradients: "
+            "allow_shared_noise is not set",
+        )
+    terms = agreement.noise_in_the_sum
+    if terms is None:
+        return
     try:
-        plan = noise_plan(agreement)
+        plan = noise_in_the_sum(agreement)
     except ConfigError as error:
-        raise Refusal("site_level_impossible", str(error)) from error
+        raise Refusal("noise_impossible", str(error)) from error
     if plan is None or plan.largest_code != terms.largest_code:
-        raise Refusal("site_level_impossible", "largest_code is not what the noise plan says")
+        raise Refusal("noise_impossible", "largest_code is not what the noise plan says")
 
 
 def check_graph(policy: SitePolicy, agreement: AnyAgreement) -> None:

@@ -8,7 +8,7 @@ A model update and an evaluation count go through alike; there is no second way 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -34,8 +34,15 @@ from federation.round_layout import (
     scoped,
 )
 from federation.task import Floats, SiteData, Task
-from privacy.distributed_noise import DistributedNoisePlan, noise_share, rounded_update
-from privacy.dp_sgd import Descent, LocalUpdate, train_privately, train_without_privacy
+from privacy.distributed_noise import DistributedNoisePlan, rounded_update
+from privacy.dp_sgd import (
+    Descent,
+    LocalUpdate,
+    require_summable,
+    train_for_shared_noise,
+    train_privately,
+    train_without_privacy,
+)
 from privacy.flat_parameters import load_flat_parameters
 from privacy.ledger import Charge
 from privacy.mechanisms.clipping import clip_l2
@@ -44,8 +51,17 @@ from privacy.model_validation import (
     require_records_apart,
     require_travelling_state,
 )
+from privacy.noised_sum import noise_share, removable_noise_share
 from privacy.plan import DpSgdPlan, NonPrivatePlan
-from privacy.run_plan import noise_plan, rotation_seed, run_plan
+from privacy.run_plan import (
+    noise_in_the_sum,
+    rotation_seed,
+    run_plan,
+    shared_record_noise,
+    site_level_noise,
+)
+from privacy.shared_record_noise import SharedRecordNoisePlan, rounded_gradient
+from privacy.surplus_noise import SECRET_BYTES
 
 
 @dataclass(frozen=True)
@@ -90,17 +106,20 @@ class Workbench:
         rows = self.agreement.public_rows
         return rows[self.site] / max(rows.values())
 
-    def noise_plan(self) -> DistributedNoisePlan | None:
-        """The site-level noise of one round's sum."""
-        return noise_plan(self.agreement)
+    def noise_in_the_sum(self) -> DistributedNoisePlan | SharedRecordNoisePlan | None:
+        """Of one round."""
+        return noise_in_the_sum(self.agreement)
 
     def charge(self) -> Charge:
         """What one training round costs this site, in each unit of privacy."""
-        noise = self.noise_plan()
-        return Charge(self.plan().event(), noise.event() if noise else None)
+        shared = shared_record_noise(self.agreement)
+        if shared is not None:
+            return Charge(shared.event())
+        whole = site_level_noise(self.agreement)
+        return Charge(self.plan().event(), whole.event() if whole else None)
 
     def plan(self) -> DpSgdPlan | NonPrivatePlan:
-        """The training plan of one round."""
+        """The training plan of one round in which the site adds its noise itself."""
         return run_plan(self.agreement, self.site)
 
 
@@ -108,7 +127,8 @@ def require_trainable(bench: Workbench) -> None:
     """Return if the task's model can be trained as agreed; asked before anything is charged.
 
     Raises:
-        PrivacyRefusal: record-level privacy was agreed and the model or the loss mixes records.
+        PrivacyRefusal: record-level privacy was agreed and the model or the loss mixes records, or
+            there are too many of them to bound how a sum of all is rounded.
         UsageError: the model has state that would not travel.
     """
     model, train = initial_model(bench.task, bench.agreement.seed), bench.data.train
@@ -116,11 +136,26 @@ def require_trainable(bench: Workbench) -> None:
     if bench.agreement.privacy is not None:
         require_private_layers(model)
         require_records_apart(model, bench.task.loss, (train.inputs, train.targets))
+    if shared_record_noise(bench.agreement) is not None:
+        require_summable(len(train.targets))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingContribution:
+    """One round's vector, in the layout's rings, not yet masked.
+
+    Attributes:
+        vector: update, weight and counts.
+        noise_secret: what its noise was drawn from, where the surplus may be removed; else empty.
+    """
+
+    vector: RingVector
+    noise_secret: bytes = field(default=b"", repr=False)
 
 
 def training_contribution(
     bench: Workbench, parameters: Floats, round_: int, charge: int = 1
-) -> RingVector:
+) -> TrainingContribution:
     """One round's vector: the clipped, weighted update and, in one sum of all, the model's tallies.
 
     Args:
@@ -128,9 +163,6 @@ def training_contribution(
         parameters: of the global model, shape (d,).
         round_: number of the round.
         charge: which release of the round this is; batches and noise are drawn for it alone.
-
-    Returns:
-        in the layout's rings, not yet masked.
 
     Raises:
         DataError: training diverged, or the model's output is not a probability.
@@ -141,15 +173,20 @@ def training_contribution(
         values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
     update = _train(bench, model, round_, charge)
     entropy = bench.entropy.child("rounding", bench.site, round_, charge)
-    layout, plan = bench.layout(RoundKind.TRAIN), bench.noise_plan()
+    layout, plan = bench.layout(RoundKind.TRAIN), bench.noise_in_the_sum()
     if plan is None:
-        return layout.encode(values | _update_values(bench, update), entropy)
+        vector = layout.encode(values | _update_values(bench, update), entropy)
+        return TrainingContribution(vector)
     seed = rotation_seed(bench.agreement, round_)
     values |= _rotated_values(bench, plan, update, seed, entropy)
     vector = layout.encode(values)
-    noise = bench.entropy.child("site-level noise", bench.site, round_, charge)
-    layout.add(vector, UPDATE, noise_share(plan, noise))
-    return vector
+    noise = bench.entropy.child("noise in the sum", bench.site, round_, charge)
+    if plan.surplus is None:
+        layout.add(vector, UPDATE, noise_share(plan, noise))
+        return TrainingContribution(vector)
+    secret = noise.bytes(SECRET_BYTES)
+    layout.add(vector, UPDATE, removable_noise_share(plan, secret))
+    return TrainingContribution(vector, secret)
 
 
 def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
@@ -172,6 +209,9 @@ def _train(bench: Workbench, model: nn.Module, round_: int, charge: int) -> Loca
     training, rows = bench.agreement.training, (bench.data.train.inputs, bench.data.train.targets)
     descent = Descent(training.learning_rate, training.momentum, training.proximal_mu)
     entropy, plan = bench.entropy.child("training", bench.site, round_, charge), bench.plan()
+    shared = shared_record_noise(bench.agreement)
+    if shared is not None:
+        return train_for_shared_noise(model, rows, bench.task.loss, shared.step, entropy)
     if isinstance(plan, DpSgdPlan):
         return train_privately(model, rows, bench.task.loss, plan, descent, entropy)
     return train_without_privacy(model, rows, bench.task.loss, plan, descent, entropy)
@@ -195,7 +235,7 @@ def _update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
 
 def _rotated_values(
     bench: Workbench,
-    plan: DistributedNoisePlan,
+    plan: DistributedNoisePlan | SharedRecordNoisePlan,
     update: LocalUpdate,
     seed: bytes,
     entropy: Entropy,
@@ -203,11 +243,15 @@ def _rotated_values(
     """The update with the meter's empty coordinates, rotated and rounded; the public weight."""
     if not np.all(np.isfinite(update.delta)):
         raise DataError("training diverged: the update is not finite; lower the learning rate")
-    clipped, _ = clip_l2(update.delta, plan.clip)
-    signal = np.zeros(plan.dimension)
     # The meter's coordinates are turned with the others: their noise is a mixture of all noise.
-    signal[: len(clipped)] = clipped * bench.weight
-    units = rounded_update(plan, signal, seed, entropy)
+    signal = np.zeros(plan.dimension)
+    own = signal[: len(update.delta)]
+    if isinstance(plan, SharedRecordNoisePlan):
+        own[:] = update.delta  # its divisor is the same at all sites, so it is weighted already
+        units = rounded_gradient(plan, signal, seed)
+    else:
+        own[:] = clip_l2(update.delta, plan.clip)[0] * bench.weight
+        units = rounded_update(plan, signal, seed, entropy)
     return {
         UPDATE: units * plan.granularity,
         WEIGHT: np.array([float(bench.agreement.public_rows[bench.site])]),

@@ -9,7 +9,7 @@ one site's vector); and no round has held-out rows judged on model after model.
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS marks (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS contributions (
     run TEXT, round INTEGER, charge INTEGER NOT NULL, model BLOB NOT NULL, layout BLOB NOT NULL,
-    vector BLOB NOT NULL, PRIMARY KEY (run, round)
+    vector BLOB NOT NULL, noise_secret BLOB NOT NULL DEFAULT x'', PRIMARY KEY (run, round)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS models (
     run TEXT, round INTEGER, model BLOB NOT NULL, PRIMARY KEY (run, round)
@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS survivors (
 ) STRICT;
 """
 
+_ADDED_COLUMN = "ALTER TABLE contributions ADD COLUMN noise_secret BLOB NOT NULL DEFAULT x''"
+"""To a journal that is older than surplus noise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
@@ -48,12 +51,14 @@ class Contribution:
         layout_digest: of the layout it is encoded in, 32 bytes.
         vector: buffer of the vector in the layout's rings, shape (bytes,), uint8, not masked: it
             never leaves the site like this.
+        noise_secret: what its noise was drawn from, where the surplus may be removed; else empty.
     """
 
     charge: int
     model_digest: bytes
     layout_digest: bytes
     vector: Bytes
+    noise_secret: bytes = field(default=b"", repr=False)
 
 
 class Journal:
@@ -68,6 +73,9 @@ class Journal:
             # Unmasked vectors are deleted as soon as a round is over; overwrite them, too.
             self._db.execute("PRAGMA secure_delete=ON")
             self._db.executescript(_SCHEMA)
+            columns = self._db.execute("PRAGMA table_info(contributions)").fetchall()
+            if all(name != "noise_secret" for _, name, *_ in columns):
+                self._db.execute(_ADDED_COLUMN)
         except sqlite3.DatabaseError as error:
             raise IntegrityError(f"the journal {path} cannot be opened: {error}") from error
 
@@ -116,25 +124,28 @@ class Journal:
         """
         row = (
             run, round_, contribution.charge, contribution.model_digest,
-            contribution.layout_digest, contribution.vector.tobytes(),
+            contribution.layout_digest, contribution.vector.tobytes(), contribution.noise_secret,
         )  # fmt: skip
         with self._db:
             self._db.execute(
                 "DELETE FROM contributions WHERE run = ? AND round < ? AND (charge = 0) = ?",
                 (run, round_, contribution.charge == 0),
             )
-            self._db.execute("INSERT OR REPLACE INTO contributions VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._db.execute(
+                "INSERT OR REPLACE INTO contributions VALUES (?, ?, ?, ?, ?, ?, ?)", row
+            )
 
     def contribution(self, run: str, round_: int) -> Contribution | None:
         """The stored contribution of a round."""
         row = self._db.execute(
-            "SELECT charge, model, layout, vector FROM contributions WHERE run = ? AND round = ?",
+            "SELECT charge, model, layout, vector, noise_secret FROM contributions "
+            "WHERE run = ? AND round = ?",
             (run, round_),
         ).fetchone()
         if row is None:
             return None
-        charge, model, layout, vector = row
-        return Contribution(charge, model, layout, np.frombuffer(vector, np.uint8))
+        charge, model, layout, vector, secret = row
+        return Contribution(charge, model, layout, np.frombuffer(vector, np.uint8), secret)
 
     def bind_model(self, run: str, round_: int, digest: bytes) -> None:
         """Record the one model that this round is about.

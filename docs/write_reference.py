@@ -22,6 +22,7 @@ from federation.config import (
     FederationConfig,
     PrivacyChoice,
     Section,
+    SharedNoiseChoice,
     Simulation,
     SiteLevelChoice,
 )
@@ -88,10 +89,10 @@ def configuration() -> str:
                     head = f"\n### Each of `{key}`\n\n{_first_line(entry)}\n\n"
                     parts += [head, *_table(entry)]
             if section is PrivacyChoice:
-                parts += [
-                    f"\n### `[privacy.site_level]`\n\n{_first_line(SiteLevelChoice)}\n\n",
-                    *_table(SiteLevelChoice),
-                ]
+                for key, entry in (("shared_noise", SharedNoiseChoice),
+                                   ("site_level", SiteLevelChoice)):  # fmt: skip
+                    head = f"\n### `[privacy.{key}]`\n\n{_first_line(entry)}\n\n"
+                    parts += [head, *_table(entry)]
         elif name == "cohorts":
             text = schema["properties"][name]["description"]
             parts.append(f"\n## `[cohorts]`\n\n{text} Each has at least\n"

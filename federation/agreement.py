@@ -27,35 +27,54 @@ from federation.errors import UsageError
 LARGEST_PUBLIC_ROWS = 2**31 - 1
 
 
-class RecordPrivacy(Section):
-    """Record-level DP-SGD with the noise solved; the sampling rate stands in `Training`."""
-
-    noise_multiplier: Annotated[float, Field(gt=0)]
-    delta: Annotated[float, Field(gt=0, lt=1)]
-    max_grad_norm: Annotated[float, Field(gt=0)]
-    target_epsilon: float | None
-
-
-class SiteLevelPrivacy(Section):
+class NoiseInTheSum(Section):
     """Noise in shares within the sum, with everything solved.
 
     Attributes:
-        noise_multiplier: of the noise of quorum less colluders shares.
+        colluders: survivors whose noise does not count.
+        meter_coordinates: without signal.
         dimension: parameters of the model and coordinates of the meter.
         granularity: of a rounded coordinate, a power of two.
         ring_bits: of the sum.
         largest_code: largest absolute integer of one site's signal.
+        remove_surplus: whether survivors reveal what is more of their noise than is needed.
     """
 
-    noise_multiplier: Annotated[float, Field(gt=0)]
-    delta: Annotated[float, Field(gt=0, lt=1)]
-    target_epsilon: float | None
     colluders: Annotated[int, Field(ge=0)]
     meter_coordinates: Annotated[int, Field(ge=1)]
     dimension: Annotated[int, Field(ge=1)]
     granularity: Annotated[float, Field(gt=0)]
     ring_bits: int
     largest_code: Annotated[int, Field(ge=1)]
+    remove_surplus: bool = False
+
+
+class RecordPrivacy(Section):
+    """Record-level DP-SGD with the noise solved; the sampling rate stands in `Training`.
+
+    Attributes:
+        noise_multiplier: of each site's own noise; of that of quorum less colluders shares, where
+            it is shared.
+        shared: how, if sites share the noise; None if each adds the whole.
+    """
+
+    noise_multiplier: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    target_epsilon: float | None
+    shared: NoiseInTheSum | None = None
+
+
+class SiteLevelPrivacy(NoiseInTheSum):
+    """Site-level noise.
+
+    Attributes:
+        noise_multiplier: of the noise of quorum less colluders shares.
+    """
+
+    noise_multiplier: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    target_epsilon: float | None
 
 
 class SignedByAll(Section):
@@ -144,7 +163,13 @@ class Agreement(SignedByAll):
     @property
     def ring_bits(self) -> int:
         """Bits of the ring that updates are summed in."""
-        return self.federation.update_bits if self.site_level is None else self.site_level.ring_bits
+        noise = self.noise_in_the_sum
+        return self.federation.update_bits if noise is None else noise.ring_bits
+
+    @property
+    def noise_in_the_sum(self) -> NoiseInTheSum | None:
+        """The noise that the sum of updates carries, whichever unit of privacy it hides."""
+        return self.privacy.shared if self.privacy and self.privacy.shared else self.site_level
 
     @property
     def steps(self) -> int:

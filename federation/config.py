@@ -128,7 +128,22 @@ class ServerOptimizer(Section):
     """Of fedadam: added to the root of the second moment."""
 
 
-class SiteLevelChoice(Section):
+class SharesOfNoise(Section):
+    """Noise that is added in shares within the secure sum."""
+
+    colluders: Annotated[int, Field(ge=0)] = 0
+    """How many survivors may pool what they know of their own noise: the others add the more."""
+    meter_coordinates: Annotated[int, Field(ge=16, le=2**24)] = 1024
+    """Coordinates without signal, on which every round measures whether all noise is there."""
+    remove_surplus: bool = False
+    """Whether the noise that was provided for dropouts is taken off again when fewer drop out."""
+
+
+class SharedNoiseChoice(SharesOfNoise):
+    """The noise that hides a record, shared: each site adds a part of it, not the whole."""
+
+
+class SiteLevelChoice(SharesOfNoise):
     """Noise that hides each site's whole update, added in shares within the secure sum."""
 
     epsilon: Positive | None = None
@@ -137,10 +152,6 @@ class SiteLevelChoice(Section):
     """Noise on a round's sum over the largest update, where no target epsilon is given."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     """Well below 1 / sites."""
-    colluders: Annotated[int, Field(ge=0)] = 0
-    """How many survivors may pool what they know of their own noise: the others add the more."""
-    meter_coordinates: Annotated[int, Field(ge=16, le=2**24)] = 1024
-    """Coordinates without signal, on which every round measures whether all noise is there."""
 
     @model_validator(mode="after")
     def _exactly_one_way_to_set_the_noise(self) -> Self:
@@ -200,6 +211,9 @@ class PrivacyChoice(Section):
     """At most 1 / rows of the largest site."""
     max_grad_norm: Positive = 1.0
     """Per-record gradients are clipped to this L2 norm."""
+    shared_noise: SharedNoiseChoice | None = None
+    """Sites share the noise that hides a record, instead of each adding the whole; needs
+    training.local_steps = 1."""
     site_level: SiteLevelChoice | None = None
     """A second guarantee, whose unit is a whole site; beside the other or alone."""
 
@@ -220,6 +234,30 @@ class PrivacyChoice(Section):
                 "usual: epsilon = 2.0; without privacy: mode = 'off'",
             )
         return self
+
+    @model_validator(mode="after")
+    def _noise_of_one_unit_within_the_sum(self) -> Self:
+        if self.shared_noise is None:
+            return self
+        if self.mode == "off":
+            raise ConfigError(
+                "privacy.shared_noise", "set", "left out with privacy.mode = 'off'",
+                "it is the noise of record-level privacy that is shared",
+            )  # fmt: skip
+        if self.site_level is not None:
+            raise ConfigError(
+                "privacy.shared_noise", "set", "left out beside privacy.site_level",
+                "a sum carries the noise of one of the two; with site-level noise each site adds "
+                "the whole noise that hides a record to its own gradients",
+            )  # fmt: skip
+        return self
+
+    @property
+    def in_the_sum(self) -> tuple[str, SharesOfNoise] | None:
+        """What noise the secure sum carries, if any, and under which key."""
+        if self.shared_noise is not None:
+            return "privacy.shared_noise", self.shared_noise
+        return None if self.site_level is None else ("privacy.site_level", self.site_level)
 
 
 class EvaluationRules(Section):
@@ -317,11 +355,12 @@ class FederationConfig(Section):
     def _possible_together(self) -> Self:
         _check_cohorts(self)
         _check_robustness(self)
+        _check_one_step(self)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
             _check_graph(self)
-            _check_site_level(self)
+            _check_colluders(self)
             _check_attackers(self)
             _check_groups(self)
         return self
@@ -345,12 +384,27 @@ def _check_graph(config: FederationConfig) -> None:
         )
 
 
-def _check_site_level(config: FederationConfig) -> None:
-    choice, rules = config.privacy.site_level, config.federation
-    if choice is not None and choice.colluders >= rules.quorum:
+def _check_one_step(config: FederationConfig) -> None:
+    steps = config.training.local_steps
+    if config.privacy.shared_noise is not None and steps != 1:
         raise ConfigError(
-            "privacy.site_level.colluders",
-            choice.colluders,
+            "training.local_steps",
+            steps,
+            "1 with privacy.shared_noise",
+            "a second step would start from parameters that no noise has hidden yet; raise "
+            "run.rounds instead",
+        )
+
+
+def _check_colluders(config: FederationConfig) -> None:
+    carried, rules = config.privacy.in_the_sum, config.federation
+    if carried is None:
+        return
+    key, shares = carried
+    if shares.colluders >= rules.quorum:
+        raise ConfigError(
+            f"{key}.colluders",
+            shares.colluders,
             f"below federation.quorum = {rules.quorum}",
             "someone must be left whose noise nobody knows",
         )
@@ -446,6 +500,7 @@ def _check_groups(config: FederationConfig) -> None:
     for key, value in (
         ("federation.neighbours", rules.neighbours),
         ("privacy.site_level", config.privacy.site_level),
+        ("privacy.shared_noise", config.privacy.shared_noise),
     ):
         if value is not None:
             raise ConfigError(

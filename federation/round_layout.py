@@ -7,7 +7,7 @@ coordinator that reads the vector otherwise than the sites wrote it gets noise.
 from dataclasses import replace
 from enum import StrEnum
 
-from federation.agreement import Agreement, SiteLevelPrivacy
+from federation.agreement import Agreement, NoiseInTheSum
 from federation.errors import ConfigError
 from federation.layout import Segment, VectorLayout, count_segment, finest_segment
 
@@ -55,9 +55,9 @@ def training_layout(
     summands = len(agreement.sites)
     clip = agreement.training.update_clip
     weight = count_segment(WEIGHT, 1, max(agreement.public_rows.values()), summands)
-    if agreement.site_level is not None:
+    if agreement.noise_in_the_sum is not None:
         # Norms and losses would be further releases of the same update, without noise.
-        own = [_noised_update(agreement.site_level, parameters), weight]
+        own = [_noised_update(agreement.noise_in_the_sum, parameters), weight]
         return VectorLayout((*own, *_in_scopes(agreement, outcomes)), summands)
     rules = agreement.federation
     own = [
@@ -73,11 +73,11 @@ def training_layout(
     return VectorLayout((*own, *counted), summands)
 
 
-def _noised_update(noise: SiteLevelPrivacy, parameters: int) -> Segment:
+def _noised_update(noise: NoiseInTheSum, parameters: int) -> Segment:
     """Whole units of signal; the noise is added modulo the ring."""
     if noise.dimension != parameters + noise.meter_coordinates:
         raise ConfigError(
-            "site_level.dimension",
+            "noise_in_the_sum.dimension",
             noise.dimension,
             f"{parameters} parameters and {noise.meter_coordinates} coordinates of the meter",
         )

@@ -81,6 +81,34 @@ class Statement(Body):
     site_level_epsilon_budget: float | None = None
 
 
+SEED_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """The body of the answer to `open`: shares of masks, and seeds of noise that is surplus."""
+
+    shares: bytes
+    noise_seeds: tuple[bytes, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """The shares, then the seeds, 32 bytes each."""
+        return b"".join((self.shares, *self.noise_seeds))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, seeds: int) -> "Disclosure":
+        """Parse; how many seeds there are follows from who survived.
+
+        Raises:
+            ProtocolViolation: it is shorter than so many seeds.
+        """
+        shares = len(data) - SEED_BYTES * seeds
+        if shares < 0:
+            raise ProtocolViolation("open body: shorter than its seeds")
+        at = range(shares, len(data), SEED_BYTES)
+        return cls(data[:shares], tuple(data[start : start + SEED_BYTES] for start in at))
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """The body of `train`: the global model and the shares that the other sites dealt."""

@@ -46,6 +46,9 @@ class SitePolicy(Section):
     """Whether the site trains without record-level differential privacy."""
     allow_sparse_graph: bool = False
     """Whether the site masks with some of the others only: for federations of hundreds."""
+    allow_shared_noise: bool = False
+    """Whether the site relies on other sites for part of the noise that hides its records; else it
+    adds the whole to its own gradients."""
     site_level_epsilon_budget: Annotated[float, Field(gt=0)] | None = None
     """What the site's updates as a whole may cost over all runs; with it, no run without
     site-level noise is agreed to."""

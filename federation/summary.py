@@ -65,7 +65,7 @@ class UtilityPoint(Part):
 
 
 class NoiseMeasure(Part):
-    """Whether a round's sum carried the site-level noise that was promised.
+    """Whether a round's sum carried the noise that was promised.
 
     Attributes:
         ratio: measured over promised variance.
@@ -73,8 +73,11 @@ class NoiseMeasure(Part):
         alarm: the noise is not as promised; wrong once in a million rounds.
         too_little: it is less: shares are missing, and the guarantee does not hold.
         coordinates: how many were measured.
+        noise_multiplier: promised deviation of all the noise in the sum, over the sensitivity: at
+            least that which the guarantee rests on, and more where surplus noise is left in it.
     """
 
+    noise_multiplier: float
     ratio: float
     p_value: float
     alarm: bool
@@ -92,7 +95,7 @@ class Round(Part):
         groups: where sites summed in groups, the survivors of each whose sum was opened.
         update_norm: mean L2 norm of the sites' updates after clipping.
         clipped_updates: how many of them were clipped.
-        noise: of a round with site-level noise.
+        noise: of a round whose sum carries noise.
     """
 
     round: int
@@ -223,27 +226,63 @@ class SiteAccount(Part):
     site_level_epsilon_budget: float | None = None
 
 
-class SiteLevel(Part):
+class NoiseInTheSum(Part):
+    """Noise that sites added in shares, so that the secure sum carried enough.
+
+    Attributes:
+        colluders: sites whose noise does not count.
+        honest: fewest shares that hide the unit of privacy: the quorum less the colluders.
+        granularity: of a coordinate.
+        ring_bits: of the sum.
+        surplus_removed: whether noise provided for dropouts was taken off again without them.
+        alarms: rounds in which the noise was not as promised.
+    """
+
+    colluders: int
+    honest: int
+    granularity: float
+    ring_bits: int
+    surplus_removed: bool
+    alarms: tuple[int, ...]
+
+
+class Exposure(Part):
+    """What a record risks where more is known of the shared noise than was allowed for.
+
+    Attributes:
+        further_colluders: beyond those allowed for; None: a site's vector is seen alone, as if the
+            secure sum were broken.
+        noise_multiplier: of the noise that is left.
+        epsilon: of the run's rounds alone, at the run's delta; None if nothing is proven.
+    """
+
+    further_colluders: int | None
+    noise_multiplier: float
+    epsilon: float | None
+
+
+class SharedNoise(NoiseInTheSum):
+    """The noise that hides a record, shared among sites: what that rests on.
+
+    Attributes:
+        exposures: from no further colluders on, and last a site alone.
+    """
+
+    exposures: tuple[Exposure, ...]
+
+
+class SiteLevel(NoiseInTheSum):
     """The second guarantee, whose unit is one site's whole update; never added to the first.
 
     Attributes:
         noise_multiplier: of the noise of `honest` shares over the largest update.
-        honest: fewest shares that hide a site: the quorum less the colluders.
         epsilon: of all rounds charged, the largest over the sites; None if unbounded.
-        granularity: of a coordinate.
-        ring_bits: of the sum.
-        alarms: rounds in which the noise was not as promised.
     """
 
     delta: float
     target_epsilon: float | None
     noise_multiplier: float
-    colluders: int
-    honest: int
     epsilon: float | None
-    granularity: float
-    ring_bits: int
-    alarms: tuple[int, ...]
 
 
 class Privacy(Part):
@@ -262,6 +301,7 @@ class Privacy(Part):
     sites: dict[str, SiteAccount]
     covered: tuple[str, ...]
     not_covered: tuple[str, ...]
+    shared_noise: SharedNoise | None = None
     site_level: SiteLevel | None = None
 
 

@@ -7,6 +7,7 @@ from federation.errors import PrivacyRefusal
 from privacy.accountant import is_affordable, is_clearly_affordable
 from privacy.distributed_noise import DistributedNoisePlan
 from privacy.event import PoissonSampledGaussian
+from privacy.shared_record_noise import SharedRecordNoisePlan
 
 SCALE = 10_000
 """The result is a whole multiple of 1 / SCALE: the least such, and exactly printable."""
@@ -82,6 +83,40 @@ def site_level_noise_multiplier(
                 "lower rounds"
             )
     return _least(fits, 0, high) / SCALE
+
+
+def shared_noise_multiplier(
+    plan: Callable[[float], SharedRecordNoisePlan],
+    epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    rounds: int,
+) -> float:
+    """Least noise multiplier, rounded up to 4 decimals, at which `rounds` sums cost `epsilon`.
+
+    No less than that of continuous noise, and hardly more: so it is looked for from there upwards.
+
+    Args:
+        plan: of one sum, for a noise multiplier; raises ConfigError where there is none.
+        epsilon: target, > 0.
+        delta: in (0, 1).
+        sampling_rate: of the plan, in (0, 1].
+        rounds: >= 1.
+
+    Raises:
+        ConfigError: as `plan`, for the noise that it takes.
+        PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
+    """
+
+    def fits(units: int) -> bool:
+        event = replace(plan(units / SCALE).event(), count=rounds)
+        return is_affordable([event], delta, epsilon)
+
+    high = round(noise_multiplier(epsilon, delta, sampling_rate, rounds) * SCALE)
+    low, step = high - 1, 1
+    while not fits(high):
+        low, high, step = high, high + step, 2 * step
+    return _least(fits, low, high) / SCALE
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:

@@ -7,7 +7,8 @@ and what it costs are computed from it, so that they cannot disagree.
 The unit of protection is one site: neighbouring sums have one site's update replaced by zeros, its
 noise being added all the same. A site sees its secret hidden by at least `honest` shares, its own
 among them: of the fewest contributors that a site accepts in a sum, those that do not collude with
-whoever opens it. More contributors add more noise; the shares do not shrink.
+whoever opens it. More contributors add more noise; the shares do not shrink, but a plan may have
+the surplus removed once it is known who contributed (`privacy.surplus_noise`).
 
 Two departures from the paper, both at no cost in privacy. Coordinates are cut, after rotation, at a
 bound that random signs exceed once in a million rounds; so the largest sum of all signals is known
@@ -18,7 +19,6 @@ and fits the ring for certain, and only noise could wrap around. And the rotatio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,13 @@ from dp_accounting.rdp import compute_epsilon
 from federation.entropy import Entropy
 from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS
-from privacy.accountant import RDP_ORDERS
-from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity, renyi_divergence
+from privacy import noised_sum
+from privacy.accountant import RDP_ORDERS, site_level_divergences
+from privacy.discrete_gaussian_divergence import Sensitivity
 from privacy.event import DistributedDiscreteGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.conditional_rounding import conditional_rounding, rounded_squared_norm
-from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
-from privacy.mechanisms.hadamard import coordinate_bound, rotate, unrotate
+from privacy.mechanisms.hadamard import rotate
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -44,19 +44,11 @@ USUAL_BETA = math.exp(-0.5)
 MOST_OVERHEAD = 0.01
 """What a chosen plan may add to epsilon, and to the noise, by being discrete and distributed."""
 
-CUT_PROBABILITY = 1e-6
-"""Of a round in which a coordinate of any site is cut, over the signs of the rotation."""
-WRAP_PROBABILITY = 1e-6
-"""Of a round in which any coordinate of the sum wraps around; it harms accuracy, not privacy."""
-
-FINEST = 2.0**-30
-"""Smallest granularity, in units of the clip: rounded norms stay within 31 bits."""
-
 _KEY = "privacy.site_level"
 
 
 @dataclass(frozen=True, slots=True)
-class DistributedNoisePlan:
+class DistributedNoisePlan(noised_sum.NoisedSum):
     """How one update is made private inside a secure sum.
 
     Attributes:
@@ -69,10 +61,14 @@ class DistributedNoisePlan:
         honest: fewest shares that hide a site, 1 to n.
         ring_bits: b; sums are modulo 2^b.
         beta: in (0, 1), see `rounded_squared_norm`.
+        dropouts: of which the surplus noise is removed where fewer sites drop out, 0 to
+            `sites - honest`; 0 removes none. The sites that are neither honest nor may drop out
+            are the colluders.
 
     Raises:
-        ConfigError: a bound above is broken, a share's deviation is not from 1/2 to 2^24 units, or
-            the signals and the noise of `sites` contributors do not fit the ring.
+        ConfigError: a bound above is broken, the deviation of a share, or of a part of it that may
+            be removed, is not from 1/2 to 2^24 units, or the signals and the noise of `sites`
+            contributors do not fit the ring.
     """
 
     dimension: int
@@ -83,31 +79,17 @@ class DistributedNoisePlan:
     honest: int
     ring_bits: int
     beta: float = USUAL_BETA
+    dropouts: int = 0
 
     def __post_init__(self) -> None:
         _check_wishes(self.dimension, self.clip, self.noise_multiplier, self.sites, self.honest)
-        step = self.granularity / self.clip
-        if not (FINEST <= step <= 1 and math.frexp(self.granularity)[0] == 0.5):
+        if not noised_sum.is_granularity(self.granularity, self.clip):
             raise ConfigError(
                 f"{_KEY}.granularity", self.granularity, "a power of two from clip / 2^30 to clip"
             )
         if not 0 < self.beta < 1:
             raise ConfigError(f"{_KEY}.beta", self.beta, "a number in (0, 1)")
-        if not LEAST_VARIANCE <= self.share_variance <= LARGEST_DEVIATION**2:
-            raise ConfigError(
-                f"{_KEY}.noise_multiplier",
-                self.noise_multiplier,
-                "a share of the noise whose deviation is from 1/2 to 2^24 steps, not "
-                f"{math.sqrt(self.share_variance):.3g}",
-                "choose another granularity",
-            )
-        if self.bits_needed > self.ring_bits:
-            raise ConfigError(
-                f"{_KEY}.ring_bits",
-                self.ring_bits,
-                f"at least {self.bits_needed}",
-                "raise the granularity",
-            )
+        self.require_possible(_KEY)
 
     @property
     def sensitivity(self) -> Sensitivity:
@@ -116,31 +98,9 @@ class DistributedNoisePlan:
         return Sensitivity(self.dimension, squared)
 
     @property
-    def share_variance(self) -> Fraction:
-        """Of the discrete Gaussian that a site adds to each coordinate, in whole units; exact."""
-        return Fraction(self.noise_multiplier) ** 2 * self.sensitivity.squared_l2 / self.honest
-
-    @property
-    def largest_code(self) -> int:
-        """Largest absolute integer of one site's signal, before noise."""
-        failure = CUT_PROBABILITY / self.sites
-        bound = coordinate_bound(self.dimension, self.clip, failure) / self.granularity
-        return math.ceil(bound)
-
-    @property
-    def noise_margin(self) -> int:
-        """What no coordinate of the noise of all sites exceeds, but for WRAP_PROBABILITY a round.
-
-        Discrete Gaussians are sub-Gaussian, so their sum is (see `discrete_gaussian`); and the
-        union over d coordinates.
-        """
-        spread = 2 * math.log(2 * self.dimension / WRAP_PROBABILITY)
-        return math.ceil(math.sqrt(self.sites * self.share_variance * Fraction(spread)))
-
-    @property
-    def bits_needed(self) -> int:
-        """Fewest bits with n * largest_code + noise_margin < 2^(bits - 1)."""
-        return (self.sites * self.largest_code + self.noise_margin).bit_length() + 1
+    def signal_norm(self) -> float:
+        """The clip."""
+        return self.clip
 
     @property
     def inflation(self) -> float:
@@ -157,55 +117,47 @@ class DistributedNoisePlan:
         gaussian = orders / (2 * self.noise_multiplier**2)
         return float(np.max(self.renyi_divergences(RDP_ORDERS) / gaussian)) - 1
 
-    def noise_deviation(self, contributors: int) -> float:
-        """Of each coordinate of the decoded sum of that many, in the unit of the clip."""
-        return math.sqrt(contributors * self.share_variance) * self.granularity
-
-    def renyi_divergences(self, orders: Sequence[int], honest: int | None = None) -> Floats:
+    def renyi_divergences(self, orders: Sequence[int]) -> Floats:
         """What one release costs at each order, shape (len(orders),); to be added over releases.
 
         Args:
             orders: each >= 2.
-            honest: how many honest shares there were; at least, and by default, `self.honest`.
 
         Raises:
-            ValueError: fewer honest shares than the plan rests on, or an order below 2.
+            ValueError: an order below 2.
         """
-        shares = self.honest if honest is None else honest
-        if shares < self.honest:
-            raise ValueError(f"{shares} honest shares: this plan rests on at least {self.honest}")
-        # Further shares cannot cost: they could be added by whoever reads the sum of fewer.
-        bounds = [
-            renyi_divergence(orders, self.sensitivity, [self.share_variance] * count)
-            for count in {shares, self.honest}
-        ]
-        least: Floats = np.min(bounds, axis=0)
-        return least
+        return site_level_divergences(self.event(), orders)
 
     def event(self) -> DistributedDiscreteGaussian:
-        """What one release costs."""
+        """What one release costs, whoever drops out."""
         return DistributedDiscreteGaussian(
             self.dimension,
             self.sensitivity.squared_l2,
             self.noise_multiplier,
             self.honest,
             count=1,
+            dropouts=self.dropouts,
         )
 
-    def epsilon(self, delta: float, honest: int | None = None) -> float:
+    def epsilon(self, delta: float) -> float:
         """Epsilon of one release at `delta`, by the conversion of Canonne, Kamath and Steinke 2020.
 
         Raises:
-            ValueError: as for `renyi_divergences`, or delta is not in (0, 1).
+            ValueError: delta is not in (0, 1).
         """
         if not 0 < delta < 1:
             raise ValueError(f"delta = {delta}: expected a number in (0, 1)")
-        curve = self.renyi_divergences(RDP_ORDERS, honest).tolist()
+        curve = self.renyi_divergences(RDP_ORDERS).tolist()
         return float(compute_epsilon(RDP_ORDERS, curve, delta)[0])
 
 
 def choose_plan(
-    dimension: int, clip: float, noise_multiplier: float, sites: int, honest: int
+    dimension: int,
+    clip: float,
+    noise_multiplier: float,
+    sites: int,
+    honest: int,
+    dropouts: int = 0,
 ) -> DistributedNoisePlan:
     """The plan with the fewest ring bits at which being discrete costs under 1 %.
 
@@ -217,13 +169,21 @@ def choose_plan(
         noise_multiplier: of the sum that the fewest contributors make.
         sites: most contributors.
         honest: fewest contributors less the colluders among them.
+        dropouts: see `DistributedNoisePlan`.
 
     Raises:
         ConfigError: a value out of range, or no ring holds such a sum.
     """
     _check_wishes(dimension, clip, noise_multiplier, sites, honest)
     for bits in RING_BITS:
-        plan = _finest_plan(dimension, clip, noise_multiplier, sites, honest, bits)
+
+        def of(granularity: float, bits: int = bits) -> DistributedNoisePlan:
+            return DistributedNoisePlan(
+                dimension, clip, granularity, noise_multiplier, sites, honest, bits,
+                dropouts=dropouts,
+            )  # fmt: skip
+
+        plan = noised_sum.finest(of, clip)
         if plan and plan.inflation <= MOST_OVERHEAD and plan.overhead <= MOST_OVERHEAD:
             return plan
     raise ConfigError(
@@ -232,20 +192,6 @@ def choose_plan(
         f"a sum of {dimension} coordinates over {sites} sites that fits {RING_BITS[-1]} bits",
         "lower it, or use a smaller model",
     )
-
-
-def _finest_plan(
-    dimension: int, clip: float, noise_multiplier: float, sites: int, honest: int, bits: int
-) -> DistributedNoisePlan | None:
-    granularity = 2.0 ** math.ceil(math.log2(clip * FINEST))
-    while granularity <= clip:
-        try:
-            return DistributedNoisePlan(
-                dimension, clip, granularity, noise_multiplier, sites, honest, bits
-            )
-        except ConfigError:
-            granularity *= 2
-    return None
 
 
 def _check_wishes(
@@ -287,24 +233,3 @@ def rounded_update(
     # Makes nothing longer, and touches one coordinate in a million rounds.
     np.clip(rotated, -most, most, out=rotated)
     return conditional_rounding(rotated, plan.granularity, plan.sensitivity.squared_l2, entropy)
-
-
-def noise_share(plan: DistributedNoisePlan, entropy: Entropy) -> Integers:
-    """One site's share of the noise, shape (d,), int64."""
-    return discrete_gaussian(plan.dimension, plan.share_variance, entropy)
-
-
-def decoded_sum(plan: DistributedNoisePlan, total: Integers, rotation_seed: bytes) -> Floats:
-    """The noisy sum of updates, in the unit of the clip, shape (d,), float64.
-
-    Args:
-        plan: as for `rounded_update`.
-        total: sum of the contributions, shape (d,), int64.
-        rotation_seed: as for `rounded_update`.
-
-    Raises:
-        ValueError: `total` has another shape.
-    """
-    if total.shape != (plan.dimension,):
-        raise ValueError(f"expected ({plan.dimension},), got {total.shape}")
-    return unrotate(total.astype(np.float64) * plan.granularity, rotation_seed)

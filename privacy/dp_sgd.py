@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from federation.entropy import Entropy
+from federation.errors import PrivacyRefusal
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
 from privacy.mechanisms.clipping import norm_rounding
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.model_validation import require_private_layers
 from privacy.per_sample_gradients import Loss, per_example, per_sample_gradients
-from privacy.plan import DpSgdPlan, NonPrivatePlan
+from privacy.plan import MOST_SUMMED_ROWS, ClippedStepPlan, DpSgdPlan, NonPrivatePlan
 from privacy.poisson_sampling import poisson_sample
 
 Floats = npt.NDArray[np.float64]
@@ -95,6 +96,55 @@ def train_privately(
 
     delta = _descend(model, len(rows[1]), plan, descent, entropy, noised_gradient)
     return LocalUpdate(delta, None)
+
+
+def train_for_shared_noise(
+    model: nn.Module,
+    rows: tuple[Tensor, Tensor],
+    loss: Loss,
+    plan: ClippedStepPlan,
+    entropy: Entropy,
+) -> LocalUpdate:
+    """The one step of `train_privately` WITHOUT its noise: for `shared_record_noise`, nobody else.
+
+    The update is weighted already, by the divisor that is the same at all sites. One record of the
+    batch moves it by at most `plan.record_norm`, if the gradient of each other record is what it
+    would be without that one. (A kernel may block a batch of another size in another way, which
+    changes last bits of float32; no sum of gradients escapes that.)
+
+    Args:
+        model: global model; left as it was.
+        rows: inputs, shape (N, ...), and targets, shape (N,), N <= MOST_SUMMED_ROWS.
+        loss: per example, shape (B,).
+        plan: sampling rate, learning rate, clip and divisor.
+        entropy: of the batch and dropout layers.
+
+    Raises:
+        PrivacyRefusal: the model has a layer that mixes records; or too many rows.
+        ValueError: `loss` is not per example.
+    """
+    require_private_layers(model)
+    require_summable(len(rows[1]))
+    local = copy.deepcopy(model).train()
+    with _torch_seeded(entropy.child("torch")):
+        coins = entropy.child("step", 0).child("batch")
+        batch = torch.from_numpy(poisson_sample(len(rows[1]), plan.sampling_rate, coins))
+        clipped, _ = clipped_gradient_sum(
+            local, (rows[0][batch], rows[1][batch]), loss, plan.max_grad_norm
+        )
+    return LocalUpdate(-plan.learning_rate / plan.expected_batch_size * clipped, None)
+
+
+def require_summable(rows: int) -> None:
+    """Return if it is bounded how floating point rounds a sum over so many rows.
+
+    Raises:
+        PrivacyRefusal: there are more than MOST_SUMMED_ROWS.
+    """
+    if rows > MOST_SUMMED_ROWS:
+        raise PrivacyRefusal(
+            f"{rows} rows: the rounding of a sum is bounded for {MOST_SUMMED_ROWS} at most"
+        )
 
 
 def train_without_privacy(

@@ -5,17 +5,27 @@ JSON names a mechanism out of a fixed list; an unknown one is refused, never imp
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from fractions import Fraction
 
 import dp_accounting
 
 from federation.errors import PrivacyRefusal
+from privacy.discrete_gaussian_divergence import Sensitivity
+from privacy.surplus_noise import SurplusNoisePlan
+
+HonestNoise = tuple[tuple[Fraction, ...], ...]
+"""Variances of the discrete Gaussians that hide the unit, for each set of survivors that may be the
+worst: one set where no surplus is removed."""
 
 MOST_REPETITIONS = 10**9
 """Of one event; far above any training, far below where an accountant's arithmetic overflows."""
 
 LARGEST_SENSITIVITY = 2**62
+LARGEST_DIMENSION = 2**40
+"""Far above any model; up to here a vector of discrete Gaussians is as good as its law."""
+MOST_SHARES = 10**5
+"""Of one sum's noise; far above any federation, and costed in a moment."""
 LARGEST_EXPONENT = 700.0
 """Above it exp overflows; an epsilon this large protects nothing either way."""
 
@@ -47,6 +57,74 @@ class PoissonSampledGaussian:
 
     def to_dp_event(self) -> dp_accounting.DpEvent:
         """The same in dp-accounting's terms."""
+        once = dp_accounting.PoissonSampledDpEvent(
+            self.sampling_rate, dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        )
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class PoissonSampledDistributedGaussian:
+    """`count` sums over Poisson samples that `honest` shares of discrete Gaussian noise hide.
+
+    Unit of privacy: one record, added or removed. See `privacy.sampled_discrete_gaussian`.
+
+    Attributes:
+        sampling_rate: q in (0, 1].
+        noise_multiplier: deviation of the noise of `honest` shares over the L2 sensitivity, finite,
+            > 0.
+        dimension: coordinates of the sum, 1 to 2**40.
+        squared_sensitivity: largest squared L2 norm by which one record of the sample moves the
+            integer sum, in whole units, 1 to 2**62.
+        honest: fewest shares that hide a record, 1 to 10**5.
+        count: how often, 1 to 10**9.
+        dropouts: up to so many more shares, of which the surplus is removed (`privacy.
+            surplus_noise`), 0 to 10**5; 0 where nothing is removed.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    sampling_rate: float
+    noise_multiplier: float
+    dimension: int
+    squared_sensitivity: int
+    honest: int
+    count: int
+    dropouts: int = 0
+
+    def __post_init__(self) -> None:
+        sound = 0 < self.sampling_rate <= 1 and 0 < self.noise_multiplier < float("inf")
+        whole = (
+            1 <= self.dimension <= LARGEST_DIMENSION
+            and 1 <= self.squared_sensitivity <= LARGEST_SENSITIVITY
+            and 1 <= self.honest <= MOST_SHARES
+            and 0 <= self.dropouts <= MOST_SHARES
+            and 1 <= self.count <= MOST_REPETITIONS
+        )
+        if not (sound and whole):
+            raise PrivacyRefusal(
+                f"event {self}: expected 0 < sampling_rate <= 1, a finite noise_multiplier > 0, "
+                "dimension from 1 to 2**40, squared_sensitivity from 1 to 2**62, honest from 1 to "
+                "10**5, dropouts up to as many and count from 1 to 10**9"
+            )
+
+    @property
+    def share_variance(self) -> Fraction:
+        """Of one share in each coordinate, in squared units; exact."""
+        return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
+
+    @property
+    def sensitivity(self) -> Sensitivity:
+        """How far one record of the sample moves the integer sum."""
+        return Sensitivity(self.dimension, self.squared_sensitivity)
+
+    def honest_noise(self) -> HonestNoise:
+        """See `HonestNoise`."""
+        return _honest_noise(self.share_variance, self.honest, self.dropouts)
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
         once = dp_accounting.PoissonSampledDpEvent(
             self.sampling_rate, dp_accounting.GaussianDpEvent(self.noise_multiplier)
         )
@@ -122,6 +200,8 @@ class DistributedDiscreteGaussian:
         noise_multiplier: deviation of the noise of `honest` shares over the L2 sensitivity, > 0.
         honest: fewest shares that hide a site, >= 1.
         count: how often, 1 to 10**9.
+        dropouts: up to so many more shares, of which the surplus is removed (`privacy.
+            surplus_noise`), >= 0; 0 where nothing is removed.
 
     Raises:
         PrivacyRefusal: a bound above is broken.
@@ -132,9 +212,10 @@ class DistributedDiscreteGaussian:
     noise_multiplier: float
     honest: int
     count: int
+    dropouts: int = 0
 
     def __post_init__(self) -> None:
-        sound = min(self.dimension, self.squared_sensitivity, self.honest) >= 1
+        sound = min(self.dimension, self.squared_sensitivity, self.honest, self.dropouts + 1) >= 1
         finite = 0 < self.noise_multiplier < float("inf")
         if not (sound and finite and 1 <= self.count <= MOST_REPETITIONS):
             raise PrivacyRefusal(
@@ -147,14 +228,32 @@ class DistributedDiscreteGaussian:
         """Of one share in each coordinate, in squared units; exact."""
         return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
 
+    @property
+    def sensitivity(self) -> Sensitivity:
+        """How far one site moves the integer sum."""
+        return Sensitivity(self.dimension, self.squared_sensitivity)
+
+    def honest_noise(self) -> HonestNoise:
+        """See `HonestNoise`."""
+        return _honest_noise(self.share_variance, self.honest, self.dropouts)
+
     def to_dp_event(self) -> dp_accounting.DpEvent:
         """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
         once = dp_accounting.GaussianDpEvent(self.noise_multiplier)
         return dp_accounting.SelfComposedDpEvent(once, self.count)
 
 
-SingleEvent = PoissonSampledGaussian | DiscreteLaplace | NonPrivate
+SingleEvent = (
+    PoissonSampledGaussian | PoissonSampledDistributedGaussian | DiscreteLaplace | NonPrivate
+)
 """One release, of which the unit of privacy is a record."""
+
+
+def _honest_noise(share_variance: Fraction, honest: int, dropouts: int) -> HonestNoise:
+    if not dropouts:
+        return ((share_variance,) * honest,)
+    target = share_variance * honest
+    return SurplusNoisePlan(target, honest + dropouts, dropouts, colluders=0).honest_noise()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +279,7 @@ PrivacyEvent = SingleEvent | DistributedDiscreteGaussian | Composed
 
 _MECHANISMS: dict[str, type[SingleEvent] | type[DistributedDiscreteGaussian]] = {
     "poisson_sampled_gaussian": PoissonSampledGaussian,
+    "poisson_sampled_distributed_gaussian": PoissonSampledDistributedGaussian,
     "discrete_laplace": DiscreteLaplace,
     "distributed_discrete_gaussian": DistributedDiscreteGaussian,
     "non_private": NonPrivate,
@@ -222,7 +322,9 @@ def _single(plain: object) -> SingleEvent | DistributedDiscreteGaussian:
     kind = _MECHANISMS[name]
     parameters = {key: value for key, value in plain.items() if key != "mechanism"}
     types = {field.name: field.type for field in fields(kind)}
+    # Of an entry that is older than a parameter.
+    usual = {field.name: field.type for field in fields(kind) if field.default is not MISSING}
     given = {key: type(value) for key, value in parameters.items()}
-    if given != types:
+    if usual | given != types:
         raise PrivacyRefusal(f"event {name}: expected the parameters {types}, got {parameters}")
     return kind(**parameters)

@@ -4,7 +4,7 @@ The fields follow NIST SP 800-226: unit, neighbouring relation, parameters, trus
 composition, and what is not covered.
 """
 
-from federation.agreement import Agreement
+from federation.agreement import Agreement, NoiseInTheSum
 from federation.sum_groups import smallest_sum_group, sum_groups
 from privacy.secure_sum.terms import tolerated_colluders
 
@@ -48,26 +48,43 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
         "neighbouring datasets differ by adding or removing one, and the bound is the epsilon in "
         "the table, at the delta beside it, over all runs in the site's ledger.",
         "It does not rest on trust in the coordinator or in other sites: each site adds the whole "
-        "noise to its own gradients before anything leaves.",
+        "noise to its own gradients before anything leaves."
+        if terms.shared is None
+        else _shared_noise(agreement, terms.shared),
         *sums,
         "Rows stay at the sites; what leaves is noised updates and counts of held-out rows.",
     )
+
+
+def _shared_noise(agreement: Agreement, terms: NoiseInTheSum) -> str:
+    honest = agreement.federation.quorum - terms.colluders
+    return (
+        "It rests on the secure sum and on the other sites, though not on the coordinator: each "
+        f"site adds only a part of the noise, and the parts of {honest} sites that keep theirs to "
+        f"themselves are enough.{_of_surplus(terms)}{_of_colluders(terms)}"
+    )
+
+
+def _of_surplus(terms: NoiseInTheSum) -> str:
+    return " What proves surplus of their noise is removed." if terms.remove_surplus else ""
+
+
+def _of_colluders(terms: NoiseInTheSum) -> str:
+    if terms.colluders:
+        return f" Up to {terms.colluders} of them may tell the coordinator their own noise."
+    return " A site that tells the coordinator its own noise weakens it for the others."
 
 
 def _site_level(agreement: Agreement) -> str:
     terms = agreement.site_level
     assert terms is not None
     honest = agreement.federation.quorum - terms.colluders
-    knowing = (
-        f" Up to {terms.colluders} of them may tell the coordinator their own noise."
-        if terms.colluders
-        else " A site that tells the coordinator its own noise weakens it for the others."
-    )
     return (
         "Apart from that, each site's updates as a whole are protected: whoever reads all sums "
         "cannot tell well whether one site's updates were in them. The unit is one site, "
         "neighbouring sums have its update replaced by zeros. It rests on the noise of at least "
-        f"{honest} sites, each of which adds a share before the sum.{knowing}"
+        f"{honest} sites, each of which adds a share before the sum."
+        f"{_of_surplus(terms)}{_of_colluders(terms)}"
     )
 
 
@@ -95,10 +112,10 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
             "adds up all runs as if their settings had been fixed beforehand.",
         )
     )
-    whole = (
-        "A whole site's counts of held-out rows: site-level noise covers its updates only.",
-        "Sites that pretend to add their share of site-level noise: faults are measured in every "
-        "round, malice is not.",
+    whole = ("A whole site's counts of held-out rows: site-level noise covers its updates only.",)
+    shares = (
+        "Sites that pretend to add their share of the noise: faults are measured in every round, "
+        "malice is not.",
     )
     grouped = (
         (
@@ -114,6 +131,7 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
         *without,
         *grouped,
         *(whole if agreement.site_level is not None else ()),
+        *(shares if agreement.noise_in_the_sum is not None else ()),
         "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
         "over sites, exactly and without noise, and are not part of epsilon.",
         "Differences between rounds: if the set of surviving sites changes, or a coordinator that "

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from federation.envelope import Phase
 from federation.errors import ProtocolViolation
 from federation.ring_vector import packed_bytes
-from federation.round_messages import COMPLETED, MODEL_LENGTH_BYTES
+from federation.round_messages import COMPLETED, MODEL_LENGTH_BYTES, SEED_BYTES
 from privacy.secure_sum.dealing import COMMITMENTS_BYTES
 from privacy.secure_sum.keys import SIGNATURE_BYTES, TAG_BYTES
 from privacy.secure_sum.messages import SEALED_BYTES, Advert, Envelope
@@ -56,12 +56,13 @@ def largest_question(phase: Phase, terms: SessionTerms, model_bytes: int) -> int
     return HEADER_BYTES + _bit_set_bytes(terms) + fields[phase]
 
 
-def largest_answer(phase: Phase, terms: SessionTerms) -> int:
+def largest_answer(phase: Phase, terms: SessionTerms, noise_seeds: int = 0) -> int:
     """Bytes of the largest body that one site of a session can answer with.
 
     Args:
         phase: one of a round.
         terms: of the session.
+        noise_seeds: how many of surplus noise a site reveals when it opens its shares.
 
     Raises:
         KeyError: another phase.
@@ -73,7 +74,7 @@ def largest_answer(phase: Phase, terms: SessionTerms) -> int:
         Phase.SHARE: 2 * bit_set + dealt + DIGEST_BYTES + SIGNATURE_BYTES,
         Phase.TRAIN: DIGEST_BYTES + packed_bytes(terms.stretches),
         Phase.SIGN: bit_set + others * TAG_BYTES,
-        Phase.OPEN: 2 * bit_set + holders * SHARE_BYTES,
+        Phase.OPEN: 2 * bit_set + holders * SHARE_BYTES + noise_seeds * SEED_BYTES,
     }
     return HEADER_BYTES + fields[phase]
 

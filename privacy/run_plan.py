@@ -1,14 +1,20 @@
 """Training plans, as both sides derive them from the agreement alone."""
 
 import hashlib
+from collections.abc import Mapping
 
 from federation.agreement import Agreement
+from federation.config import FederationRules, Training
 from privacy.distributed_noise import DistributedNoisePlan
-from privacy.plan import DpSgdPlan, NonPrivatePlan
+from privacy.plan import ClippedStepPlan, DpSgdPlan, NonPrivatePlan, clipped_step_plan
+from privacy.shared_record_noise import SharedRecordNoisePlan
 
 
 def run_plan(agreement: Agreement, site: str) -> DpSgdPlan | NonPrivatePlan:
-    """What `site` does in one round; nothing in it depends on a private count of rows."""
+    """What `site` does in one round if it adds its noise itself.
+
+    Nothing in it depends on a private count of rows.
+    """
     return plan_for_rows(agreement, agreement.public_rows[site], rounds=1)
 
 
@@ -28,7 +34,7 @@ def plan_for_rows(agreement: Agreement, rows: int, rounds: int) -> DpSgdPlan | N
     )
 
 
-def noise_plan(agreement: Agreement) -> DistributedNoisePlan | None:
+def site_level_noise(agreement: Agreement) -> DistributedNoisePlan | None:
     """The site-level noise of one round's sum; None without any.
 
     Raises:
@@ -45,7 +51,62 @@ def noise_plan(agreement: Agreement) -> DistributedNoisePlan | None:
         sites=len(agreement.sites),
         honest=agreement.federation.quorum - noise.colluders,
         ring_bits=noise.ring_bits,
+        dropouts=covered_dropouts(agreement.federation, remove_surplus=noise.remove_surplus),
     )
+
+
+def shared_record_noise(agreement: Agreement) -> SharedRecordNoisePlan | None:
+    """The noise that hides records in one round's sum, if sites share it; None if each adds it.
+
+    Raises:
+        ConfigError: the agreement's numbers are impossible together.
+    """
+    privacy = agreement.privacy
+    if privacy is None or privacy.shared is None:
+        return None
+    noise = privacy.shared
+    return SharedRecordNoisePlan(
+        dimension=noise.dimension,
+        step=clipped_step(agreement.training, privacy.max_grad_norm, agreement.public_rows),
+        update_clip=agreement.training.update_clip,
+        granularity=noise.granularity,
+        noise_multiplier=privacy.noise_multiplier,
+        sites=len(agreement.sites),
+        honest=agreement.federation.quorum - noise.colluders,
+        ring_bits=noise.ring_bits,
+        dropouts=covered_dropouts(agreement.federation, remove_surplus=noise.remove_surplus),
+    )
+
+
+def noise_in_the_sum(agreement: Agreement) -> DistributedNoisePlan | SharedRecordNoisePlan | None:
+    """What noise the sum of a round carries, whichever unit of privacy it hides.
+
+    Raises:
+        ConfigError: the agreement's numbers are impossible together.
+    """
+    return shared_record_noise(agreement) or site_level_noise(agreement)
+
+
+def clipped_step(
+    training: Training, max_grad_norm: float, public_rows: Mapping[str, int]
+) -> ClippedStepPlan:
+    """What every site does in a round of shared noise.
+
+    Raises:
+        ConfigError: more than one step, or a setting is out of range.
+    """
+    return clipped_step_plan(
+        training.local_steps,
+        training.sampling_rate,
+        training.learning_rate,
+        max_grad_norm,
+        max(public_rows.values()),
+    )
+
+
+def covered_dropouts(rules: FederationRules, *, remove_surplus: bool) -> int:
+    """For how many dropouts noise is provided that is removed when fewer drop out."""
+    return len(rules.sites) - rules.quorum if remove_surplus else 0
 
 
 def rotation_seed(agreement: Agreement, round_: int) -> bytes:

@@ -163,6 +163,7 @@ class _GroupedRound:
             dropped={s: reasons.get(s, "excluded by a failed check") for s in sorted(lost)},
             exchanges=EXCHANGES_IN_GROUPS,
             prepared=None,
+            noise_seeds={},
             groups=groups,
         )
 

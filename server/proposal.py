@@ -1,12 +1,20 @@
 """From a configuration and what the sites declare to the agreement that all of them sign."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypedDict
 
-from federation.agreement import Agreement, RecordPrivacy, SiteLevelPrivacy
-from federation.config import FederationConfig
+from federation.agreement import Agreement, NoiseInTheSum, RecordPrivacy, SiteLevelPrivacy
+from federation.config import FederationConfig, SharedNoiseChoice, SharesOfNoise
 from federation.errors import ConfigError, PrivacyRefusal
-from privacy.calibration import noise_multiplier, site_level_noise_multiplier
+from privacy.calibration import (
+    noise_multiplier,
+    shared_noise_multiplier,
+    site_level_noise_multiplier,
+)
 from privacy.distributed_noise import DistributedNoisePlan, choose_plan
+from privacy.noised_sum import NoisedSum
+from privacy.run_plan import clipped_step, covered_dropouts
+from privacy.shared_record_noise import SharedRecordNoisePlan, choose_shared_plan
 
 
 def propose(
@@ -23,10 +31,10 @@ def propose(
         run: the run's id.
         public_rows: per site, as it declared.
         rules_digest: of the run rules that every site holds.
-        parameters: of the model; only site-level privacy asks for it.
+        parameters: of the model; only noise within the sum asks for it.
 
     Raises:
-        ConfigError: no ring holds the site-level noise.
+        ConfigError: no ring holds the noise within the sum.
         PrivacyRefusal: the promised epsilon cannot be met, or delta is above 1 / rows of a site.
     """
     if config.privacy.mode == "record":
@@ -43,23 +51,30 @@ def propose(
         training=config.training,
         server=config.server,
         robustness=config.robustness,
-        privacy=record_privacy(config),
+        privacy=record_privacy(config, public_rows, parameters),
         site_level=site_level_privacy(config, parameters),
         evaluation=config.evaluation,
     )
 
 
-def record_privacy(config: FederationConfig) -> RecordPrivacy | None:
+def record_privacy(
+    config: FederationConfig, public_rows: Mapping[str, int], parameters: int
+) -> RecordPrivacy | None:
     """The privacy terms with the noise solved for the target; None with privacy off.
 
     Raises:
+        ConfigError: sites share the noise, and no ring holds it.
         PrivacyRefusal: no noise multiplier meets the target.
     """
     choice, training = config.privacy, config.training
     if choice.mode == "off":
         return None
-    noise = choice.noise_multiplier
-    if choice.epsilon is not None:
+    noise, shared = choice.noise_multiplier, choice.shared_noise
+    plan = _shared_plan(config, shared, public_rows, parameters) if shared else None
+    if choice.epsilon is not None and plan is not None:
+        rate, rounds = training.sampling_rate, config.run.rounds
+        noise = shared_noise_multiplier(plan, choice.epsilon, choice.delta, rate, rounds)
+    elif choice.epsilon is not None:
         steps = config.run.rounds * training.local_steps
         noise = noise_multiplier(choice.epsilon, choice.delta, training.sampling_rate, steps)
     if noise is None:
@@ -69,7 +84,33 @@ def record_privacy(config: FederationConfig) -> RecordPrivacy | None:
         delta=choice.delta,
         max_grad_norm=choice.max_grad_norm,
         target_epsilon=choice.epsilon,
+        shared=NoiseInTheSum(**_shares(shared, plan(noise))) if shared and plan else None,
     )
+
+
+def _shared_plan(
+    config: FederationConfig,
+    choice: SharedNoiseChoice,
+    public_rows: Mapping[str, int],
+    parameters: int,
+) -> Callable[[float], SharedRecordNoisePlan]:
+    """The plan of noise that sites share, for a noise multiplier."""
+    rules, training = config.federation, config.training
+    rows = {site: public_rows[site] for site in rules.sites}
+    step = clipped_step(training, config.privacy.max_grad_norm, rows)
+
+    def plan(noise: float) -> SharedRecordNoisePlan:
+        return choose_shared_plan(
+            parameters + choice.meter_coordinates,
+            step,
+            training.update_clip,
+            noise,
+            len(rules.sites),
+            rules.quorum - choice.colluders,
+            covered_dropouts(rules, remove_surplus=choice.remove_surplus),
+        )
+
+    return plan
 
 
 def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPrivacy | None:
@@ -83,27 +124,46 @@ def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPr
     if choice is None:
         return None
     dimension, honest = parameters + choice.meter_coordinates, rules.quorum - choice.colluders
+    dropouts = covered_dropouts(rules, remove_surplus=choice.remove_surplus)
 
     def plan(noise: float) -> DistributedNoisePlan:
         clip = config.training.update_clip
-        return choose_plan(dimension, clip, noise, len(rules.sites), honest)
+        return choose_plan(dimension, clip, noise, len(rules.sites), honest, dropouts)
 
     noise = choice.noise_multiplier
     if noise is None:
         assert choice.epsilon is not None
         noise = site_level_noise_multiplier(plan, config.run.rounds, choice.epsilon, choice.delta)
-    chosen = plan(noise)
     return SiteLevelPrivacy(
         noise_multiplier=noise,
         delta=choice.delta,
         target_epsilon=choice.epsilon,
-        colluders=choice.colluders,
-        meter_coordinates=choice.meter_coordinates,
-        dimension=dimension,
-        granularity=chosen.granularity,
-        ring_bits=chosen.ring_bits,
-        largest_code=chosen.largest_code,
+        **_shares(choice, plan(noise)),
     )
+
+
+class _Shares(TypedDict):
+    """The fields of `NoiseInTheSum`."""
+
+    colluders: int
+    meter_coordinates: int
+    dimension: int
+    granularity: float
+    ring_bits: int
+    largest_code: int
+    remove_surplus: bool
+
+
+def _shares(choice: SharesOfNoise, plan: NoisedSum) -> _Shares:
+    return {
+        "colluders": choice.colluders,
+        "meter_coordinates": choice.meter_coordinates,
+        "dimension": plan.dimension,
+        "granularity": plan.granularity,
+        "ring_bits": plan.ring_bits,
+        "largest_code": plan.largest_code,
+        "remove_surplus": choice.remove_surplus,
+    }
 
 
 def _check_delta(delta: float, public_rows: Mapping[str, int]) -> None:

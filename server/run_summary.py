@@ -23,7 +23,6 @@ from federation.summary import (
     RunFacts,
     SecureSum,
     SiteAccount,
-    SiteLevel,
     Summary,
     UtilityPoint,
 )
@@ -31,6 +30,7 @@ from federation.task import Task
 from privacy.guarantee import covered, fewest_tolerated_colluders, not_covered
 from server.coordination import Outcome
 from server.grouped_round import EXCHANGES_IN_GROUPS
+from server.noise_summary import shared_noise, site_level
 from server.run_record import RoundRecord
 from server.secure_round import EXCHANGES
 
@@ -123,7 +123,8 @@ def _privacy(outcome: Outcome) -> Privacy:
         },
         covered=covered(agreement),
         not_covered=not_covered(agreement),
-        site_level=_site_level(outcome),
+        shared_noise=shared_noise(outcome),
+        site_level=site_level(outcome),
     )  # fmt: skip
 
 
@@ -155,26 +156,6 @@ def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccou
         ledger_head=statement.ledger_head,
         site_level_epsilon_spent=statement.site_level_epsilon_spent,
         site_level_epsilon_budget=statement.site_level_epsilon_budget,
-    )
-
-
-def _site_level(outcome: Outcome) -> SiteLevel | None:
-    terms, agreement = outcome.agreement.site_level, outcome.agreement
-    if terms is None:
-        return None
-    said = [each.site_level_epsilon_spent for each in outcome.statements.values()]
-    spent = [epsilon for epsilon in said if epsilon is not None]
-    rounds = [record.round for record in outcome.record.rounds]
-    return SiteLevel(
-        delta=terms.delta,
-        target_epsilon=terms.target_epsilon,
-        noise_multiplier=terms.noise_multiplier,
-        colluders=terms.colluders,
-        honest=agreement.federation.quorum - terms.colluders,
-        epsilon=max(spent) if spent and len(spent) == len(said) else None,
-        granularity=terms.granularity,
-        ring_bits=terms.ring_bits,
-        alarms=tuple(r.round for r in rounds if r.noise is not None and r.noise.alarm),
     )
 
 
@@ -267,7 +248,7 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
     if short:
         notes.append(
             f"NOISE IS MISSING in round {', '.join(short)}: the sum carried less than the sites "
-            "promised, so the site-level guarantee does not hold; find the site before you go on"
+            "promised, so the guarantee that rests on it does not hold; find the site first"
         )
     incomplete = [
         r.round for r in outcome.record.rounds

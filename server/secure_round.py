@@ -6,15 +6,16 @@ retry, begins with two exchanges for its own.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from federation.envelope import Phase
-from federation.errors import RoundFailed
+from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import RingVector
-from federation.round_messages import Invitation, Work
+from federation.round_messages import Disclosure, Invitation, Work
 from privacy.message_sizes import largest_answer
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.terms import SessionTerms
+from privacy.surplus_noise import SurplusNoisePlan
 from server.conversation import Answers, Conversation, Place, Question
 
 EXCHANGES = 3
@@ -73,9 +74,9 @@ class Session:
         """Where in the run it is."""
         return Place(self.terms.run, self.terms.round, self.terms.attempt)
 
-    def question(self, phase: Phase, bodies: Mapping[str, bytes]) -> Question:
-        """What sites of the session are asked in a phase."""
-        return Question(phase, self.place, bodies, largest_answer(phase, self.terms))
+    def question(self, phase: Phase, bodies: Mapping[str, bytes], noise_seeds: int = 0) -> Question:
+        """What sites of the session are asked in a phase, and how large their answers can be."""
+        return Question(phase, self.place, bodies, largest_answer(phase, self.terms, noise_seeds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class SecureSum:
         exchanges: how often the sites were asked, what rode along not counted.
         prepared: the session of the following round; why it cannot be, if sites refused it; None
             if it may do to ask anew.
+        noise_seeds: per survivor that opened its shares, the seeds of its surplus noise.
     """
 
     total: RingVector
@@ -117,6 +119,7 @@ class SecureSum:
     dropped: Mapping[str, str]
     exchanges: int
     prepared: "Prepared | FailedRound | None"
+    noise_seeds: Mapping[str, tuple[bytes, ...]] = field(repr=False)
 
 
 class FailedRound(RoundFailed):
@@ -174,6 +177,7 @@ def sum_securely(
     model: bytes,
     survivors: SurvivorRecord,
     following: Session | None,
+    surplus: SurplusNoisePlan | None = None,
 ) -> SecureSum:
     """Run a prepared session to its sum, and prepare the following one meanwhile.
 
@@ -183,6 +187,7 @@ def sum_securely(
         model: the global model as it travels.
         survivors: what the sites may have bound themselves to in an earlier attempt.
         following: the session to be prepared; None after the last round.
+        surplus: which noise survivors reveal with their shares; None if they reveal none.
 
     Raises:
         FailedRound: fewer than the quorum were left, or the sum could not be opened.
@@ -201,8 +206,11 @@ def sum_securely(
         shown = dict.fromkeys(signing.survivors, named)
         agreed = ahead.advertise(session.question(Phase.SIGN, shown), losses)
         opening, agreements = coordinator.relay(signing, agreed)
-        answers = ahead.share(session.question(Phase.OPEN, agreements), losses)
-        revealed = coordinator.reveal(opening, answers)
+        seeds = len(surplus.surplus_components(len(signing.survivors))) if surplus else 0
+        answers = ahead.share(session.question(Phase.OPEN, agreements, seeds), losses)
+        disclosed = _disclosures(answers, seeds, losses)
+        opened = {site: each.shares for site, each in disclosed.items()}
+        revealed = coordinator.reveal(opening, opened)
     except RoundFailed as error:
         raise losses.failed(error) from error
     lost = sorted(set(session.terms.sites) - set(revealed.survivors))
@@ -213,7 +221,21 @@ def sum_securely(
         reasons,
         prepared.exchanges + EXCHANGES,
         ahead.prepared(),
+        {s: each.noise_seeds for s, each in disclosed.items() if s not in revealed.excluded},
     )
+
+
+def _disclosures(
+    answers: Mapping[str, bytes], seeds: int, losses: "Losses"
+) -> dict[str, Disclosure]:
+    """What the survivors opened; a site whose answer is too short counts as lost."""
+    disclosed = {}
+    for site, body in answers.items():
+        try:
+            disclosed[site] = Disclosure.from_bytes(body, seeds)
+        except ProtocolViolation as error:
+            losses.note([site], f"{Phase.OPEN}: {error}")
+    return disclosed
 
 
 def _completed(line: Line, prepared: Prepared) -> Prepared:

@@ -278,6 +278,7 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         minimum_contributors=config.evaluation.minimum_contributors,
         allow_without_privacy=without_privacy,
         allow_sparse_graph=config.federation.neighbours is not None,
+        allow_shared_noise=config.privacy.shared_noise is not None,
         site_level_epsilon_budget=_site_level_budget(config),
         site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,
     )

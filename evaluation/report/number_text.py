@@ -1,6 +1,7 @@
 """Numbers as a reader wants them: few digits, a unit, an interval, and never a false precision."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from federation.summary import Estimate
@@ -116,6 +117,16 @@ def significant(value: float | None, digits: int = 3) -> str:
         return "0"
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     return _signed(round(value, decimals), max(decimals, 0))
+
+
+def span(values: Sequence[float], digits: int = 3) -> str:
+    """Measured numbers from the least to the largest, or the one that all of them are.
+
+    >>> span([0.9, 1.1, 1.0]), span([1.0, 1.0001])
+    ('0.900 to 1.10', '1.00')
+    """
+    least, largest = significant(min(values), digits), significant(max(values), digits)
+    return least if least == largest else f"{least} to {largest}"
 
 
 def count(value: int | None) -> str:

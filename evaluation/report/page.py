@@ -41,6 +41,7 @@ _FILTERS = (
     number_text.setting,
     number_text.significant,
     number_text.size,
+    number_text.span,
     group_tables.metric_name,
 )
 

@@ -1,6 +1,7 @@
 """The journal: said once, kept over a restart, one survivor set per vector."""
 
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,3 +100,18 @@ def test_every_write_is_flushed_before_it_returns(path) -> None:
         journal.mark("r", 1, 1, "open")
         assert other.execute("SELECT count(*) FROM marks").fetchone() == (1,)
     other.close()
+
+
+def test_a_journal_older_than_surplus_noise_goes_on(path) -> None:
+    journal = Journal(path)
+    journal.keep_contribution("r", 1, kept())
+    journal.close()
+    with sqlite3.connect(path) as old:
+        old.execute("ALTER TABLE contributions DROP COLUMN noise_secret")
+    old.close()
+    journal = Journal(path)
+    assert journal.contribution("r", 1).noise_secret == b""
+    journal.keep_contribution("r", 2, replace(kept(2), noise_secret=b"s" * 32))
+    journal = reopened(journal, path)
+    assert journal.contribution("r", 2).noise_secret == b"s" * 32
+    assert "s" * 32 not in repr(journal.contribution("r", 2))

@@ -13,7 +13,7 @@ from client import contribution
 from federation.agreement import Agreement
 from federation.envelope import Phase
 from federation.errors import ConfigError, PrivacyRefusal
-from privacy.run_plan import noise_plan
+from privacy.run_plan import noise_in_the_sum
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
 NOISED = {"privacy": {"epsilon": 2.0, "site_level": {"epsilon": 20.0, "meter_coordinates": 4096}}}
@@ -92,7 +92,7 @@ def test_the_noise_of_a_sum_has_the_variance_of_its_shares(tmp_path, monkeypatch
     )
     federation = Federation(tmp_path, NOISED)
     federation.play()
-    plan = noise_plan(agreement_of(federation))
+    plan = noise_in_the_sum(agreement_of(federation))
     ratio = federation.folder.read_summary().rounds[0].noise.ratio
     assert ratio == pytest.approx(1, abs=0.12)
     target = Fraction(plan.noise_multiplier) ** 2 * plan.sensitivity.squared_l2

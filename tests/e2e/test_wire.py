@@ -64,7 +64,7 @@ def test_no_part_of_a_sites_vector_appears_in_clear(recorded, round_: int) -> No
         model = models_on(wire, round_)
         kind = RoundKind.TRAIN if round_ == 1 else RoundKind.EVALUATE
         vector = (
-            training_contribution(bench, model, 1)
+            training_contribution(bench, model, 1).vector
             if kind is RoundKind.TRAIN
             else evaluation_contribution(bench, model)
         )
@@ -90,7 +90,7 @@ def test_the_recording_would_have_been_found_out(recorded) -> None:
     # The search above can fail: the vector is found where it is not masked.
     federation, wire = recorded
     bench = bench_of(federation, agreement_on(wire), "hungary")
-    vector = training_contribution(bench, models_on(wire, 1), 1)
+    vector = training_contribution(bench, models_on(wire, 1), 1).vector
     leaked = everything(wire) + vector.pack()
     parts = dict(by_segment(bench, RoundKind.TRAIN, vector))
     assert parts["update"].astype("<u4").tobytes() in leaked

@@ -16,7 +16,7 @@ from evaluation.report.glossary import TERMS
 from evaluation.report.group_tables import group_tables
 from evaluation.report.page import TEMPLATES, render
 from evaluation.report.verdict_rules import RULES
-from federation.summary import Estimate, Summary
+from federation.summary import Estimate, NoiseMeasure, SiteLevel, Summary
 
 PLACE = re.compile(r"[ML]([\d.-]+),([\d.-]+)")
 VOID = {"meta", "br", "hr", "img", "input", "link"}
@@ -488,3 +488,35 @@ def test_text_has_the_contrast_that_wcag_asks_for(colours: dict[str, str]) -> No
         assert contrast(colours[grade], colours[f"{grade}-bg"]) >= 4.5, grade
     for style in range(6):
         assert contrast(colours[f"s{style}"], colours["paper"]) >= 3.0, style
+
+
+def test_noise_that_hides_a_whole_site_stands_apart_with_what_was_measured_of_it() -> None:
+    plain = hospitals()
+    whole = SiteLevel(
+        delta=1e-5, target_epsilon=8.0, noise_multiplier=1.105, colluders=1, honest=30,
+        epsilon=7.99, granularity=2.0**-10, ring_bits=20, surplus_removed=True, alarms=(),
+    )  # fmt: skip
+    noise = [
+        NoiseMeasure(
+            noise_multiplier=multiplier, ratio=ratio, p_value=0.4, alarm=False, too_little=False,
+            coordinates=1024,
+        )
+        for multiplier, ratio in ((1.105, 0.97), (1.158, 1.03))
+    ]  # fmt: skip
+    rounds = [
+        one.model_copy(update={"noise": given})
+        for one, given in zip(plain.rounds[:2], noise, strict=True)
+    ]
+    privacy = plain.privacy.model_copy(update={"site_level": whole})
+    summary = plain.model_copy(update={"privacy": privacy, "rounds": tuple(rounds)})
+    text = render(summary)
+    section = text[text.index("A whole site") :]
+    assert "removed from each sum" in section
+    assert "1.105 to 1.158 × the largest update" in section
+    assert "0.970 to 1.03 in 2 rounds" in section
+    assert text.index("Ledger head") < text.index("A whole site")
+    kept = whole.model_copy(update={"surplus_removed": False, "alarms": (1,)})
+    privacy = privacy.model_copy(update={"site_level": kept})
+    text = render(summary.model_copy(update={"privacy": privacy}))
+    assert "left in each sum" in text
+    assert "not as promised in round 1" in text

@@ -17,11 +17,10 @@ from privacy.accountant import RDP_ORDERS
 from privacy.distributed_noise import (
     DistributedNoisePlan,
     choose_plan,
-    decoded_sum,
-    noise_share,
     rounded_update,
 )
 from privacy.mechanisms.hadamard import unrotate
+from privacy.noised_sum import decoded_sum, noise_share, removable_noise_share
 
 SEED = bytes(range(32))
 SMALL = DistributedNoisePlan(
@@ -111,21 +110,52 @@ def test_the_noise_of_the_fewest_honest_is_the_noise_asked_for() -> None:
         assert honest * plan.share_variance == Fraction(1, 4) * plan.sensitivity.squared_l2
 
 
-def test_more_honest_shares_cost_less_and_fewer_are_refused() -> None:
-    plan = choose_plan(1_000, 1.0, 1.0, sites=10, honest=5)
-    costs = [plan.epsilon(1e-5, honest) for honest in range(5, 11)]
-    assert costs == sorted(costs, reverse=True)
-    assert costs[0] == plan.epsilon(1e-5)
-    # Twice the shares: a multiplier sqrt(2) times as large.
-    assert costs[-1] == pytest.approx(choose_plan(1_000, 1.0, 2**0.5, 10, 5).epsilon(1e-5))
-    with pytest.raises(ValueError, match="at least 5"):
-        plan.epsilon(1e-5, 4)
+def surplus_plan(**other) -> DistributedNoisePlan:
+    return choose_plan(2_000, 1.0, 1.0, **{"sites": 10, "honest": 5, "dropouts": 3} | other)
 
 
-def test_where_tau_counts_further_shares_do_not_raise_the_bound() -> None:
-    plan = DistributedNoisePlan(10**4, 1.0, 1.0, 0.09, sites=500, honest=60, ring_bits=32)
-    assert plan.overhead > 0.01
-    assert plan.epsilon(1e-5, 500) <= plan.epsilon(1e-5, 60)
+def test_a_share_that_can_be_removed_in_part_has_the_same_variance() -> None:
+    plan = surplus_plan()
+    assert plan.surplus is not None
+    assert (plan.surplus.sites, plan.surplus.dropouts, plan.surplus.colluders) == (10, 3, 2)
+    assert plan.surplus.added_variance == plan.share_variance
+    drawn = removable_noise_share(plan, bytes(32))
+    statistic = float((drawn.astype(float) ** 2).sum()) / float(plan.share_variance)
+    assert 0.001 < stats.chi2(2_000).cdf(statistic) < 0.999
+    with pytest.raises(ValueError, match="removes no surplus"):
+        removable_noise_share(choose_plan(10, 1.0, 1.0, 5, 3), bytes(32))
+
+
+def test_the_noise_left_is_that_of_the_honest_who_are_left() -> None:
+    plan = surplus_plan()
+    target = plan.share_variance * plan.honest
+    assert plan.sum_variance(7) == 7 * plan.share_variance
+    for contributors in range(7, 11):
+        assert plan.sum_variance(contributors) * (contributors - 2) / contributors == target
+        assert plan.sum_variance(contributors, contributors) == contributors * plan.share_variance
+    assert plan.noise_deviation(10) < plan.noise_deviation(10, silent=1)
+    without = dataclasses.replace(plan, dropouts=0)
+    assert plan.noise_deviation(10, silent=10) == without.noise_deviation(10)
+
+
+@pytest.mark.parametrize("sites", [4, 10, 100])
+def test_removing_surplus_costs_no_more_epsilon(sites: int) -> None:
+    honest = sites - sites // 3
+    kept = choose_plan(10**5, 1.0, 1.0, sites, honest)
+    removed = choose_plan(10**5, 1.0, 1.0, sites, honest, sites - honest)
+    central = GaussianDpEvent(1.0)
+    accountant = RdpAccountant(RDP_ORDERS)
+    accountant.compose(central)
+    assert accountant.get_epsilon(1e-5) <= removed.epsilon(1e-5) <= 1.01 * kept.epsilon(1e-5)
+    assert removed.ring_bits - kept.ring_bits <= 4
+
+
+def test_parts_too_small_to_draw_are_refused() -> None:
+    fine = DistributedNoisePlan(3, 1.0, 0.25, 0.5, sites=9, honest=8, ring_bits=16)
+    with pytest.raises(ConfigError, match="surplus_noise"):
+        dataclasses.replace(fine, dropouts=1)
+    with pytest.raises(ConfigError, match="dropouts"):
+        dataclasses.replace(fine, dropouts=2)
 
 
 def test_the_curve_composes() -> None:

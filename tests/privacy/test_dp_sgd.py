@@ -13,10 +13,15 @@ from torch.nn.functional import cross_entropy
 from federation.entropy import SeededEntropy
 from federation.errors import ConfigError, PrivacyRefusal
 from privacy import dp_sgd
-from privacy.dp_sgd import Descent, train_privately, train_without_privacy
+from privacy.dp_sgd import (
+    Descent,
+    train_for_shared_noise,
+    train_privately,
+    train_without_privacy,
+)
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.per_sample_gradients import per_sample_gradients
-from privacy.plan import DpSgdPlan, NonPrivatePlan
+from privacy.plan import ClippedStepPlan, DpSgdPlan, NonPrivatePlan
 
 PLAN = DpSgdPlan(0.5, 3, 1.0, 1.0, 8.0, 1e-3)
 DESCENT = Descent(0.1)
@@ -222,6 +227,57 @@ def test_frozen_parameters_stay_out() -> None:
     assert len(update.delta) == len(flat_parameters(model)) == 8 * 3 + 3
     with pytest.raises(ValueError, match=r"expected \(27,\)"):
         load_flat_parameters(model, np.zeros(3))
+
+
+STEP = ClippedStepPlan(0.5, 0.1, 0.7, 8.0)
+
+
+@pytest.mark.parametrize("descent", [Descent(0.1), Descent(0.1, momentum=0.9, proximal_mu=0.5)])
+def test_a_step_for_shared_noise_is_one_of_dp_sgd_without_its_noise(descent: Descent) -> None:
+    # Nor do momentum and a proximal term change a first step.
+    model, rows = cnn(), rows_for(cnn(), 30)
+    noised = replace(PLAN, steps=1, noise_multiplier=1e-9, max_grad_norm=0.7)
+    theirs = train_privately(model, rows, loss, noised, descent, SeededEntropy(4))
+    ours = train_for_shared_noise(model, rows, loss, STEP, SeededEntropy(4))
+    np.testing.assert_allclose(ours.delta, theirs.delta, atol=1e-9)
+    assert np.linalg.norm(ours.delta) > 1e-3
+    assert ours.mean_loss is None
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 12), bad_rows)
+def test_one_row_more_moves_that_step_by_at_most_the_record_norm(n, kind) -> None:
+    model = mlp()
+    inputs, targets = rows_for(model, n + 1)
+    factor = {"fine": 1.0, "zero": 0.0, "huge": 1e30, "nan": float("nan"), "inf": float("inf")}
+    inputs[-1] = inputs[-1] * factor[kind]
+    everyone = replace(STEP, sampling_rate=1.0)
+    with_it, without = (
+        train_for_shared_noise(model, rows, loss, everyone, SeededEntropy(1)).delta
+        for rows in ((inputs, targets), (inputs[:-1], targets[:-1]))
+    )
+    assert np.linalg.norm(with_it - without) <= everyone.record_norm
+    if kind == "huge":  # its gradient is clipped
+        assert np.linalg.norm(with_it - without) > 0.999 * everyone.record_norm
+
+
+def test_an_empty_batch_moves_nothing_and_the_model_is_left_as_it_was() -> None:
+    model = mlp()
+    before = flat_parameters(model)
+    inputs, targets = rows_for(model, 0)
+    update = train_for_shared_noise(model, (inputs, targets), loss, STEP, SeededEntropy(1))
+    assert np.all(update.delta == 0)
+    train_for_shared_noise(model, rows_for(model, 9), loss, STEP, SeededEntropy(1))
+    np.testing.assert_array_equal(flat_parameters(model), before)
+
+
+def test_too_many_rows_or_layers_that_mix_them_are_refused() -> None:
+    inputs, targets = torch.zeros(1, 4).expand(2**24 + 1, 4), torch.zeros(1).expand(2**24 + 1)
+    with pytest.raises(PrivacyRefusal, match="16777216 at most"):
+        train_for_shared_noise(mlp(), (inputs, targets), loss, STEP, SeededEntropy(1))
+    mixing = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(PrivacyRefusal, match="GroupNorm"):
+        train_for_shared_noise(mixing, rows_for(mlp(), 4), loss, STEP, SeededEntropy(1))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_noise_given_stands_as_given_and_promises_no_epsilon() -> None:
     made = config_file.parse(
         {"task": {"name": "heart"}, "privacy": {"noise_multiplier": 0.7, "delta": 1e-3}} | SITES
     )
-    terms = record_privacy(made)
+    terms = record_privacy(made, ROWS, parameters=10)
     assert (terms.noise_multiplier, terms.target_epsilon) == (0.7, None)
 
 

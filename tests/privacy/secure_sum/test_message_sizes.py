@@ -20,7 +20,7 @@ from federation.envelope import Phase
 from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import Stretch
 from federation.round_layout import RoundKind
-from federation.round_messages import COMPLETED, Invitation, Statement, Work
+from federation.round_messages import COMPLETED, SEED_BYTES, Disclosure, Invitation, Statement, Work
 from privacy.message_sizes import (
     LARGEST_ANSWER,
     LARGEST_QUESTION,
@@ -72,6 +72,15 @@ def test_where_nobody_is_lost_every_message_is_as_large_as_it_can_be(changes: di
         require_size(phase, size, limit)
         with pytest.raises(ProtocolViolation, match=f"{size + 1} bytes in phase {phase}.* {limit}"):
             require_size(phase, size + 1, limit)
+
+
+def test_the_seeds_of_surplus_noise_have_room_when_shares_are_opened_and_only_then() -> None:
+    session, seeds = play(make_terms()), (bytes(SEED_BYTES),) * 3
+    for shares in session.sent[Stage.OPEN].values():
+        body = Disclosure(shares, seeds).to_bytes()
+        assert len(body) == largest_answer(Phase.OPEN, session.terms, len(seeds))
+    for phase in (Phase.ADVERTISE, Phase.SHARE, Phase.TRAIN, Phase.SIGN):
+        assert largest_answer(phase, session.terms, 3) == largest_answer(phase, session.terms)
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,0 +1,74 @@
+"""What a summary says of noise that sites added in shares within the secure sum."""
+
+import math
+from typing import TypedDict
+
+from federation.agreement import NoiseInTheSum
+from federation.summary import Exposure, SharedNoise, SiteLevel
+from privacy.run_plan import shared_record_noise
+from privacy.shared_record_noise import exposure, exposure_alone
+from server.coordination import Outcome
+
+FURTHER_COLLUDERS = 3
+"""Beyond those allowed for: how many are told of, one by one."""
+
+
+def site_level(outcome: Outcome) -> SiteLevel | None:
+    """The guarantee whose unit is a site; None if the run has none."""
+    terms = outcome.agreement.site_level
+    if terms is None:
+        return None
+    said = [each.site_level_epsilon_spent for each in outcome.statements.values()]
+    spent = [epsilon for epsilon in said if epsilon is not None]
+    return SiteLevel(
+        delta=terms.delta,
+        target_epsilon=terms.target_epsilon,
+        noise_multiplier=terms.noise_multiplier,
+        epsilon=max(spent) if spent and len(spent) == len(said) else None,
+        **_in_the_sum(outcome, terms),
+    )
+
+
+def shared_noise(outcome: Outcome) -> SharedNoise | None:
+    """What the noise that hides a record rests on; None if each site added its own."""
+    agreement = outcome.agreement
+    plan = shared_record_noise(agreement)
+    if plan is None or agreement.privacy is None or agreement.privacy.shared is None:
+        return None
+    rounds, delta = agreement.rounds, agreement.privacy.delta
+    more = range(min(FURTHER_COLLUDERS + 1, plan.honest))
+    with_more = [(c, exposure(plan, plan.honest - c, rounds, delta)) for c in more]
+    return SharedNoise(
+        exposures=tuple(
+            Exposure(
+                further_colluders=further,
+                noise_multiplier=seen.noise_multiplier,
+                epsilon=seen.epsilon if math.isfinite(seen.epsilon) else None,
+            )
+            for further, seen in (*with_more, (None, exposure_alone(plan, rounds, delta)))
+        ),
+        **_in_the_sum(outcome, agreement.privacy.shared),
+    )
+
+
+class _InTheSum(TypedDict):
+    """The fields of `federation.summary.NoiseInTheSum`."""
+
+    colluders: int
+    honest: int
+    granularity: float
+    ring_bits: int
+    surplus_removed: bool
+    alarms: tuple[int, ...]
+
+
+def _in_the_sum(outcome: Outcome, terms: NoiseInTheSum) -> _InTheSum:
+    rounds = [record.round for record in outcome.record.rounds]
+    return {
+        "colluders": terms.colluders,
+        "honest": outcome.agreement.federation.quorum - terms.colluders,
+        "granularity": terms.granularity,
+        "ring_bits": terms.ring_bits,
+        "surplus_removed": terms.remove_surplus,
+        "alarms": tuple(r.round for r in rounds if r.noise is not None and r.noise.alarm),
+    }
