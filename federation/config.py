@@ -131,8 +131,9 @@ class ServerOptimizer(Section):
 class SharesOfNoise(Section):
     """Noise that is added in shares within the secure sum."""
 
-    colluders: Annotated[int, Field(ge=0)] = 0
-    """How many survivors may pool what they know of their own noise: the others add the more."""
+    colluders: Annotated[int, Field(ge=0)] = 1
+    """How many survivors may pool what they know of their own noise: the others add the more. With
+    0, a site that reads the model learns more than others do, as it knows its own share."""
     meter_coordinates: Annotated[int, Field(ge=16, le=2**24)] = 1024
     """Coordinates without signal, on which every round measures whether all noise is there."""
     remove_surplus: bool = False

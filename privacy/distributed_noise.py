@@ -22,13 +22,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from dp_accounting.rdp import compute_epsilon
 
 from federation.entropy import Entropy
 from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS
 from privacy import noised_sum
-from privacy.accountant import RDP_ORDERS, site_level_divergences
+from privacy.accountant import RDP_ORDERS, Cost, cost, site_level_divergences
 from privacy.discrete_gaussian_divergence import Sensitivity
 from privacy.event import DistributedDiscreteGaussian
 from privacy.mechanisms.clipping import clip_l2
@@ -89,7 +88,7 @@ class DistributedNoisePlan(noised_sum.NoisedSum):
             )
         if not 0 < self.beta < 1:
             raise ConfigError(f"{_KEY}.beta", self.beta, "a number in (0, 1)")
-        self.require_possible(_KEY)
+        self.require_possible(_KEY, f"{_KEY}.noise_multiplier")
 
     @property
     def sensitivity(self) -> Sensitivity:
@@ -139,16 +138,13 @@ class DistributedNoisePlan(noised_sum.NoisedSum):
             dropouts=self.dropouts,
         )
 
-    def epsilon(self, delta: float) -> float:
-        """Epsilon of one release at `delta`, by the conversion of Canonne, Kamath and Steinke 2020.
+    def cost(self, delta: float) -> Cost:
+        """What one release costs at `delta`.
 
         Raises:
             ValueError: delta is not in (0, 1).
         """
-        if not 0 < delta < 1:
-            raise ValueError(f"delta = {delta}: expected a number in (0, 1)")
-        curve = self.renyi_divergences(RDP_ORDERS).tolist()
-        return float(compute_epsilon(RDP_ORDERS, curve, delta)[0])
+        return cost([self.event()], delta)
 
 
 def choose_plan(

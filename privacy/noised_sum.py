@@ -115,11 +115,12 @@ class NoisedSum(ABC):
         """Of each coordinate of the decoded sum, in the unit of the updates; as `sum_variance`."""
         return math.sqrt(self.sum_variance(contributors, silent)) * self.granularity
 
-    def require_possible(self, key: str) -> None:
+    def require_possible(self, key: str, noise_key: str) -> None:
         """Return if shares can be drawn, and all that is summed fits the ring.
 
         Args:
             key: of the configuration, under which errors name what is wrong.
+            noise_key: of the noise multiplier.
 
         Raises:
             ConfigError: not so.
@@ -128,7 +129,7 @@ class NoisedSum(ABC):
             raise ConfigError(f"{key}.dropouts", self.dropouts, "from 0 to sites - honest")
         if not LEAST_VARIANCE <= self.share_variance <= LARGEST_DEVIATION**2:
             raise ConfigError(
-                f"{key}.noise_multiplier",
+                noise_key,
                 self.noise_multiplier,
                 "a share of the noise whose deviation is from 1/2 to 2^24 steps, not "
                 f"{math.sqrt(self.share_variance):.3g}",

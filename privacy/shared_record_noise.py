@@ -105,10 +105,10 @@ class SharedRecordNoisePlan(noised_sum.NoisedSum):
                 self.granularity,
                 "a power of two from update_clip / 2^30 to update_clip",
             )
-        self.require_possible("privacy.shared_noise")
+        self.require_possible("privacy.shared_noise", "privacy.noise_multiplier")
         if self._distance > MOST_DISTANCE:
             raise ConfigError(
-                "privacy.shared_noise.noise_multiplier",
+                "privacy.noise_multiplier",
                 self.noise_multiplier,
                 "shares of the noise that deviate by a few steps, not "
                 f"{math.sqrt(self.share_variance):.3g}",
@@ -301,10 +301,9 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
     """What the rounds give away to whoever sees sums with so many unknown shares of noise.
 
     `plan.honest` shares hide a record from the coordinator and as many colluders as were allowed
-    for, and so from every reader of the model. With c further colluders c shares fewer do. One
-    share is what hides it where the secure sum is broken and a site's vector is seen alone; what is
-    surplus of it, were there no dropouts, then counts as removed. Parts of a share are taken as
-    one, which makes less difference than MOST_DISTANCE.
+    for, and so from every reader of the model. With c further colluders c shares fewer do. Where
+    surplus noise is removed the most dropouts are the worst case, for each share is whole then; its
+    parts are taken as one, which makes less difference than MOST_DISTANCE.
 
     Args:
         plan: of each round.
@@ -316,8 +315,7 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
         ValueError, PrivacyRefusal: a bound above is broken.
     """
     # A share's variance is what it is; the multiplier is rounded so as not to make it larger.
-    whole = plan.honest + (plan.dropouts if shares == 1 else 0)
-    multiplier = plan.noise_multiplier * math.sqrt(shares / whole) * (1 - 2**-50)
+    multiplier = plan.noise_multiplier * math.sqrt(shares / plan.honest) * (1 - 2**-50)
     event = replace(
         plan.event(), noise_multiplier=multiplier, honest=shares, count=rounds, dropouts=0
     )
@@ -338,8 +336,9 @@ def exposure_alone(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> Ex
 
 
 def exposures(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> tuple[Exposure, ...]:
-    """From `plan.honest` shares, with no more colluders than allowed for, down to a site alone.
+    """From `plan.honest` shares, with no more colluders than allowed for, down to one.
 
     Entry c is for c colluders more than allowed for. See `exposure`; each takes about a second.
+    What a site's vector gives away if it is seen alone is apart: `exposure_alone`.
     """
     return tuple(exposure(plan, shares, rounds, delta) for shares in range(plan.honest, 0, -1))

@@ -28,7 +28,11 @@ from privacy.shared_record_noise import rounded_gradient
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
 SHARED = {
     "training": {"local_steps": 1},
-    "privacy": {"epsilon": 2.0, "delta": 1e-3, "shared_noise": {"meter_coordinates": 4096}},
+    "privacy": {
+        "epsilon": 2.0,
+        "delta": 1e-3,
+        "shared_noise": {"colluders": 0, "meter_coordinates": 4096},
+    },
 }
 
 
@@ -262,3 +266,13 @@ def test_shared_noise_without_privacy_is_refused() -> None:
 def test_an_update_clip_too_long_for_any_ring_is_named(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"training\.update_clip"):
         Federation(tmp_path, SHARED, "training.update_clip=1e6")
+
+
+def test_unless_told_otherwise_another_site_is_allowed_for(tmp_path) -> None:
+    """It knows its own share; of the quorum's three, the other two are enough."""
+    privacy = {"epsilon": 2.0, "delta": 1e-3, "shared_noise": {}}
+    federation = played(tmp_path, "run.rounds=1", table=SHARED | {"privacy": privacy})
+    shared = summary_of(federation).privacy.shared_noise
+    assert (shared.colluders, shared.honest) == (1, 2)
+    assert [one.further_colluders for one in shared.exposures] == [0, 1, None]
+    assert shared.exposures[0].epsilon <= 2.0

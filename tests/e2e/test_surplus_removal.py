@@ -19,9 +19,9 @@ from privacy.run_plan import noise_in_the_sum
 from privacy.surplus_noise import component_seed
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
-WHOLE = {"noise_multiplier": 0.9, "meter_coordinates": 4096, "remove_surplus": True}
-REMOVED = {"privacy": {"epsilon": 2.0, "site_level": WHOLE}, "run": {"name": "test", "rounds": 2}}
-KEPT = REMOVED | {"privacy": {"epsilon": 2.0, "site_level": WHOLE | {"remove_surplus": False}}}
+WHOLE = {"noise_multiplier": 0.9, "meter_coordinates": 4096, "colluders": 0}
+KEPT = {"privacy": {"epsilon": 2.0, "site_level": WHOLE}, "run": {"name": "test", "rounds": 2}}
+REMOVED = KEPT | {"privacy": {"epsilon": 2.0, "site_level": WHOLE | {"remove_surplus": True}}}
 
 
 def played(path, table: dict, *lost: tuple[str, str], attempts: int = 1) -> Federation:

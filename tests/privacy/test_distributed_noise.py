@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from dp_accounting import GaussianDpEvent
 from dp_accounting.rdp import RdpAccountant
-from scipy import stats
+from scipy import optimize, stats
 
 from federation.entropy import SeededEntropy
 from federation.errors import ConfigError
 from federation.ring_vector import RING_BITS
-from privacy.accountant import RDP_ORDERS
+from privacy.accountant import RDP_ORDERS, SITE_LEVEL_ORDERS
 from privacy.distributed_noise import (
     DistributedNoisePlan,
     choose_plan,
@@ -23,6 +23,18 @@ from privacy.mechanisms.hadamard import unrotate
 from privacy.noised_sum import decoded_sum, noise_share, removable_noise_share
 
 SEED = bytes(range(32))
+
+
+def gaussian_epsilon(noise_multiplier: float, delta: float) -> float:
+    """Balle and Wang 2018, arXiv:1805.06530, Theorem 8, solved here."""
+
+    def excess(epsilon: float) -> float:
+        half, far = 1 / (2 * noise_multiplier), epsilon * noise_multiplier
+        return stats.norm.cdf(half - far) - math.exp(epsilon) * stats.norm.cdf(-half - far) - delta
+
+    return float(optimize.brentq(excess, 0, 200 / noise_multiplier))
+
+
 SMALL = DistributedNoisePlan(
     dimension=3, clip=1.0, granularity=0.25, noise_multiplier=0.5, sites=4, honest=3, ring_bits=16
 )
@@ -51,11 +63,14 @@ def test_a_chosen_plan_costs_under_a_percent_and_wastes_no_ring(
 ) -> None:
     plan = choose_plan(dimension, 0.7, noise_multiplier, sites, honest)
     assert plan.inflation <= 0.01
-    accountant = RdpAccountant(RDP_ORDERS)
+    accountant = RdpAccountant(SITE_LEVEL_ORDERS)
     accountant.compose(GaussianDpEvent(noise_multiplier))
     for delta in (1e-2, 1e-5, 1e-9):
-        central = accountant.get_epsilon(delta)
-        assert central <= plan.epsilon(delta) <= 1.01 * central
+        central, cost = accountant.get_epsilon(delta), plan.cost(delta)
+        assert central <= cost.epsilon_rdp <= 1.01 * central
+        exact = gaussian_epsilon(noise_multiplier, delta)
+        assert exact <= cost.epsilon_pld <= 1.01 * exact
+        assert cost.epsilon_pld < cost.epsilon_rdp
     finer = {"granularity": plan.granularity / 2}
     with pytest.raises(ConfigError, match="ring_bits"):
         dataclasses.replace(plan, **finer)
@@ -144,9 +159,11 @@ def test_removing_surplus_costs_no_more_epsilon(sites: int) -> None:
     kept = choose_plan(10**5, 1.0, 1.0, sites, honest)
     removed = choose_plan(10**5, 1.0, 1.0, sites, honest, sites - honest)
     central = GaussianDpEvent(1.0)
-    accountant = RdpAccountant(RDP_ORDERS)
+    accountant = RdpAccountant(SITE_LEVEL_ORDERS)
     accountant.compose(central)
-    assert accountant.get_epsilon(1e-5) <= removed.epsilon(1e-5) <= 1.01 * kept.epsilon(1e-5)
+    assert accountant.get_epsilon(1e-5) <= removed.cost(1e-5).epsilon_rdp
+    assert removed.cost(1e-5).epsilon_rdp <= 1.01 * kept.cost(1e-5).epsilon_rdp
+    assert removed.cost(1e-5).epsilon == pytest.approx(kept.cost(1e-5).epsilon, rel=0.01)
     assert removed.ring_bits - kept.ring_bits <= 4
 
 
@@ -224,4 +241,4 @@ def test_what_fits_no_ring_is_refused() -> None:
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1.0, math.nan])
 def test_an_impossible_delta_is_refused(delta: float) -> None:
     with pytest.raises(ValueError, match="delta"):
-        SMALL.epsilon(delta)
+        SMALL.cost(delta)

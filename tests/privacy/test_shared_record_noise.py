@@ -23,6 +23,7 @@ from privacy.shared_record_noise import (
     SharedRecordNoisePlan,
     choose_shared_plan,
     exposure,
+    exposure_alone,
     exposures,
     rounded_gradient,
 )
@@ -240,6 +241,7 @@ def test_what_each_party_could_learn() -> None:
             plan.event(), noise_multiplier=rung.noise_multiplier, honest=rung.shares
         )
         assert 1 - 1e-14 < event.share_variance / plan.share_variance <= 1
+    assert exposure_alone(plan, 20, 1e-4) == ladder[-1]
     assert exposure(plan, 6, 20, 1e-4).epsilon < epsilons[0]
     with pytest.raises(PrivacyRefusal, match="event"):
         exposure(plan, 0, 20, 1e-4)
@@ -247,8 +249,9 @@ def test_what_each_party_could_learn() -> None:
 
 def test_a_site_seen_alone_may_be_seen_without_its_surplus() -> None:
     plan = choose_shared_plan(1_000, STEP, 1.0, 2.0, sites=7, honest=4, dropouts=3)
-    two, alone = exposure(plan, 2, 20, 1e-4), exposure(plan, 1, 20, 1e-4)
-    assert two.noise_multiplier == pytest.approx(2.0 * math.sqrt(2 / 4))
+    one, alone = exposure(plan, 1, 20, 1e-4), exposure_alone(plan, 20, 1e-4)
+    assert one.noise_multiplier == pytest.approx(2.0 * math.sqrt(1 / 4))
+    assert one.epsilon < alone.epsilon
     # If nobody drops out each of seven keeps a seventh of the variance that four make together.
     assert plan.surplus is not None
     kept = plan.surplus.kept_variance(7) / plan.sensitivity.squared_l2
@@ -273,9 +276,9 @@ def test_noise_that_may_be_removed_costs_what_its_target_costs(survivors: int) -
      ("update_clip", math.inf, "training.update_clip"),
      ("noise_multiplier", 0.0, "privacy.noise_multiplier"),
      ("noise_multiplier", math.inf, "privacy.noise_multiplier"),
-     ("noise_multiplier", 0.02, "privacy.shared_noise.noise_multiplier"),
-     ("noise_multiplier", 0.067, "privacy.shared_noise.noise_multiplier"),
-     ("noise_multiplier", 1e7, "privacy.shared_noise.noise_multiplier"),
+     ("noise_multiplier", 0.02, "privacy.noise_multiplier"),
+     ("noise_multiplier", 0.067, "privacy.noise_multiplier"),
+     ("noise_multiplier", 1e7, "privacy.noise_multiplier"),
      ("honest", 0, "federation.quorum"), ("honest", 5, "federation.quorum"),
      ("sites", 2, "federation.quorum"),
      ("granularity", 0.3, "plan.granularity"), ("granularity", 4.0, "plan.granularity"),
