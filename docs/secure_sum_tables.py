@@ -23,7 +23,9 @@ from privacy.secure_sum.keys import (
     SIGNATURE_BYTES,
     TAG_BYTES,
 )
+from privacy.secure_sum.messages import Envelope
 from privacy.secure_sum.shamir import SHARE_BYTES
+from privacy.secure_sum.table import Table
 from privacy.secure_sum.terms import tolerated_colluders
 from privacy.secure_sum.transcript import DIGEST_BYTES
 from privacy.secure_sum_cli import app
@@ -55,8 +57,9 @@ def kinds() -> str:
     advert = f"sealing key {KEY_BYTES}, mask key {KEY_BYTES}, signature {SIGNATURE_BYTES}"
     sealed = f"nonce {NONCE_BYTES}, ciphertext {PAIR_BYTES}, tag {SEALING_BYTES - NONCE_BYTES}"
     committed = f"commitment {COMMITMENT_BYTES}, commitment {COMMITMENT_BYTES}"
+    kept = f"own commitment {COMMITMENT_BYTES}, own commitment {COMMITMENT_BYTES}"
     signed = f"seed commitment {DIGEST_BYTES}; signature {SIGNATURE_BYTES}"
-    dealt = f"bit set; per neighbour: {sealed}; bit set; per holder: {committed}; {signed}"
+    dealt = f"bit set; per neighbour: {sealed}, {committed}; {kept}; {signed}"
     opened = (
         f"bit set; per surviving dealer: seed share {SHARE_BYTES}; "
         f"bit set; per lost dealer: mask key share {SHARE_BYTES}"
@@ -86,25 +89,24 @@ def sizes() -> str:
 
 def _sizes(n: int, k: int) -> Iterator[tuple[str, int]]:
     sites = tuple(f"{number:04d}" for number in range(n))
-    near, holders, others = sites[1 : k + 1], sites[: k + 1], sites[1:]
+    near, holders = sites[1 : k + 1], sites[: k + 1]
     advert = messages.Advert(bytes(KEY_BYTES), bytes(KEY_BYTES), bytes(SIGNATURE_BYTES))
-    sealed, committed = bytes(PAIR_BYTES + SEALING_BYTES), bytes(COMMITMENTS_BYTES)
+    envelopes = Table.of(dict.fromkeys(near, bytes(Envelope.WIDTH)), Envelope.WIDTH)
     dealt = messages.Dealt(
-        dict.fromkeys(near, sealed),
-        dict.fromkeys(holders, committed),
+        envelopes,
+        bytes(COMMITMENTS_BYTES),
         bytes(DIGEST_BYTES),
         bytes(SIGNATURE_BYTES),
     )
-    envelopes = messages.Envelopes(dict.fromkeys(near, messages.Envelope(sealed, committed)))
-    tags, share = dict.fromkeys(others, bytes(TAG_BYTES)), bytes(SHARE_BYTES)
+    tags = Table.of(dict.fromkeys(sites[1:], bytes(TAG_BYTES)), TAG_BYTES)
     yield "Advert", len(advert.to_bytes())
     yield "Bundle", len(messages.Bundle(dict.fromkeys(sites, advert)).to_bytes(sites))
     yield "Dealt", len(dealt.to_bytes(sites))
-    yield "Envelopes", len(envelopes.to_bytes(sites))
+    yield "Envelopes", len(messages.Envelopes(envelopes).to_bytes(sites))
     yield "Survivors", len(messages.Survivors(sites).to_bytes(sites))
     yield "Agreed", len(messages.Agreed(tags).to_bytes(sites))
     yield "Agreements", len(messages.Agreements(tags).to_bytes(sites))
-    opened = messages.OpenedShares(dict.fromkeys(holders, share), {})
+    opened = messages.OpenedShares(dict.fromkeys(holders, bytes(SHARE_BYTES)), {})
     yield "OpenedShares", len(opened.to_bytes(sites))
 
 

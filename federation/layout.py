@@ -224,7 +224,7 @@ def _encode(segment: Segment, values: Floats, entropy: Entropy | None, out: Word
     scale, signed = 1.0 / segment.step, out.view(f"<i{out.dtype.itemsize}")
     for at in range(0, segment.length, _CHUNK):
         chunk = values[at : at + _CHUNK]
-        if not np.all(np.abs(chunk) <= segment.bound):  # also catches NaN
+        if not (chunk.min() >= -segment.bound and chunk.max() <= segment.bound):  # also catches NaN
             raise ValueError(f"{segment.name}: a coordinate is NaN or beyond {segment.bound:g}")
         codes = chunk * scale
         if segment.rounding == "stochastic":

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import RingVector
 from privacy.secure_sum import keys
-from privacy.secure_sum.dealing import Secret, commitment_body, fits
+from privacy.secure_sum.dealing import Pledge, Secret, commitment_body, fits
 from privacy.secure_sum.exclusion import Reasons, admit, require_quorum, told
 from privacy.secure_sum.keys import Direction
 from privacy.secure_sum.mask_stream import add_masks
@@ -25,7 +25,6 @@ from privacy.secure_sum.messages import (
     Agreements,
     Bundle,
     Dealt,
-    Envelope,
     Envelopes,
     MaskedInput,
     OpenedShares,
@@ -39,6 +38,7 @@ from privacy.secure_sum.session import (
     round_digest,
     session_digest,
 )
+from privacy.secure_sum.table import Table, transposed
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
 
@@ -59,10 +59,10 @@ class Sharing:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """Shares are dealt; `dealt` are the sites whose masks the inputs will carry."""
+    """Shares are dealt and passed on; `dealt` is what the sites that dealt them are held to."""
 
     sharing: Sharing = field(repr=False)
-    dealt: Mapping[str, Dealt] = field(repr=False)
+    dealt: Mapping[str, Pledge] = field(repr=False)
     excluded: Reasons
 
 
@@ -151,25 +151,22 @@ def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str
     def check(site: str, data: bytes) -> Dealt:
         _require(site in state.adverts, "dealt shares: from a site that did not advertise")
         answer = Dealt.from_bytes(data, sites)
-        peers = set(state.graph[site])
-        _require(set(answer.sealed) == peers, "dealt shares: not one for every neighbour")
         _require(
-            set(answer.commitments) == {site, *peers},
-            "dealt shares: not commitments to every holder",
+            answer.envelopes.members == state.graph[site],
+            "dealt shares: not one for every neighbour",
         )
         return answer
 
     valid, excluded = admit(dealt, check, state.excluded)
     require_quorum(state.terms, "share", valid, excluded)
+    by_holder = transposed({dealer: answer.envelopes for dealer, answer in valid.items()})
     envelopes = {
-        holder: Envelopes({
-            dealer: Envelope(valid[dealer].sealed[holder], valid[dealer].commitments[holder])
-            for dealer in state.graph[holder]
-            if dealer in valid
-        }).to_bytes(sites)
+        # On a sparse graph all the neighbours of a site may be lost.
+        holder: Envelopes(by_holder.get(holder, {})).to_bytes(sites)
         for holder in valid
-    }  # fmt: skip
-    return Masking(state, valid, excluded), envelopes
+    }
+    pledges = {dealer: answer.pledge(dealer) for dealer, answer in valid.items()}
+    return Masking(state, pledges, excluded), envelopes
 
 
 class Accumulation:
@@ -246,20 +243,21 @@ def relay(state: Signing, agreed: Mapping[str, bytes]) -> tuple[Opening, dict[st
     """
     terms, survivors = state.masking.sharing.terms, set(state.survivors)
 
-    def check(site: str, data: bytes) -> Mapping[str, bytes]:
+    def check(site: str, data: bytes) -> Table:
         _require(site in survivors, "agreement: from a site that is no survivor")
         tags = Agreed.from_bytes(data, terms.sites).tags
-        _require(set(tags) == survivors - {site}, "agreement: not a tag for every other survivor")
+        _require(
+            set(tags.members) == survivors - {site}, "agreement: not a tag for every other survivor"
+        )
         return tags
 
     valid, excluded = admit(agreed, check, state.excluded)
     require_quorum(terms, "sign", valid, excluded)
     told_to = {
-        site: Agreements({
-            peer: tags[site] for peer, tags in valid.items() if peer != site
-        }).to_bytes(terms.sites)
-        for site in valid
-    }  # fmt: skip
+        site: Agreements(by_site).to_bytes(terms.sites)
+        for site, by_site in transposed(valid).items()
+        if site in valid
+    }
     return Opening(state, excluded), told_to
 
 

@@ -59,6 +59,21 @@ class SharePair:
         return pair
 
 
+@dataclass(frozen=True, slots=True)
+class Pledge:
+    """What a dealer is held to.
+
+    Attributes:
+        commitments: per holder (the dealer too), to its pair of shares.
+        seed_commitment: to the seed that is shared.
+        signature: the dealer's, on all of them.
+    """
+
+    commitments: Mapping[str, bytes]
+    seed_commitment: bytes
+    signature: bytes
+
+
 def deal(
     seed: bytes, mask_key: bytes, threshold: int, points: Mapping[str, int], entropy: Entropy
 ) -> dict[str, SharePair]:

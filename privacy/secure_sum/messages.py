@@ -1,19 +1,23 @@
-"""The messages of the secure sum, version 2; nothing else crosses the wire.
+"""The messages of the secure sum, version 3; nothing else crosses the wire.
 
 Tables are over the invited sites, `terms.sites`, which both ends know. Every `from_bytes` raises
 `ProtocolViolation` for whatever its `to_bytes` could not have written.
 """
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+
 from federation.errors import ProtocolViolation
 from federation.ring_vector import Stretch, packed_bytes
 from privacy.secure_sum import wire
-from privacy.secure_sum.dealing import COMMITMENTS_BYTES, PAIR_BYTES
+from privacy.secure_sum.dealing import COMMITMENTS_BYTES, PAIR_BYTES, Pledge
 from privacy.secure_sum.keys import KEY_BYTES, SEALING_BYTES, SIGNATURE_BYTES, TAG_BYTES
 from privacy.secure_sum.shamir import SHARE_BYTES
+from privacy.secure_sum.table import Table
 from privacy.secure_sum.transcript import DIGEST_BYTES
 
 Sites = Sequence[str]
@@ -78,18 +82,38 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """One dealer's shares for one holder, with the commitments that they must fit."""
+
+    sealed: bytes
+    commitments: bytes
+
+    WIDTH: ClassVar = SEALED_BYTES + COMMITMENTS_BYTES
+
+    @property
+    def fields(self) -> bytes:
+        """Both, `WIDTH` bytes."""
+        return self.sealed + self.commitments
+
+    @classmethod
+    def from_fields(cls, fields: bytes) -> Self:
+        """Undo `fields`."""
+        return cls(fields[:SEALED_BYTES], fields[SEALED_BYTES:])
+
+
+@dataclass(frozen=True, slots=True)
 class Dealt:
     """What a dealer gives away.
 
     Attributes:
-        sealed: per neighbour, its pair of shares, sealed.
-        commitments: per holder (the dealer too), to its pair of shares.
+        envelopes: per neighbour, the fields of its envelope.
+        own_commitments: to the pair of shares that the dealer keeps.
         seed_commitment: to the seed that is shared.
         signature: the dealer's, on all the commitments.
     """
 
-    sealed: Mapping[str, bytes]
-    commitments: Mapping[str, bytes]
+    envelopes: Table
+    own_commitments: bytes
     seed_commitment: bytes
     signature: bytes
 
@@ -99,8 +123,8 @@ class Dealt:
         """The wire form."""
         return wire.frame(
             self.KIND,
-            wire.table(self.sealed, sites),
-            wire.table(self.commitments, sites),
+            wire.table(self.envelopes, sites),
+            self.own_commitments,
             self.seed_commitment,
             self.signature,
         )
@@ -110,48 +134,42 @@ class Dealt:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "dealt shares")
         dealt = cls(
-            reader.table(SEALED_BYTES, sites),
-            reader.table(COMMITMENTS_BYTES, sites),
+            reader.rows(Envelope.WIDTH, sites),
+            reader.exactly(COMMITMENTS_BYTES),
             reader.exactly(DIGEST_BYTES),
             reader.exactly(SIGNATURE_BYTES),
         )
         reader.end()
         return dealt
 
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """One dealer's shares for one holder, with the commitments that they must fit."""
-
-    sealed: bytes
-    commitments: bytes
-
-    WIDTH: ClassVar = SEALED_BYTES + COMMITMENTS_BYTES
+    def pledge(self, dealer: str) -> Pledge:
+        """What is left of this once the envelopes are passed on."""
+        others, to_others = self.envelopes.members, self.envelopes.rows[:, SEALED_BYTES:]
+        at, own = bisect(others, dealer), np.frombuffer(self.own_commitments, np.uint8)
+        holders = (*others[:at], dealer, *others[at:])
+        commitments = np.vstack((to_others[:at], own, to_others[at:]))
+        return Pledge(Table(holders, commitments), self.seed_commitment, self.signature)
 
 
 @dataclass(frozen=True, slots=True)
 class Envelopes:
-    """Per dealer, what it sealed for the site that this goes to."""
+    """Per dealer, the fields of its envelope for the site that this goes to."""
 
-    by_dealer: Mapping[str, Envelope]
+    by_dealer: Mapping[str, bytes]
 
     KIND: ClassVar = 4
 
     def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
-        fields = {site: each.sealed + each.commitments for site, each in self.by_dealer.items()}
-        return wire.frame(self.KIND, wire.table(fields, sites))
+        return wire.frame(self.KIND, wire.table(self.by_dealer, sites))
 
     @classmethod
     def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "envelopes")
-        fields = reader.table(Envelope.WIDTH, sites)
+        envelopes = cls(reader.table(Envelope.WIDTH, sites))
         reader.end()
-        return cls({
-            site: Envelope(each[:SEALED_BYTES], each[SEALED_BYTES:])
-            for site, each in fields.items()
-        })  # fmt: skip
+        return envelopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +226,7 @@ class Survivors:
 class Agreed:
     """One site's tags on the survivor set it was shown, one for each other survivor."""
 
-    tags: Mapping[str, bytes]
+    tags: Table
 
     KIND: ClassVar = 7
 
@@ -220,7 +238,7 @@ class Agreed:
     def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "agreement on the survivor set")
-        agreed = cls(reader.table(TAG_BYTES, sites))
+        agreed = cls(reader.rows(TAG_BYTES, sites))
         reader.end()
         return agreed
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from federation.errors import RoundFailed
 from privacy.secure_sum import keys, shamir
-from privacy.secure_sum.dealing import seed_commitment
+from privacy.secure_sum.dealing import Pledge, seed_commitment
 from privacy.secure_sum.keys import AgreementKey
-from privacy.secure_sum.messages import Advert, Dealt, OpenedShares
+from privacy.secure_sum.messages import Advert, OpenedShares
 from privacy.secure_sum.session import share_points
 from privacy.secure_sum.terms import SessionTerms
 
@@ -46,7 +46,7 @@ class Openable:
         session: digest that names it.
         round: digest of session and model.
         adverts: of every site that advertised.
-        dealt: of every site whose masks the inputs carry.
+        dealt: the pledge of every site whose masks the inputs carry.
         graph: per site that advertised, its neighbours.
         survivors: whose inputs are in the sum.
     """
@@ -55,7 +55,7 @@ class Openable:
     session: bytes
     round: bytes
     adverts: Mapping[str, Advert] = field(repr=False)
-    dealt: Mapping[str, Dealt] = field(repr=False)
+    dealt: Mapping[str, Pledge] = field(repr=False)
     graph: Mapping[str, tuple[str, ...]] = field(repr=False)
     survivors: frozenset[str]
 

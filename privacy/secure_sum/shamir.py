@@ -59,10 +59,8 @@ def combine(shares: Mapping[int, bytes]) -> bytes:
             were not dealt together).
     """
     points = tuple(sorted(shares))
-    _require_points(points)
     values = [decode_share(shares[point]) for point in points]
-    weights = _weights_at_zero(points)
-    secret = sum(w * y for w, y in zip(weights, values, strict=True)) % PRIME
+    secret = sum(w * y for w, y in zip(_weights_at_zero(points), values, strict=True)) % PRIME
     if secret >= 2 ** (8 * SECRET_BYTES):
         raise ValueError("shares: they belong to no 32-byte secret")
     return secret.to_bytes(SECRET_BYTES, "little")
@@ -95,6 +93,7 @@ def _weights_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
     quotients are taken with one inversion (Montgomery 1987, doi:10.1090/S0025-5718-1987-0866113-7,
     section 10.3.1).
     """
+    _require_points(points)
     everything = prod(points) % PRIME
     divisors = [
         mine * prod(other - mine for other in points if other != mine) % PRIME for mine in points

@@ -28,6 +28,7 @@ from privacy.secure_sum.dealing import (
     deal,
     seed_commitment,
 )
+from privacy.secure_sum.graph import neighbours
 from privacy.secure_sum.keys import AgreementKey, Channel, Direction
 from privacy.secure_sum.mask_stream import add_masks
 from privacy.secure_sum.messages import (
@@ -44,13 +45,13 @@ from privacy.secure_sum.messages import (
 )
 from privacy.secure_sum.session import (
     advert_body,
-    graph,
     mask_digest,
     round_digest,
     session_digest,
     share_points,
     survivor_digest,
 )
+from privacy.secure_sum.table import Table
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
 
@@ -185,7 +186,7 @@ def share(
     adverts = Bundle.from_bytes(bundle, terms.sites).adverts
     _check_adverts(state, adverts, roster)
     session, seed = session_digest(terms, adverts), entropy.bytes(keys.KEY_BYTES)
-    peers = graph(terms, adverts, session)[site]
+    peers = neighbours(site, adverts, terms.degree, session)
     points = share_points(terms, {site, *peers})
     pairs = deal(seed, state.masking.private, terms.threshold, points, entropy)
     channels = {
@@ -223,7 +224,10 @@ def mask(
     _require(set(by_dealer) <= set(state.mask_keys), "envelopes: one is from no neighbour")
     enough = terms.quorum - 1 if terms.is_complete else terms.threshold
     _require(len(by_dealer) >= enough, f"envelopes: fewer than {enough} neighbours dealt shares")
-    shares = {dealer: _unseal(state, dealer, each) for dealer, each in by_dealer.items()}
+    shares = {
+        dealer: _unseal(state, dealer, Envelope.from_fields(fields))
+        for dealer, fields in by_dealer.items()
+    }
     round_ = round_digest(state.session, model_digest)
     plus = [keys.self_mask_key(state.seed, round_, site)]
     minus: list[bytes] = []
@@ -259,8 +263,8 @@ def sign(state: Masked, survivors: bytes) -> tuple[Signed, bytes]:
         "survivor set: a group is left with too few contributors",
     )
     body = survivor_digest(state.round, some)
-    agreed = Agreed({peer: keys.tag(state.tags[peer][0], body) for peer in others})
-    return Signed(state, some), agreed.to_bytes(terms.sites)
+    tags = {peer: keys.tag(state.tags[peer][0], body) for peer in others}
+    return Signed(state, some), Agreed(Table.of(tags, keys.TAG_BYTES)).to_bytes(terms.sites)
 
 
 def open_shares(state: Signed, agreements: bytes) -> tuple[Opened, bytes]:
@@ -327,18 +331,19 @@ def _dealt(
 ) -> Dealt:
     """The pairs of shares, sealed to their holders, and signed commitments to them."""
     site = state.site
-    sealed = {
-        holder: channels[holder].seal(pair.to_bytes(), entropy)
-        for holder, pair in pairs.items()
-        if holder != site
-    }
     committed = {
         holder: commitments(Direction(session, site, holder), pair)
         for holder, pair in pairs.items()
     }
+    envelopes = {
+        holder: Envelope(channel.seal(pairs[holder].to_bytes(), entropy), committed[holder]).fields
+        for holder, channel in channels.items()
+        if holder in pairs
+    }
     to_seed = seed_commitment(session, site, seed)
     body = commitment_body(session, site, committed, to_seed)
-    return Dealt(sealed, committed, to_seed, keys.sign(state.identity, Label.DEALT, *body))
+    signature = keys.sign(state.identity, Label.DEALT, *body)
+    return Dealt(Table.of(envelopes, Envelope.WIDTH), committed[site], to_seed, signature)
 
 
 def _unseal(state: Shared, dealer: str, envelope: Envelope) -> SharePair:

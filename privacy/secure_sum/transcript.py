@@ -8,8 +8,9 @@ import hashlib
 import struct
 from enum import StrEnum
 
-DOMAIN = b"hedgerow/secure-sum/v2/"
+DOMAIN = b"hedgerow/secure-sum/v3/"
 DIGEST_BYTES = 32
+_length = struct.Struct(">I").pack
 
 
 class Label(StrEnum):
@@ -38,8 +39,10 @@ def join(*parts: bytes) -> bytes:
     >>> join(b"ab", b"") == join(b"a", b"b")
     False
     """
-    framed = b"".join(struct.pack(">I", len(part)) + part for part in parts)
-    return struct.pack(">I", len(parts)) + framed
+    framed = [_length(len(parts))]
+    for part in parts:
+        framed += (_length(len(part)), part)
+    return b"".join(framed)
 
 
 def bind(label: Label, *parts: bytes) -> bytes:

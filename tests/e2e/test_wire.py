@@ -17,7 +17,7 @@ from federation.round_layout import RoundKind
 from federation.round_messages import Work
 from federation.task import SiteRequest
 from federation.task_loading import load_task
-from privacy.secure_sum.messages import Advert, Bundle, Dealt, Envelope, Envelopes
+from privacy.secure_sum.messages import Advert, Bundle, Dealt, Envelopes
 from simulations.sites import simulated_site
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -207,7 +207,7 @@ def ask_on_another_model(federation: Federation, wire, invitation: Request) -> R
         reply = ask(federation, node, invitation, attempt=8, phase=Phase.SHARE, body=bundle)
         dealt[SITES[node]] = Dealt.from_bytes(reply.body, SITES)
     envelopes = Envelopes({
-        dealer: Envelope(each.sealed[SITES[0]], each.commitments[SITES[0]])
+        dealer: each.envelopes[SITES[0]]
         for dealer, each in dealt.items()
         if dealer != SITES[0]
     })  # fmt: skip

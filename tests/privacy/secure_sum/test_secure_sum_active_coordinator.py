@@ -216,6 +216,7 @@ def test_a_site_that_is_not_invited_refuses() -> None:
 # -- the envelopes -------------------------------------------------------------------------
 
 ENVELOPES = dict(Envelopes.from_bytes(HONEST.told[Stage.MASK][VICTIM], SITES).by_dealer)
+OF_THIRD = Envelope.from_fields(ENVELOPES[THIRD])
 FOR_SECOND = dict(Envelopes.from_bytes(HONEST.told[Stage.MASK][SECOND], SITES).by_dealer)
 OTHER_ENVELOPES = dict(Envelopes.from_bytes(REPLAYED.told[Stage.MASK][VICTIM], SITES).by_dealer)
 
@@ -224,7 +225,7 @@ def flipped(data: bytes) -> bytes:
     return bytes([data[0] ^ 1]) + data[1:]
 
 
-ENVELOPE_LIES: dict[str, tuple[dict[str, Envelope], str]] = {
+ENVELOPE_LIES: dict[str, tuple[dict[str, bytes], str]] = {
     "an envelope to another site": (
         ENVELOPES | {THIRD: FOR_SECOND[THIRD]},
         f"envelope of {THIRD}: it does not authenticate",
@@ -238,12 +239,11 @@ ENVELOPE_LIES: dict[str, tuple[dict[str, Envelope], str]] = {
         f"envelope of {THIRD}: it does not authenticate",
     ),
     "an altered envelope": (
-        ENVELOPES | {THIRD: replace(ENVELOPES[THIRD], sealed=flipped(ENVELOPES[THIRD].sealed))},
+        ENVELOPES | {THIRD: replace(OF_THIRD, sealed=flipped(OF_THIRD.sealed)).fields},
         f"envelope of {THIRD}: it does not authenticate",
     ),
     "altered commitments": (
-        ENVELOPES
-        | {THIRD: replace(ENVELOPES[THIRD], commitments=flipped(ENVELOPES[THIRD].commitments))},
+        ENVELOPES | {THIRD: replace(OF_THIRD, commitments=flipped(OF_THIRD.commitments)).fields},
         f"envelope of {THIRD}: the shares do not fit the commitments",
     ),
     "an envelope from the victim itself": (

@@ -202,7 +202,7 @@ def bound_in_a_session(monkeypatch) -> tuple[Rehearsal, dict[str, set[tuple[byte
     def recorded(label: transcript.Label, *parts: bytes) -> bytes:
         bound[label].add(parts)
         made = original(label, *parts)
-        assert made == transcript.join(b"hedgerow/secure-sum/v2/" + label.encode(), *parts)
+        assert made == transcript.join(b"hedgerow/secure-sum/v3/" + label.encode(), *parts)
         return made
 
     monkeypatch.setattr(transcript, "bind", recorded)

@@ -20,7 +20,7 @@ from rehearsal import (
 from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import RING_BITS, Stretch
 from privacy.secure_sum.mask_stream import CHUNK_BYTES
-from privacy.secure_sum.messages import Dealt, OpenedShares
+from privacy.secure_sum.messages import Dealt, Envelopes, OpenedShares
 from privacy.secure_sum.terms import SessionTerms
 
 
@@ -187,9 +187,18 @@ def test_on_a_sparse_graph_a_site_deals_with_its_neighbours_alone() -> None:
     rehearsal = play(terms)
     for name, data in rehearsal.sent[Stage.SHARE].items():
         dealt = Dealt.from_bytes(data, terms.sites)
-        assert set(dealt.sealed) == set(rehearsal.sharing.graph[name])
-        assert len(dealt.sealed) == 8
-        assert set(dealt.commitments) == {name, *dealt.sealed}
+        assert dealt.envelopes.members == rehearsal.sharing.graph[name]
+        assert len(dealt.envelopes) == 8
+
+
+def test_a_site_that_lost_all_its_neighbours_is_told_so_and_goes_no_further() -> None:
+    terms = make_terms(9, quorum=6, threshold=2, degree=2)
+    alone = terms.sites[0]
+    near = play(terms).sharing.graph[alone]
+    rehearsal = Rehearsal(terms, lost=dict.fromkeys(near, Stage.SHARE))
+    with pytest.raises(ProtocolViolation, match="fewer than 2 neighbours dealt shares"):
+        rehearsal.play()
+    assert rehearsal.told[Stage.MASK][alone] == Envelopes({}).to_bytes(terms.sites)
 
 
 GROUPS = (names(7)[:3], names(7)[3:])

@@ -68,7 +68,7 @@ def test_the_order_is_by_sha256_of_the_seed_and_the_name() -> None:
     """Written out, so that another implementation, or a later one, can be held against it."""
 
     def key(site: str) -> bytes:
-        parts = (b"hedgerow/secure-sum/v2/graph", SEED, site.encode())
+        parts = (b"hedgerow/secure-sum/v3/graph", SEED, site.encode())
         framed = b"".join(struct.pack(">I", len(part)) + part for part in parts)
         return hashlib.sha256(struct.pack(">I", 3) + framed).digest()
 

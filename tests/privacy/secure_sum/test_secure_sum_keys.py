@@ -101,7 +101,7 @@ def test_the_oracle_for_derivation_gives_the_rfc_5869_answers(vector: dict[str, 
 
 @pytest.mark.parametrize("label", list(Label))
 def test_derivation_is_hkdf_under_the_label_and_whole_context(label: Label) -> None:
-    info = join(b"hedgerow/secure-sum/v2/" + label.encode(), b"one", b"two")
+    info = join(b"hedgerow/secure-sum/v3/" + label.encode(), b"one", b"two")
     assert keys.derive(SECRET, 32, label, b"one", b"two") == hkdf(SECRET, b"", info, 32)
 
 
@@ -226,7 +226,7 @@ def test_the_signatures_used_give_the_rfc_8032_answers(vector: dict[str, str]) -
 def test_a_signature_holds_for_its_label_parts_and_key_only() -> None:
     key, other = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
     signature = keys.sign(key, Label.ADVERT, b"ab", b"c")
-    assert signature == key.sign(join(b"hedgerow/secure-sum/v2/advert", b"ab", b"c"))
+    assert signature == key.sign(join(b"hedgerow/secure-sum/v3/advert", b"ab", b"c"))
     public = key.public_key()
     assert keys.is_signed(public, signature, Label.ADVERT, b"ab", b"c")
     assert not keys.is_signed(public, signature, Label.SURVIVORS, b"ab", b"c")
@@ -251,5 +251,5 @@ def test_labels_are_distinct() -> None:
 
 def test_digests_are_sha256_of_the_bound_parts() -> None:
 
-    expected = hashlib.sha256(join(b"hedgerow/secure-sum/v2/session", b"a")).digest()
+    expected = hashlib.sha256(join(b"hedgerow/secure-sum/v3/session", b"a")).digest()
     assert digest(Label.SESSION, b"a") == expected

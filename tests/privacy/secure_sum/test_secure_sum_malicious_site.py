@@ -1,6 +1,6 @@
 """A site that lies costs itself its place, and the sum of the others stays exact or unopened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -27,8 +27,9 @@ from privacy.secure_sum.dealing import (
     seed_commitment,
 )
 from privacy.secure_sum.keys import AgreementKey, Direction
-from privacy.secure_sum.messages import Advert, Agreed, Dealt, OpenedShares
+from privacy.secure_sum.messages import Advert, Agreed, Dealt, Envelope, OpenedShares
 from privacy.secure_sum.session import advert_body, share_points
+from privacy.secure_sum.table import Table
 from privacy.secure_sum.transcript import Label
 
 TERMS = make_terms(6, quorum=4, threshold=3)
@@ -142,19 +143,19 @@ def altered_dealt(change: Callable[[Dealt], Dealt]) -> Alteration:
     return lambda data: change(Dealt.from_bytes(data, SITES)).to_bytes(SITES)
 
 
-def less(table: dict[str, bytes], name: str) -> dict[str, bytes]:
+def less(table: Mapping[str, bytes], name: str) -> dict[str, bytes]:
     return {site: value for site, value in table.items() if site != name}
 
 
 DEALT: dict[str, tuple[Alteration, str]] = {
     "garbage": (lambda data: data[:-1], "dealt shares: too short"),
     "no share for a peer": (
-        altered_dealt(lambda d: replace(d, sealed=less(d.sealed, HOLDER))),
+        altered_dealt(lambda d: replace(d, envelopes=less(d.envelopes, HOLDER))),
         "dealt shares: not one for every neighbour",
     ),
-    "no commitments to itself": (
-        altered_dealt(lambda d: replace(d, commitments=less(d.commitments, LIAR))),
-        "dealt shares: not commitments to every holder",
+    "a share for itself": (
+        altered_dealt(lambda d: replace(d, envelopes={**d.envelopes, LIAR: bytes(Envelope.WIDTH)})),
+        "dealt shares: not one for every neighbour",
     ),
 }
 
@@ -201,18 +202,21 @@ def dealt_of(
     played: Rehearsal, sealed: dict[str, SharePair], committed: dict[str, SharePair]
 ) -> bytes:
     session, shared = played.sharing.session, played.states[Stage.SHARE][LIAR]
-    envelopes = {
-        peer: channel.seal(sealed[peer].to_bytes(), SeededEntropy(5).child(peer))
-        for peer, channel in shared.channels.items()
-    }
     commits = {
         holder: commitments(Direction(session, LIAR, holder), pair)
         for holder, pair in committed.items()
     }
+    envelopes = {
+        peer: Envelope(
+            channel.seal(sealed[peer].to_bytes(), SeededEntropy(5).child(peer)), commits[peer]
+        ).fields
+        for peer, channel in shared.channels.items()
+    }
     to_seed = seed_commitment(session, LIAR, shared.seed)
     body = commitment_body(session, LIAR, commits, to_seed)
     signature = keys.sign(identity(LIAR), Label.DEALT, *body)
-    return Dealt(envelopes, commits, to_seed, signature).to_bytes(SITES)
+    table = Table.of(envelopes, Envelope.WIDTH)
+    return Dealt(table, commits[LIAR], to_seed, signature).to_bytes(SITES)
 
 
 def test_a_share_that_does_not_fit_its_commitment_is_refused_by_its_holder_naming_the_dealer() -> (

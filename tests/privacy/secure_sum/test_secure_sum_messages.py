@@ -16,6 +16,7 @@ from privacy.secure_sum.messages import (
     Agreements,
     Bundle,
     Dealt,
+    Envelope,
     Envelopes,
     MaskedInput,
     OpenedShares,
@@ -106,7 +107,7 @@ def test_masked_words_travel_as_they_are_packed() -> None:
     packed = b"\x01\x00\x00\x00\xfe\xff\xff\xff"
     masks = bytes(range(32))
     data = MaskedInput(masks, packed).to_bytes()
-    assert data == b"HS\x02\x05" + masks + packed
+    assert data == b"HS\x03\x05" + masks + packed
     assert bytes(MaskedInput.from_bytes(data, (Stretch(32, 2),)).packed) == packed
 
 
@@ -173,3 +174,20 @@ def test_a_vector_leaves_in_the_masked_input_only() -> None:
 def test_a_masked_input_takes_its_bits_and_a_head(bits: int) -> None:
     sent = play(make_terms(stretches=(Stretch(bits, 1000),))).sent
     assert len(sent[Stage.MASK][FIRST]) == MASKED_HEAD + 1000 * bits // 8
+
+
+def test_a_pledge_holds_every_commitment_of_a_dealer_and_no_share() -> None:
+    """The dealer stands among the holders in their order, wherever its name comes."""
+    for dealer, data in SESSION.sent[Stage.SHARE].items():
+        dealt = Dealt.from_bytes(data, SITES)
+        pledge = dealt.pledge(dealer)
+        to_others = {
+            holder: Envelope.from_fields(fields).commitments
+            for holder, fields in dealt.envelopes.items()
+        }
+        assert pledge.commitments == {dealer: dealt.own_commitments, **to_others}
+        assert tuple(pledge.commitments) == SITES
+        assert (pledge.seed_commitment, pledge.signature) == (
+            dealt.seed_commitment,
+            dealt.signature,
+        )
