@@ -13,7 +13,7 @@ from federation.ring_vector import packed_bytes
 from federation.round_messages import COMPLETED, MODEL_LENGTH_BYTES, SEED_BYTES
 from privacy.secure_sum.dealing import COMMITMENTS_BYTES
 from privacy.secure_sum.keys import SIGNATURE_BYTES, TAG_BYTES
-from privacy.secure_sum.messages import SEALED_BYTES, Advert, Envelope
+from privacy.secure_sum.messages import Advert, Envelope
 from privacy.secure_sum.shamir import SHARE_BYTES
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import DIGEST_BYTES
@@ -68,10 +68,10 @@ def largest_answer(phase: Phase, terms: SessionTerms, noise_seeds: int = 0) -> i
         KeyError: another phase.
     """
     others, holders, bit_set = len(terms.sites) - 1, terms.degree + 1, _bit_set_bytes(terms)
-    dealt = terms.degree * SEALED_BYTES + holders * COMMITMENTS_BYTES
+    dealt = terms.degree * Envelope.WIDTH + COMMITMENTS_BYTES
     fields = {
         Phase.ADVERTISE: Advert.WIDTH,
-        Phase.SHARE: 2 * bit_set + dealt + DIGEST_BYTES + SIGNATURE_BYTES,
+        Phase.SHARE: bit_set + dealt + DIGEST_BYTES + SIGNATURE_BYTES,
         Phase.TRAIN: DIGEST_BYTES + packed_bytes(terms.stretches),
         Phase.SIGN: bit_set + others * TAG_BYTES,
         Phase.OPEN: 2 * bit_set + holders * SHARE_BYTES + noise_seeds * SEED_BYTES,
