@@ -28,7 +28,15 @@ from client.journal import Contribution, Journal
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
-from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT, Phase, Reply, Request
+from federation.envelope import (
+    ATTEMPTS_EXHAUSTED,
+    BUDGET_EXHAUSTED,
+    RUN_OVERSPENT,
+    Phase,
+    Received,
+    Reply,
+    Request,
+)
 from federation.errors import (
     BudgetExhausted,
     PrivacyRefusal,
@@ -51,6 +59,7 @@ from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
 from privacy.ledger import Ledger, Reservation
+from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
 from privacy.surplus_noise import revealed_seeds
@@ -59,6 +68,8 @@ Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_s
 S = TypeVar("S", bound=Stage)
 LONGEST_WAIT = 86_400.0
 """Seconds for which a request may be good."""
+MOST_ATTEMPTS = 1000
+"""Of a round; each leaves marks in the journal. A start of a run makes ten at most of one round."""
 
 TaskLoader = Callable[[AnyAgreement], Task]
 Bench = Workbench | AnalyticsBench
@@ -134,22 +145,25 @@ class SiteAgent:
         Raises:
             ProtocolViolation: `data` is no request at all, so there is nothing to sign for.
         """
-        request = Request.from_bytes(data)
-        reply = self._reply(request)
-        if request.rider is not None:
-            reply = replace(reply, rider=self._signed(request.rider, self._reply(request.rider)))
-        return self._signed(request, reply)
+        received = Received.from_bytes(data)
+        reply, rider = self._reply(received), received.rider
+        if rider is not None:
+            reply = replace(reply, rider=self._signed(rider.head, self._reply(rider)))
+        return self._signed(received.head, reply)
 
     def _signed(self, request: Request, reply: Reply) -> bytes:
         return reply.sign(self._assets.roster.federation, request, self._assets.identity)
 
-    def _reply(self, request: Request) -> Reply:
+    def _reply(self, received: Received) -> Reply:
+        request = received.head
         try:
             now = self._assets.clock()
             if now > request.expires:
                 raise ProtocolViolation("request: it has expired")
             if request.expires > now + LONGEST_WAIT:
                 raise ProtocolViolation("request: it asks to be good for more than a day")
+            require_size(request.phase, len(received.body), self._largest_body(request))
+            request = replace(request, body=bytes(received.body))
             return Reply(self._site, "ok", body=self._answers[request.phase](request))
         except PrivacyRefusal as error:
             return Reply(self._site, "refused", _refusal_code(error), str(error))
@@ -161,6 +175,15 @@ class SiteAgent:
             self._assets.note_fault(traceback.format_exc())
             fault = f"the site failed with {type(error).__name__}; its faults.log has the details"
             return Reply(self._site, "failed", "internal", fault)
+
+    def _largest_body(self, request: Request) -> int:
+        """Bytes of the largest body that the request can have at this point of its run."""
+        if request.phase in LARGEST_QUESTION:
+            return LARGEST_QUESTION[request.phase]
+        terms = self._session(request).terms
+        trains = request.phase is Phase.TRAIN
+        model_bytes = 4 * self._bench(request.run).parameters if trains else 0
+        return largest_question(request.phase, terms, model_bytes)
 
     @property
     def _site(self) -> str:
@@ -268,6 +291,7 @@ class SiteAgent:
         if invitation.layout_digest != bench.layout(invitation.kind).digest().hex():
             raise ProtocolViolation("invitation: the layout is not the agreement's")
         _check_round(request.round, invitation.kind, bench.agreement.rounds)
+        _check_attempt(request.attempt)
         self._mark(request)
         if invitation.kind is not RoundKind.EVALUATE:
             self._check_budget(bench, request, invitation)
@@ -374,12 +398,16 @@ class SiteAgent:
             minimum_contributors=agreement.minimum_contributors,
         )
 
-    def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
+    def _session(self, request: Request) -> _Session:
         session = self._sessions.get(_place(request))
         if session is None:
             raise ProtocolViolation(
                 f"{request.phase}: no session for this round and attempt is open at this site"
             )
+        return session
+
+    def _open_session(self, request: Request, stage: type[S]) -> tuple[_Session, S]:
+        session = self._session(request)
         if not isinstance(session.state, stage):
             raise ProtocolViolation(
                 f"{request.phase}: out of order, the session is {type(session.state).__name__}"
@@ -396,7 +424,7 @@ class SiteAgent:
     ) -> tuple[int, RingVector]:
         """The round's vector, and the ledger entry still to be committed (0: none)."""
         if session.kind is RoundKind.EVALUATE and isinstance(bench, Workbench):
-            return 0, evaluation_contribution(bench, parameters)
+            return 0, self._evaluation(bench, request, session, parameters, model_digest)
         terms = session.terms
         again = self._paid_contribution(request, terms.layout_digest)
         if again is not None:
@@ -414,6 +442,38 @@ class SiteAgent:
         kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer, secret)
         self._assets.journal.keep_contribution(request.run, request.round, kept)
         return entry, vector
+
+    def _evaluation(
+        self,
+        bench: Workbench,
+        request: Request,
+        session: _Session,
+        parameters: Floats,
+        model_digest: bytes,
+    ) -> RingVector:
+        """An evaluation round's vector: counted once, whatever becomes of the rows on the disk.
+
+        Raises:
+            ProtocolViolation: the round had a vector already, which is not kept any more.
+        """
+        terms, journal = session.terms, self._assets.journal
+        stored = journal.contribution(request.run, request.round)
+        if stored is not None and stored.layout_digest == terms.layout_digest:
+            return RingVector(terms.stretches, stored.vector)
+        self._require_first_vector(request)
+        vector = evaluation_contribution(bench, parameters)
+        kept = Contribution(0, model_digest, terms.layout_digest, vector.buffer)
+        journal.keep_contribution(request.run, request.round, kept)
+        return vector
+
+    def _require_first_vector(self, request: Request) -> None:
+        """Return if this site has given no vector in any attempt of the round.
+
+        Raises:
+            ProtocolViolation: it has; two sums over the same survivors could differ by it.
+        """
+        if self._assets.journal.is_marked(request.run, request.round, Phase.TRAIN):
+            raise ProtocolViolation("train: this round had another vector of this site before")
 
     def _paid_contribution(
         self, request: Request, layout_digest: bytes
@@ -433,9 +493,7 @@ class SiteAgent:
             paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
             if paid is not None and paid.released_sha256 in {None, _sha256(stored.vector)}:
                 return stored, paid
-        if journal.is_marked(request.run, request.round, Phase.TRAIN):
-            # Two sums over the same survivors would differ by what this site said twice.
-            raise ProtocolViolation("train: this round had another vector of this site before")
+        self._require_first_vector(request)
         return None
 
     def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:
@@ -498,6 +556,20 @@ def _check_round(number: int, kind: RoundKind, rounds: int) -> None:
         raise ProtocolViolation("invitation: a round beyond the agreement")
     if (kind is RoundKind.EVALUATE) != (number > rounds):
         raise ProtocolViolation(f"invitation: round {number} is not for kind {kind}")
+
+
+def _check_attempt(number: int) -> None:
+    """Return if a round may have an attempt of this number.
+
+    Raises:
+        Refusal: not so many; a coordinator could fill the journal with them.
+    """
+    if number > MOST_ATTEMPTS:
+        raise Refusal(
+            ATTEMPTS_EXHAUSTED,
+            f"this site takes part in {MOST_ATTEMPTS} attempts of a round at most, and this is "
+            f"number {number}: begin a new run",
+        )
 
 
 def _parameters(model: bytes, count: int) -> Floats:

@@ -117,13 +117,20 @@ class Journal:
         return self._db.execute(query, (run, round_, phase)).fetchone() is not None
 
     def keep_contribution(self, run: str, round_: int, contribution: Contribution) -> None:
-        """Store the contribution of a round and forget those of earlier rounds."""
+        """Store the contribution of a round and forget those of earlier rounds of its sort.
+
+        A run that stopped has its model evaluated in a round with a greater number than the one
+        that failed, whose vector must still be there when the run goes on.
+        """
         row = (
             run, round_, contribution.charge, contribution.model_digest,
             contribution.layout_digest, contribution.vector.tobytes(), contribution.noise_secret,
         )  # fmt: skip
         with self._db:
-            self._db.execute("DELETE FROM contributions WHERE run = ? AND round < ?", (run, round_))
+            self._db.execute(
+                "DELETE FROM contributions WHERE run = ? AND round < ? AND (charge = 0) = ?",
+                (run, round_, contribution.charge == 0),
+            )
             self._db.execute(
                 "INSERT OR REPLACE INTO contributions VALUES (?, ?, ?, ?, ?, ?, ?)", row
             )

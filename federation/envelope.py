@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from federation import canonical
 from federation.errors import ProtocolViolation
 
+Data = bytes | memoryview
 VERSION = 2
 LARGEST_MESSAGE = 1 << 30
 """Bytes; a gibibyte holds a model of 2**28 parameters."""
@@ -34,6 +35,8 @@ BUDGET_EXHAUSTED = "budget_exhausted"
 """The refusal code of a site whose ledger does not cover the round."""
 RUN_OVERSPENT = "run_overspent"
 """The refusal code of a site that a run asks for more releases than it agreed to."""
+ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+"""The refusal code of a site that was asked for too many attempts of a round."""
 _NONCE = re.compile(r"[0-9a-f]{32}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # it names a folder, too
 _SIGNING = b"hedgerow/reply/v2\x00"
@@ -89,36 +92,49 @@ class Request:
         Raises:
             ProtocolViolation: names the field that is wrong.
         """
-        header, payload = _unframe(data)
-        _expect(header, {"v": int, "run": str, "round": int, "attempt": int, "phase": str,
-                         "nonce": str, "expires": (int, float), "rider": int})  # fmt: skip
-        if header["v"] != VERSION:
-            raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
-        if header["phase"] not in set(Phase):
-            raise ProtocolViolation("message phase: not one of the protocol's")
-        if not _NONCE.fullmatch(header["nonce"]):
-            raise ProtocolViolation("message nonce: expected 32 hexadecimal digits")
-        if not _RUN.fullmatch(header["run"]):
-            raise ProtocolViolation("message run: expected a name of letters, digits and . _ -")
-        # JSON's whole numbers have no end: one that no float holds is refused like an infinite one.
-        if not abs(header["expires"]) <= sys.float_info.max:
-            raise ProtocolViolation("message expires: not finite")
-        if not all(0 <= header[name] <= LARGEST_NUMBER for name in ("round", "attempt")):
-            raise ProtocolViolation("message round or attempt: expected 0 to 2**32 - 1")
-        body, riding = _parted(header, payload)
-        rider = cls._from_rider(riding) if riding else None
-        return cls(
-            header["run"], header["round"], header["attempt"], Phase(header["phase"]),
-            header["nonce"], float(header["expires"]), body, rider,
-        )  # fmt: skip
+        return Received.from_bytes(data).opened()
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came: its header is checked, its body is not looked into and not copied.
+
+    So whoever received it can refuse a body by its size, and sign that refusal.
+
+    Attributes:
+        head: the request without body and rider.
+        body: as in the message.
+        rider: likewise.
+    """
+
+    head: Request
+    body: memoryview
+    rider: "Received | None"
 
     @classmethod
-    def _from_rider(cls, data: bytes) -> "Request":
-        header, _ = _unframe(data)
-        # Looked at before it is parsed: riders on riders could go deeper than the stack.
+    def from_bytes(cls, data: bytes) -> "Received":
+        """Parse the header and that of the rider.
+
+        Raises:
+            ProtocolViolation: names the field that is wrong.
+        """
+        header, payload = _unframe(data)
+        head = _head(header)
+        body, riding = _parted(header, payload)
+        return cls(head, body, cls._from_rider(riding) if riding else None)
+
+    @classmethod
+    def _from_rider(cls, data: memoryview) -> "Received":
+        header, body = _unframe(data)
+        # Riders on riders could go deeper than the stack.
         if header.get("rider") != 0:
             raise ProtocolViolation("message rider: it carries a rider itself")
-        return cls.from_bytes(data)
+        return cls(_head(header), body, None)
+
+    def opened(self) -> Request:
+        """The whole request."""
+        rider = self.rider.opened() if self.rider else None
+        return replace(self.head, body=bytes(self.body), rider=rider)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +155,7 @@ class Reply:
     code: str = ""
     reason: str = ""
     body: bytes = b""
-    rider: bytes = b""
+    rider: Data = b""
 
     def sign(self, federation: str, request: Request, identity: Ed25519PrivateKey) -> bytes:
         """The wire form, signed for this one request; the rider is not, it has its own."""
@@ -157,7 +173,12 @@ class Reply:
 
     @classmethod
     def verify(
-        cls, data: bytes, federation: str, request: Request, key: Ed25519PublicKey, site: str
+        cls,
+        data: Data,
+        federation: str,
+        request: Request,
+        key: Ed25519PublicKey,
+        site: str,
     ) -> "Reply":
         """Parse a reply and check that `site` gave it to exactly this request.
 
@@ -174,15 +195,27 @@ class Reply:
         return reply
 
 
-def parse_reply(data: bytes) -> tuple[Reply, bytes]:
-    """A reply and its signature, not verified: only for learning which site a node is.
+def reply_parts(data: Data) -> tuple[memoryview, memoryview]:
+    """Body and rider of a reply, neither copied nor looked into: for their sizes.
 
     Raises:
         ProtocolViolation: malformed.
     """
     header, payload = _unframe(data)
-    _expect(header, {"v": int, "site": str, "status": str, "code": str, "reason": str,
-                     "signature": str, "rider": int})  # fmt: skip
+    _expect_reply(header)
+    return _parted(header, payload)
+
+
+def parse_reply(data: Data) -> tuple[Reply, bytes]:
+    """A reply and its signature, not verified: only for learning which site a node is.
+
+    The rider is not copied.
+
+    Raises:
+        ProtocolViolation: malformed.
+    """
+    header, payload = _unframe(data)
+    _expect_reply(header)
     if header["v"] != VERSION:
         raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
     if header["status"] not in ("ok", "refused", "failed"):
@@ -192,8 +225,36 @@ def parse_reply(data: bytes) -> tuple[Reply, bytes]:
         raise ProtocolViolation("reply signature: not lower-case hexadecimal")
     signature = bytes.fromhex(header["signature"])
     body, rider = _parted(header, payload)
-    reply = Reply(header["site"], header["status"], header["code"], header["reason"], body, rider)
-    return reply, signature
+    said = header["site"], header["status"], header["code"], header["reason"]
+    return Reply(*said, bytes(body), rider), signature
+
+
+def _head(header: dict[str, Any]) -> Request:
+    """The request of a header, without body and rider."""
+    _expect(header, {"v": int, "run": str, "round": int, "attempt": int, "phase": str,
+                     "nonce": str, "expires": (int, float), "rider": int})  # fmt: skip
+    if header["v"] != VERSION:
+        raise ProtocolViolation(f"message version {header['v']}: expected {VERSION}")
+    if header["phase"] not in set(Phase):
+        raise ProtocolViolation("message phase: not one of the protocol's")
+    if not _NONCE.fullmatch(header["nonce"]):
+        raise ProtocolViolation("message nonce: expected 32 hexadecimal digits")
+    if not _RUN.fullmatch(header["run"]):
+        raise ProtocolViolation("message run: expected a name of letters, digits and . _ -")
+    # JSON's whole numbers have no end: one that no float holds is refused like an infinite one.
+    if not abs(header["expires"]) <= sys.float_info.max:
+        raise ProtocolViolation("message expires: not finite")
+    if not all(0 <= header[name] <= LARGEST_NUMBER for name in ("round", "attempt")):
+        raise ProtocolViolation("message round or attempt: expected 0 to 2**32 - 1")
+    return Request(
+        header["run"], header["round"], header["attempt"], Phase(header["phase"]),
+        header["nonce"], float(header["expires"]),
+    )  # fmt: skip
+
+
+def _expect_reply(header: dict[str, Any]) -> None:
+    _expect(header, {"v": int, "site": str, "status": str, "code": str, "reason": str,
+                     "signature": str, "rider": int})  # fmt: skip
 
 
 def _signed_bytes(federation: str, request: Request, reply: Reply) -> bytes:
@@ -205,12 +266,12 @@ def _signed_bytes(federation: str, request: Request, reply: Reply) -> bytes:
     return _SIGNING + bound + hashlib.sha256(reply.body).digest()
 
 
-def _frame(header: dict[str, object], body: bytes, rider: bytes) -> bytes:
+def _frame(header: dict[str, object], body: bytes, rider: Data) -> bytes:
     encoded = canonical.encode(header)
     return b"".join((len(encoded).to_bytes(4, "big"), encoded, body, rider))
 
 
-def _parted(header: dict[str, Any], payload: bytes) -> tuple[bytes, bytes]:
+def _parted(header: dict[str, Any], payload: memoryview) -> tuple[memoryview, memoryview]:
     """Body and rider."""
     if not 0 <= header["rider"] <= len(payload):
         raise ProtocolViolation("message rider: longer than the message")
@@ -218,19 +279,19 @@ def _parted(header: dict[str, Any], payload: bytes) -> tuple[bytes, bytes]:
     return payload[:end], payload[end:]
 
 
-def _unframe(data: bytes) -> tuple[dict[str, Any], bytes]:
+def _unframe(data: Data) -> tuple[dict[str, Any], memoryview]:
     if not 4 <= len(data) <= LARGEST_MESSAGE:
         raise ProtocolViolation(f"message of {len(data)} bytes: expected 4 to {LARGEST_MESSAGE}")
     length = int.from_bytes(data[:4], "big")
     if length > min(LARGEST_HEADER, len(data) - 4):
         raise ProtocolViolation("message header: longer than the message or than allowed")
     try:
-        header = json.loads(data[4 : 4 + length])
+        header = json.loads(bytes(data[4 : 4 + length]))
     except (ValueError, RecursionError) as error:
         raise ProtocolViolation("message header: not JSON") from error
     if not isinstance(header, dict):
         raise ProtocolViolation("message header: not an object")
-    return header, data[4 + length :]
+    return header, memoryview(data)[4 + length :]
 
 
 def _expect(header: dict[str, Any], fields: dict[str, type | tuple[type, ...]]) -> None:

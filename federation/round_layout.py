@@ -90,8 +90,11 @@ def evaluation_layout(
 ) -> VectorLayout:
     """Outcome tallies of the incoming model and the feature histograms of both windows.
 
-    The histograms travel once per run, here: a constant sent in every round could be had for one
-    site by subtracting two rounds with different survivors.
+    The histograms travel here and not in every training round: they hardly change, so for a site
+    that is in one sum and not in the next they could be had by subtraction. They travel once for
+    each final model that is evaluated; a retry resends the same vector to the same survivors. A run
+    without interruption has one final model. Each time that it stops and goes on it has one more,
+    at most `rounds + 1` in all, and between these evaluations that subtraction is possible.
 
     Raises:
         ConfigError: a sum could overflow the ring.

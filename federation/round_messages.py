@@ -12,6 +12,8 @@ from federation.config import Section
 from federation.errors import ProtocolViolation
 from federation.round_layout import RoundKind
 
+MODEL_LENGTH_BYTES = 8
+"""Before the model in the body of `train`."""
 COMPLETED = b"completed"
 """The body of `close` when no round is left to retry; else it is empty."""
 
@@ -116,7 +118,7 @@ class Work:
 
     def to_bytes(self) -> bytes:
         """Eight bytes of model length (big endian), the model, the envelopes."""
-        return len(self.model).to_bytes(8, "big") + self.model + self.envelopes
+        return len(self.model).to_bytes(MODEL_LENGTH_BYTES, "big") + self.model + self.envelopes
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Work":
@@ -125,7 +127,8 @@ class Work:
         Raises:
             ProtocolViolation: a length is wrong.
         """
-        length = int.from_bytes(data[:8], "big")
-        if len(data) < 8 or len(data) - 8 < length:
+        start = MODEL_LENGTH_BYTES
+        length = int.from_bytes(data[:start], "big")
+        if len(data) < start or len(data) - start < length:
             raise ProtocolViolation("train body: shorter than its model")
-        return cls(data[8 : 8 + length], data[8 + length :])
+        return cls(data[start : start + length], data[start + length :])

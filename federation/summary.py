@@ -333,6 +333,9 @@ class SecureSum(Part):
         words: of the training vector, in all rings.
         upload_bytes_per_site: of its masked words in one round.
         exchanges_per_round: of a round whose keys were exchanged during the round before.
+        tolerated_colluders: as many sites and a lying coordinator together learn sums only; where
+            sites sum in groups, the least over the groups. None in summaries from before it was
+            kept.
         roster_digest: of the consortium's key and every site's certificate.
         rules_digest: of the consortium's run rules; empty in summaries from before there were any.
     """
@@ -343,6 +346,7 @@ class SecureSum(Part):
     words: int
     upload_bytes_per_site: int
     exchanges_per_round: int
+    tolerated_colluders: int | None = None
     roster_digest: str
     rules_digest: str = ""
 

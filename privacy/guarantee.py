@@ -9,13 +9,23 @@ from federation.sum_groups import smallest_sum_group, sum_groups
 from privacy.secure_sum.terms import tolerated_colluders
 
 
+def fewest_tolerated_colluders(agreement: Agreement) -> int:
+    """How many sites may collude with a lying coordinator in whichever sum tolerates the fewest.
+
+    That is the sum of all sites, or in training the sum of a group.
+    """
+    rules = agreement.federation
+    sums = [(rules.threshold, rules.quorum, len(agreement.sites))]
+    # Their sizes, quorums and thresholds are the same in every training round.
+    groups = sum_groups(agreement, 1)
+    sums += [(group.threshold, group.quorum, len(group.sites)) for group in groups]
+    return min(tolerated_colluders(*each) for each in sums)
+
+
 def covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is guaranteed."""
     rules, terms = agreement.federation, agreement.privacy
-    colluders = tolerated_colluders(rules.threshold, rules.quorum, len(agreement.sites))
-    for group in sum_groups(agreement, 1):
-        within = tolerated_colluders(group.threshold, group.quorum, len(group.sites))
-        colluders = min(colluders, within)
+    colluders = fewest_tolerated_colluders(agreement)
     apart = (
         f" Counts of a cohort are summed over at least {agreement.evaluation.minimum_contributors}."
         if agreement.cohorts

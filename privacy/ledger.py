@@ -247,22 +247,26 @@ class Ledger:
         """Charge a release, in both units, before the work starts; returns the entry's number.
 
         Raises:
-            BudgetExhausted: the budget would be overspent; the refusal is an entry, too.
+            BudgetExhausted: the budget would be overspent; the first refusal of a charge is an
+                entry, too. Later ones are not: else whoever keeps asking fills the disk.
             UsageError: this charge is reserved already.
         """
         if self.reservation(run, round_, number) is not None:
             raise UsageError(f"run {run}, round {round_}, charge {number}: reserved already")
-        asked = {"run": run, "round": round_, "charge": number, **charge.to_plain()}
+        place: dict[str, object] = {"run": run, "round": round_, "charge": number}
+        asked = place | charge.to_plain()
         refusal: BudgetExhausted | None = None
         with self._transaction():
+            entries = self._checked_entries()
             try:
-                _require_affordable(self._checked_entries(), charge)
+                _require_affordable(entries, charge)
             except BudgetExhausted as error:
                 refusal = error
-            seq = self._append("reserve" if refusal is None else "refuse", **asked)
-        if refusal is not None:
-            raise refusal
-        return seq
+            if refusal is None:
+                return self._append("reserve", **asked)
+            if not _is_refused(entries, place):
+                self._append("refuse", **asked)
+        raise refusal
 
     def commit(self, reservation: int, released_sha256: str) -> None:
         """Note that the reserved work was released, by the digest of what left.
@@ -408,6 +412,11 @@ def _site_level_budget(entries: tuple[Entry, ...]) -> Budget | None:
 
 def _voided(entries: tuple[Entry, ...]) -> set[object]:
     return {entry.body["reservation"] for entry in entries if entry.kind == "void"}
+
+
+def _is_refused(entries: tuple[Entry, ...], place: dict[str, object]) -> bool:
+    """Whether an entry says so of a charge, given by its run, round and number."""
+    return any(entry.kind == "refuse" and place.items() <= entry.body.items() for entry in entries)
 
 
 def _counted(entries: tuple[Entry, ...]) -> list[PrivacyEvent]:

@@ -8,9 +8,10 @@ from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from federation.envelope import Phase, Reply, Request, parse_reply
+from federation.envelope import Data, Phase, Reply, Request, parse_reply, reply_parts
 from federation.errors import ProtocolViolation, RoundFailed
 from federation.roster import Roster
+from privacy.message_sizes import LARGEST_ANSWER, require_size
 from server.transport import Lost, Transport
 
 
@@ -25,11 +26,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What some sites are asked; `bodies` says whom and with which body."""
+    """What some sites are asked; `bodies` says whom and with which body.
+
+    Attributes:
+        largest_answer: bytes of a body; a larger one is not an answer.
+    """
 
     phase: Phase
     place: Place
     bodies: Mapping[str, bytes]
+    largest_answer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,9 @@ class Conversation:
     def ask(
         self, phase: Phase, place: Place, bodies: Mapping[str, bytes], timeout: float
     ) -> Answers:
-        """Ask each site in `bodies`; wait at most `timeout` seconds."""
-        return self.ask_with_rider(Question(phase, place, bodies), None, timeout)[0]
+        """Ask each site in `bodies` outside sessions; wait at most `timeout` seconds."""
+        question = Question(phase, place, bodies, LARGEST_ANSWER[phase])
+        return self.ask_with_rider(question, None, timeout)[0]
 
     def ask_with_rider(
         self,
@@ -94,17 +101,19 @@ class Conversation:
         alone = {site: request for site, request in riding.items() if site not in asked}
         at = {self.addresses[site]: site for site in (*carried, *alone)}
         sent = {self.addresses[s]: request for s, request in (*carried.items(), *alone.items())}
+        largest = question.largest_answer
+        largest_riding = rider.largest_answer if rider else 0
         for node, raw in self.transport.exchange(sent, timeout):
             site = at.pop(node)
             if site in alone:
-                self._hear(second, site, alone[site], raw)
+                self._hear(second, site, alone[site], raw, largest_riding)
                 continue
-            reply = self._hear(first, site, asked[site], raw)
+            reply = self._hear(first, site, asked[site], raw, largest)
             if reply is not None and reply.status == "ok" and take is not None:
                 take(site, reply.body)
                 first.answered[site] = b""
             if site in riding:
-                self._hear(second, site, riding[site], _ridden(raw))
+                self._hear(second, site, riding[site], _ridden(raw), largest_riding)
         for site in at.values():
             heard = second if site in alone else first
             heard.lost[site] = f"{(alone if site in alone else asked)[site].phase}: no reply"
@@ -122,7 +131,7 @@ class Conversation:
         }
 
     def _hear(
-        self, heard: "_Heard", site: str, request: Request, raw: bytes | Lost
+        self, heard: "_Heard", site: str, request: Request, raw: Data | Lost, largest: int
     ) -> Reply | None:
         """Note what a site answered; None if it did not, or not with its signature."""
         phase = request.phase
@@ -131,6 +140,7 @@ class Conversation:
             return None
         key = self._keys[site]
         try:
+            require_size(phase, len(reply_parts(raw)[0]), largest)
             reply = Reply.verify(raw, self.roster.federation, request, key, site)
         except ProtocolViolation as error:
             heard.lost[site] = f"{phase}: {error}"
@@ -190,6 +200,7 @@ class Conversation:
                 trouble[node] = raw.reason
                 continue
             try:
+                require_size(Phase.ENLIST, len(reply_parts(raw)[0]), LARGEST_ANSWER[Phase.ENLIST])
                 site = parse_reply(raw)[0].site
                 if site not in keys:
                     raise ProtocolViolation(f"a node speaks for {site!r}, which no roster knows")
@@ -215,12 +226,12 @@ class Conversation:
         )
 
 
-def _ridden(raw: bytes | Lost) -> bytes | Lost:
+def _ridden(raw: bytes | Lost) -> Data | Lost:
     """What came back for a rider; it is signed by itself, whatever the reply that carried it is."""
     if isinstance(raw, Lost):
         return raw
     try:
-        return parse_reply(raw)[0].rider or Lost("no reply")
+        return reply_parts(raw)[1] or Lost("no reply")
     except ProtocolViolation as error:
         return Lost(str(error))
 

@@ -13,6 +13,7 @@ from federation.envelope import Phase
 from federation.errors import RoundFailed
 from federation.ring_vector import RingVector
 from federation.round_messages import Work
+from privacy.message_sizes import largest_answer
 from privacy.secure_sum import coordinator
 from server.conversation import Question
 from server.secure_round import Line, Losses, SecureSum, Session, SurvivorRecord
@@ -87,7 +88,7 @@ class _GroupedRound:
     def __init__(
         self, line: Line, sessions: Sequence[Session], model: bytes, survivors: SurvivorRecord
     ) -> None:
-        self._line, self._place, self._losses = line, sessions[0].place, Losses()
+        self._line, self._sessions, self._losses = line, sessions, Losses()
         self._sites = [session.terms.sites for session in sessions]
         bound = [_bound_in(session, survivors) for session in sessions]
         self._opened: dict[int, GroupSum] = {}
@@ -113,8 +114,9 @@ class _GroupedRound:
                 of_group(site, body)
 
         bodies = {site: self._asking[group].bodies[site] for site, group in asked.items()}
+        largest = max(largest_answer(phase, session.terms) for session in self._sessions)
         answers, _ = self._line.conversation.ask_with_rider(
-            Question(phase, self._place, bodies),
+            Question(phase, self._sessions[0].place, bodies, largest),
             None,
             self._line.timeout,
             take if phase is Phase.TRAIN else None,

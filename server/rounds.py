@@ -14,7 +14,7 @@ from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
-from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT
+from federation.envelope import ATTEMPTS_EXHAUSTED, BUDGET_EXHAUSTED, RUN_OVERSPENT
 from federation.errors import DataError
 from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
@@ -452,7 +452,10 @@ def _silent(outcome: SecureSum) -> int:
 
 def _is_spent(failure: Exception) -> bool:
     """Whether a site refused because nothing is left to spend: no further attempt changes that."""
-    codes = {BUDGET_EXHAUSTED, RUN_OVERSPENT}
+    return _is_refused(failure, {BUDGET_EXHAUSTED, RUN_OVERSPENT})
+
+
+def _is_refused(failure: Exception, codes: set[str]) -> bool:
     return isinstance(failure, FailedRound) and not codes.isdisjoint(failure.refusals.values())
 
 
@@ -460,6 +463,7 @@ def _worth_another(outcome: SecureSum | FailedRound, tried: int, config: Federat
     return (
         isinstance(outcome, FailedRound)
         and not _is_spent(outcome)
+        and not _is_refused(outcome, {ATTEMPTS_EXHAUSTED})
         and tried < config.run.attempts_per_round
     )
 

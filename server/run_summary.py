@@ -27,7 +27,7 @@ from federation.summary import (
     UtilityPoint,
 )
 from federation.task import Task
-from privacy.guarantee import covered, not_covered
+from privacy.guarantee import covered, fewest_tolerated_colluders, not_covered
 from server.coordination import Outcome
 from server.grouped_round import EXCHANGES_IN_GROUPS
 from server.noise_summary import shared_noise, site_level
@@ -170,6 +170,7 @@ def _secure_sum(outcome: Outcome) -> SecureSum:
         exchanges_per_round=(
             EXCHANGES_IN_GROUPS if outcome.agreement.robustness.is_grouped else EXCHANGES
         ),
+        tolerated_colluders=fewest_tolerated_colluders(outcome.agreement),
         roster_digest=outcome.roster_digest,
         rules_digest=outcome.agreement.rules_digest,
     )

@@ -12,6 +12,7 @@ from federation.envelope import Phase
 from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import RingVector
 from federation.round_messages import Disclosure, Invitation, Work
+from privacy.message_sizes import largest_answer
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.terms import SessionTerms
 from privacy.surplus_noise import SurplusNoisePlan
@@ -72,6 +73,10 @@ class Session:
     def place(self) -> Place:
         """Where in the run it is."""
         return Place(self.terms.run, self.terms.round, self.terms.attempt)
+
+    def question(self, phase: Phase, bodies: Mapping[str, bytes], noise_seeds: int = 0) -> Question:
+        """What sites of the session are asked in a phase, and how large their answers can be."""
+        return Question(phase, self.place, bodies, largest_answer(phase, self.terms, noise_seeds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +162,10 @@ def prepare(line: Line, session: Session, invited: Iterable[str]) -> Prepared:
     losses.note(others, "not invited: the others signed a sum without it before")
     bodies = dict.fromkeys(invited, session.invitation.to_bytes())
     try:
-        adverts = line.ask(Question(Phase.ADVERTISE, session.place, bodies), losses)
+        adverts = line.ask(session.question(Phase.ADVERTISE, bodies), losses)
         sharing, bundle = coordinator.gather(session.terms, adverts, roster)
         shown = dict.fromkeys(sharing.adverts, bundle)
-        dealt = line.ask(Question(Phase.SHARE, session.place, shown), losses)
+        dealt = line.ask(session.question(Phase.SHARE, shown), losses)
     except RoundFailed as error:
         raise losses.failed(error) from error
     return Prepared(session, sharing, bundle, dealt, losses, EXCHANGES_FOR_KEYS)
@@ -195,14 +200,14 @@ def sum_securely(
         masking, envelopes = coordinator.route(prepared.sharing, prepared.dealt)
         sums = coordinator.Accumulation(masking, hashlib.sha256(model).digest())
         work = {site: Work(model, sealed).to_bytes() for site, sealed in envelopes.items()}
-        ahead.advertise(Question(Phase.TRAIN, session.place, work), losses, sums.add)
+        ahead.advertise(session.question(Phase.TRAIN, work), losses, sums.add)
         signing, named = sums.close()
         survivors.bind(signing.survivors)
         shown = dict.fromkeys(signing.survivors, named)
-        agreed = ahead.advertise(Question(Phase.SIGN, session.place, shown), losses)
+        agreed = ahead.advertise(session.question(Phase.SIGN, shown), losses)
         opening, agreements = coordinator.relay(signing, agreed)
-        answers = ahead.share(Question(Phase.OPEN, session.place, agreements), losses)
         seeds = len(surplus.surplus_components(len(signing.survivors))) if surplus else 0
+        answers = ahead.share(session.question(Phase.OPEN, agreements, seeds), losses)
         disclosed = _disclosures(answers, seeds, losses)
         opened = {site: each.shares for site, each in disclosed.items()}
         revealed = coordinator.reveal(opening, opened)
@@ -239,7 +244,7 @@ def _completed(line: Line, prepared: Prepared) -> Prepared:
     if not missing or prepared.exchanges:
         return prepared
     shown = dict.fromkeys(sorted(missing), prepared.bundle)
-    late = line.ask(Question(Phase.SHARE, prepared.session.place, shown), prepared.losses)
+    late = line.ask(prepared.session.question(Phase.SHARE, shown), prepared.losses)
     return replace(prepared, dealt={**prepared.dealt, **late}, exchanges=1)
 
 
@@ -266,7 +271,7 @@ class _Ahead:
             heard = set(self._adverts) | set(self._losses.refusals)
             asked = [site for site in self._session.terms.sites if site not in heard]
             bodies = dict.fromkeys(asked, self._session.invitation.to_bytes())
-            rider = Question(Phase.ADVERTISE, self._session.place, bodies)
+            rider = self._session.question(Phase.ADVERTISE, bodies)
         return self._ask(question, rider, losses, self._adverts, take)
 
     def share(self, question: Question, losses: "Losses") -> Mapping[str, bytes]:
@@ -283,7 +288,7 @@ class _Ahead:
             else:
                 self._sharing, self._bundle = gathered
                 bodies = dict.fromkeys(self._sharing.adverts, self._bundle)
-                rider = Question(Phase.SHARE, self._session.place, bodies)
+                rider = self._session.question(Phase.SHARE, bodies)
         return self._ask(question, rider, losses, self._dealt)
 
     def prepared(self) -> Prepared | FailedRound | None:

@@ -97,7 +97,7 @@ def _poison(request: Request, reply: bytes, home: SiteHome, factor: float) -> by
         agreed = journal.agreement(request.run)
     finally:
         journal.close()
-    if honest is None or agreed is None:
+    if honest is None or honest.charge == 0 or agreed is None:
         return reply  # an evaluation: counts, which this attacker leaves alone
     layout = _training_layout(agreed)
     vector = RingVector(layout.stretches, honest.vector)

@@ -37,6 +37,14 @@ TERMS: tuple[Term, ...] = (
     ),
     Term("Cohort", "A named set of sites whose sums are also read on their own."),
     Term(
+        "Colluding sites tolerated",
+        "How many sites may tell a lying coordinator all they know: together they still learn sums "
+        "only, in which the others hide. In the counts of a cohort a site hides among that "
+        "cohort's other honest sites only. Where sites mask with some of the others, not all, it "
+        "holds up to a small chance, which the planner of the graph states.",
+        "min(threshold − 1, 2 · quorum − sites − 1)",
+    ),
+    Term(
         "Confidence interval (95 %)",
         "Where a value would lie if the same study were repeated on other rows, in 95 of 100 "
         "repetitions. For shares: Wilson's interval; for gaps: a bootstrap from the summed counts.",

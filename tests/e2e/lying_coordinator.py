@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import numpy as np
 from federation_in_process import Federation
 
 from client.agent import SiteAgent
-from client.contribution import Workbench, evaluation_contribution
+from client.contribution import Workbench
 from client.site_home import SiteHome
 from federation.agreement import Agreement
 from federation.envelope import Phase, Reply, Request, parse_reply
@@ -108,10 +107,8 @@ class Sites:
         return RoundKind.EVALUATE if round_ > self.agreement.rounds else RoundKind.TRAIN
 
     def vector(self, site: str, round_: int) -> RingVector:
-        """What a site says in a round: from its journal, or counted again."""
+        """What a site says in a round, from its journal."""
         bench, kind = self.bench(site), self.kind(round_)
-        if kind is RoundKind.EVALUATE:
-            return evaluation_contribution(bench, np.frombuffer(self.model, "<f4").astype(float))
         stored = self.agent(site)._assets.journal.contribution(self.run, round_)
         return RingVector(bench.layout(kind).stretches, stored.vector)
 
@@ -245,6 +242,14 @@ def is_exact(sites: Sites, round_: int, revealed: Revealed) -> bool:
             strict=True,
         )
     )
+
+
+def values(total: RingVector) -> list[list[int]]:
+    """Each word of each stretch, reduced to its ring."""
+    return [
+        [int(word) % 2**stretch.bits for word in part]
+        for stretch, part in zip(total.stretches, total.parts(), strict=True)
+    ]
 
 
 def ridden(reply: Reply) -> Reply:

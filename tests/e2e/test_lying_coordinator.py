@@ -10,19 +10,24 @@ import itertools
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from federation_in_process import Federation
-from lying_coordinator import PHASES, Killed, Sites, Sitting, is_exact, ridden
+from lying_coordinator import PHASES, Killed, Sites, Sitting, is_exact, ridden, values
 
+from client.agent import MOST_ATTEMPTS
 from federation.entropy import SystemEntropy
 from federation.envelope import Phase
 from federation.errors import RoundFailed
 from federation.round_layout import RoundKind
 from federation.round_messages import COMPLETED, Work
+from federation.task import SiteData, SiteRequest
+from privacy.message_sizes import LARGEST_QUESTION, largest_question
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.messages import MaskedInput, Survivors
+from simulations.tasks.heart import HeartTask
 
 TABLE = {
     "run": {"name": "test", "rounds": 20},
@@ -233,6 +238,46 @@ def test_a_session_whose_model_was_never_shown_opens_nothing(sites: Sites, fresh
         assert sites.charges(site, fresh) == (0, 0)
 
 
+# -- sizes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", PHASES[1:])
+def test_a_body_too_large_for_its_phase_is_refused_unopened(sites: Sites, phase: Phase) -> None:
+    sitting = played_to(sites, sites.fresh_evaluation(), 1, PHASES[PHASES.index(phase) - 1])
+    sitting.prepare(phase)
+    limit = largest_question(phase, sitting.terms, len(sites.model))
+    for site, body in sitting.shown[phase].items():
+        assert len(body) <= limit
+        padded = sitting.request(phase, body + bytes(limit + 1 - len(body)))
+        reply = sites.ask(site, padded)
+        assert (reply.status, reply.code) == ("refused", "protocol")
+        assert reply.reason == (
+            f"a body of {limit + 1} bytes in phase {phase}: the largest that can be is {limit}"
+        )
+        assert "no session" in sites.ask(site, sitting.request(phase, body)).reason
+
+
+@pytest.mark.parametrize("phase", LARGEST_QUESTION)
+def test_so_is_one_outside_sessions(sites: Sites, phase: Phase) -> None:
+    limit = LARGEST_QUESTION[phase]
+    for body in (bytes(limit), bytes(limit + 1)):
+        reply = sites.ask(sites.names[VICTIM], sites.request(phase, 1, 1, body))
+        assert ("the largest that can be" in reply.reason) == (len(body) > limit)
+
+
+def test_a_rider_too_large_is_refused_and_costs_what_it_rides_on_nothing(sites: Sites) -> None:
+    sitting = played_to(sites, sites.fresh_evaluation(), 1, Phase.TRAIN)
+    sitting.prepare(Phase.SIGN)
+    for site, body in sitting.shown[Phase.SIGN].items():
+        large = bytes(LARGEST_QUESTION[Phase.ADVERTISE] + 1)
+        rider = sites.request(Phase.ADVERTISE, sitting.round + 1, 1, large)
+        reply = sites.ask(site, sitting.request(Phase.SIGN, body, rider))
+        assert reply.status == "ok"
+        assert "in phase advertise: the largest" in ridden(reply).reason
+        sitting.note(Phase.SIGN, site, reply)
+    assert following(sitting, Phase.SIGN) == sites.names
+
+
 # -- riders --------------------------------------------------------------------------------
 
 
@@ -328,6 +373,73 @@ def test_a_round_before_the_last_is_not_trained_again(sites: Sites) -> None:
     assert sites.charges(victim, first) == (1, 1)
 
 
+def restart(sites: Sites) -> None:
+    sites.federation.restart_agents()
+
+
+def agree_to_another_run(sites: Sites) -> None:
+    """So every agent drops the rows that it had read."""
+    other = sites.agreement.model_copy(update={"run": "another"})
+    for site in sites.names:
+        request = sites.request(Phase.AGREE, 0, 0, other.to_bytes())
+        assert sites.ask(site, replace(request, run="another")).status == "ok"
+
+
+@pytest.mark.parametrize("drop_rows", [restart, agree_to_another_run])
+def test_an_evaluation_is_said_again_as_it_was_though_rows_have_changed(
+    sites: Sites, monkeypatch, drop_rows: Callable[[Sites], None]
+) -> None:
+    """Else two sums over one set differ by how a site's rows changed."""
+    round_ = sites.fresh_evaluation()
+    first = Sitting(sites, round_, 1)
+    total = values(first.play().total)
+    load = HeartTask.load
+
+    def changed(task: HeartTask, request: SiteRequest) -> SiteData:
+        return replace(load(task, request), current=load(task, request).reference)
+
+    monkeypatch.setattr(HeartTask, "load", changed)
+    drop_rows(sites)
+    assert values(Sitting(sites, round_, 2).play().total) == total
+    another = Sitting(sites, sites.fresh_evaluation(), 1)
+    assert values(another.play().total) != total  # the rows did change
+
+
+def test_an_evaluation_is_not_counted_anew_once_its_vector_is_forgotten(sites: Sites) -> None:
+    victim, round_ = sites.names[VICTIM], sites.fresh_evaluation()
+    assert outcome(Sitting(sites, round_, 1)) == sites.names
+    assert sites.ask(victim, sites.request(Phase.CLOSE, 0, 0, COMPLETED)).status == "ok"
+    again = played_to(sites, round_, 2, Phase.TRAIN)
+    assert again.refused[Phase.TRAIN] == {
+        victim: "protocol: train: this round had another vector of this site before"
+    }
+
+
+def test_the_evaluation_of_a_stopped_run_forgets_no_vector_that_is_still_to_be_sent(
+    sites: Sites, fresh: int
+) -> None:
+    played_to(sites, fresh, 1, Phase.TRAIN)
+    assert outcome(Sitting(sites, sites.fresh_evaluation(), 1)) == sites.names
+    assert outcome(Sitting(sites, fresh, 2)) == sites.names
+    assert_harmless(sites, fresh, [sites.names])
+
+
+def test_a_round_has_so_many_attempts_and_not_one_more(sites: Sites) -> None:
+    """Else a coordinator fills the journal with the marks of ever new ones."""
+    round_ = sites.fresh_evaluation()
+    Sitting(sites, round_, MOST_ATTEMPTS).step(Phase.ADVERTISE)
+    journal = sites.agent(sites.names[VICTIM])._assets.journal
+    marks = journal._db.execute("SELECT count(*) FROM marks").fetchone()
+    for attempt in (MOST_ATTEMPTS + 1, 2**32 - 1):
+        beyond = Sitting(sites, round_, attempt)
+        beyond.step(Phase.ADVERTISE)
+        assert set(beyond.refused[Phase.ADVERTISE].values()) == {
+            f"attempts_exhausted: this site takes part in {MOST_ATTEMPTS} attempts of a round at "
+            f"most, and this is number {attempt}: begin a new run"
+        }
+    assert journal._db.execute("SELECT count(*) FROM marks").fetchone() == marks
+
+
 @pytest.mark.parametrize("model", ["short", "long", "nan", "infinite", "empty"])
 def test_a_model_that_cannot_be_trained_costs_no_charge_and_no_round(
     sites: Sites, fresh: int, model: str
@@ -350,7 +462,8 @@ def test_a_model_that_cannot_be_trained_costs_no_charge_and_no_round(
     first = Sitting(sites, fresh, 1, tell)
     with pytest.raises(RoundFailed):
         first.play()
-    assert all(why.startswith("protocol: model") for why in first.refused[Phase.TRAIN].values())
+    says = "protocol: a body of" if model == "long" else "protocol: model"
+    assert all(why.startswith(says) for why in first.refused[Phase.TRAIN].values())
     assert [sites.charges(site, fresh) for site in sites.names] == [(0, 0)] * 4
     assert outcome(Sitting(sites, fresh, 2)) == sites.names
 

@@ -12,6 +12,7 @@ from federation.envelope import Phase
 from federation.sum_groups import sum_groups
 from federation.summary import Summary
 from federation.task_loading import load_task
+from privacy.secure_sum.terms import tolerated_colluders
 from simulations.simulate import run
 from simulations.sites import prepare, read_config
 
@@ -114,6 +115,10 @@ def test_the_summary_and_the_report_say_how_updates_were_summed(undisturbed) -> 
     assert "each of 4 random groups, over at least 3 of the 3" in " ".join(summary.privacy.covered)
     assert "ever other groups" in " ".join(summary.privacy.not_covered)
     assert "4 random groups" in undisturbed.folder.report.read_text()
+    # A group of three, of which all must be left, tolerates fewer than the sum of all does.
+    rules = agreement.federation
+    assert tolerated_colluders(rules.threshold, rules.quorum, len(agreement.sites)) > 1
+    assert summary.secure_sum.tolerated_colluders == 1
 
 
 def dropped(undisturbed: Federation, groups: int, **changes: object) -> dict:

@@ -20,11 +20,14 @@ from sklearn.metrics import (
 
 from client import agent
 from client.site_home import SiteHome
-from federation.envelope import Phase, parse_reply
+from federation.envelope import BUDGET_EXHAUSTED, Phase, parse_reply
 from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed
+from federation.ring_vector import RingVector
 from federation.task import SiteRequest
 from federation.task_loading import load_task
 from privacy.ledger import verify
+from server.run_record import read_record
+from simulations.sites import simulated_site
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
 
@@ -293,6 +296,47 @@ def test_a_resumed_run_goes_on_under_the_agreement_that_was_signed(tmp_path, mon
         federation.play()
 
 
+def test_a_round_that_had_all_its_attempts_stops_the_run_and_is_not_tried_on(
+    tmp_path, monkeypatch
+) -> None:
+    """Attempts are counted over all starts, and a start makes as many as the settings say."""
+    monkeypatch.setattr(agent, "MOST_ATTEMPTS", 5)
+    table = two_lost(attempts_per_round=3)
+    table["simulation"]["dropouts"] = [
+        drop | {"attempts": 99} for drop in table["simulation"]["dropouts"]
+    ]
+    federation = Federation(tmp_path, table)
+    assert "quorum is 3" in federation.play().stopped.reason
+    assert read_record(federation.folder).attempts[2] == 3
+    stopped = federation.play().stopped
+    assert "advertise: refused: this site takes part in 5 attempts of a round" in stopped.reason
+    assert "this is number 6: begin a new run" in stopped.reason
+    assert not stopped.by_budget
+    federation.play()
+    assert read_record(federation.folder).attempts[2] == 7  # tried once, not three times
+
+
+def test_a_site_refuses_a_spent_round_as_often_as_it_is_asked_and_notes_it_once(tmp_path) -> None:
+    table = {
+        "run": {"name": "test", "rounds": 2},
+        "privacy": {"noise_multiplier": 3.0, "delta": 1e-3},
+        "site_policy": {"epsilon_budget": 0.45},
+    }
+    federation = Federation(tmp_path, table)
+    line = federation.transport()
+    federation.play(line)
+    asked = [(node, q) for node, q, _ in line.wire if (q.phase, q.round) == (Phase.ADVERTISE, 2)]
+    node, invitation = asked[0]
+    before = ledger_kinds(federation, SITES[node])
+    assert before == ["budget", "reserve", "commit", "refuse"]
+    for attempt in range(50, 55):
+        again = replace(invitation, attempt=attempt, expires=invitation.expires + 1e3)
+        answer = simulated_site(federation.folder.path, node)(again.to_bytes())
+        reply = parse_reply(answer)[0]
+        assert (reply.status, reply.code) == ("refused", BUDGET_EXHAUSTED)
+    assert ledger_kinds(federation, SITES[node]) == before
+
+
 @pytest.mark.parametrize(
     ("phase", "body"),
     [
@@ -333,14 +377,17 @@ def test_counts_that_no_rows_can_give_fail_the_round(tmp_path, monkeypatch, seed
     federation = Federation(tmp_path, {"run": {"name": "test", "rounds": 1}})
     honest, random = agent.evaluation_contribution, np.random.default_rng(seed)
 
-    def garbled(*given: object) -> np.ndarray:
-        words = honest(*given)
-        most = [2**32, 1000, 2][seed % 3]
-        return words + random.integers(0, most, len(words), dtype=np.uint32)
+    def garbled(*given: object) -> RingVector:
+        vector = honest(*given)
+        most = [2**16, 1000, 2][seed % 3]
+        for part in vector.parts():
+            np.add(part, random.integers(0, most, len(part)).astype(part.dtype), out=part)
+        return vector
 
     monkeypatch.setattr(agent, "evaluation_contribution", garbled)
     outcome = federation.play()
     assert "the evaluation round failed" in outcome.stopped.reason
+    assert outcome.record.rounds[-1].round.dropped == {}  # no site failed: their counts did
     summary = federation.folder.read_summary()
     assert summary.fairness == ()
     assert any("was not evaluated" in note for note in summary.notes)
@@ -429,6 +476,7 @@ def test_three_exchanges_a_round_once_keys_are_exchanged_ahead(undisturbed) -> N
     summary = undisturbed.folder.read_summary()
     assert [r.exchanges for r in summary.rounds] == [5, 3, 3, 3]
     assert summary.secure_sum.exchanges_per_round == 3
+    assert summary.secure_sum.tolerated_colluders == 1  # of 4 sites, quorum 3, threshold 3
 
 
 def test_a_site_cut_off_before_it_dealt_is_asked_once_more(undisturbed, tmp_path) -> None:

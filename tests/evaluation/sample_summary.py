@@ -78,6 +78,7 @@ def hospitals() -> Summary:
             words=12_846,
             upload_bytes_per_site=25_980,
             exchanges_per_round=3,
+            tolerated_colluders=1,
             roster_digest="c0ff" * 16,
             rules_digest="d1ce" * 16,
         ),

@@ -438,6 +438,17 @@ def test_rounds_that_had_to_exchange_keys_first_are_counted_beside_the_usual_exc
     assert "<dd>3 per round</dd>" in render(summary.model_copy(update={"rounds": ahead}))
 
 
+def test_the_colluders_that_are_tolerated_are_told_where_they_are_known() -> None:
+    summary = hospitals()
+    row = "<dt>Colluding sites tolerated</dt><dd>1 of 4</dd>"
+    assert row in render(summary)
+    older = summary.secure_sum.model_copy(update={"tolerated_colluders": None})
+    assert (
+        "Colluding sites tolerated</dt><dd>"
+        not in render(summary.model_copy(update={"secure_sum": older})).split('id="glossary"')[0]
+    )
+
+
 def test_every_ring_is_named() -> None:
     summary = hospitals()
     for rings, words in (

@@ -61,6 +61,16 @@ def test_the_budget_admits_exactly_what_it_covers(path) -> None:
     assert ledger.spent() == cost([EVENT] * most, 1e-3)
 
 
+def test_a_charge_is_refused_as_often_as_it_is_asked_for_and_noted_once(path) -> None:
+    ledger = create(path, 1e-6)
+    for _ in range(3):
+        for place in (("r", 1, 1), ("r", 1, 2), ("r", 2, 1), ("s", 1, 1)):
+            with pytest.raises(BudgetExhausted):
+                ledger.reserve(*place, Charge(EVENT))
+    kinds = [entry.kind for entry in ledger.entries()]
+    assert kinds == ["budget", *["refuse"] * 4]
+
+
 def test_a_budget_may_be_spent_to_its_last_bit_and_no_further(tmp_path) -> None:
     # The accountant has rounded outwards already.
     price = cost([EVENT], 1e-3).epsilon

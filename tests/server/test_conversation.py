@@ -9,10 +9,11 @@ from sample_consortium import roster_of
 
 from federation.envelope import Phase, Reply
 from federation.errors import RoundFailed
-from server.conversation import Conversation, Place
+from server.conversation import Answers, Conversation, Place, Question
 from server.transport import Lost
 
 SITES = ("a", "b", "c")
+LARGEST = 8
 KEYS = {site: Ed25519PrivateKey.generate() for site in SITES}
 ROSTER = roster_of({site: key.public_key().public_bytes_raw() for site, key in KEYS.items()})
 
@@ -46,7 +47,8 @@ class Nodes:
 
 def ask(nodes: Nodes):
     line = Conversation(ROSTER, nodes, dict(zip(SITES, range(3), strict=True)))
-    return line.ask(Phase.SHARE, Place("r", 3, 1), dict.fromkeys(SITES, b"body"), 1.0)
+    question = Question(Phase.SHARE, Place("r", 3, 1), dict.fromkeys(SITES, b"body"), LARGEST)
+    return line.ask_with_rider(question, None, 1.0)[0]
 
 
 def test_each_site_is_asked_at_its_address_with_a_nonce_of_its_own() -> None:
@@ -73,6 +75,7 @@ def test_each_site_is_asked_at_its_address_with_a_nonce_of_its_own() -> None:
         (lambda r: signed(replace(r, nonce="0" * 32), "b"), "share"),  # to another question
         (lambda r: signed(replace(r, round=2), "b"), "share"),  # of another round
         (lambda r: signed(r, "b")[:-1], "share"),
+        (lambda r: signed(r, "b", body=bytes(LARGEST + 1)), "a body of 9 bytes in phase share"),
         (lambda r: signed(r, "b", status="failed", code="x", reason="disk"), "failed: disk"),
     ],
 )  # fmt: skip
@@ -88,6 +91,29 @@ def test_a_refusal_keeps_its_code() -> None:
     answers = ask(Nodes(n1=refuse))
     assert answers.refusals == {"b": "budget"}
     assert answers.lost == {"b": "share: refused: spent"}
+
+
+def with_rider(answer) -> tuple[Answers, Answers]:
+    line = Conversation(ROSTER, Nodes(n1=answer), dict(zip(SITES, range(3), strict=True)))
+    asked = dict.fromkeys(SITES, b"body")
+    question = Question(Phase.OPEN, Place("r", 3, 1), asked, LARGEST)
+    rider = Question(Phase.SHARE, Place("r", 4, 1), {"b": b"early"}, LARGEST + 4)
+    return line.ask_with_rider(question, rider, 1.0)
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_riders_answer_has_a_size_of_its_own_and_too_large_costs_the_rider_only(excess) -> None:
+    body = bytes(LARGEST + 4 + excess)
+    answers, early = with_rider(
+        lambda r: signed(r, "b", rider=signed(r.rider, "b", body=body)),
+    )
+    assert set(answers.bodies) == set(SITES)
+    if excess:
+        assert early.lost == {
+            "b": "share: a body of 13 bytes in phase share: the largest that can be is 12"
+        }
+    else:
+        assert early.bodies == {"b": body}
 
 
 def find(nodes: Nodes, timeout: float = 60.0):
@@ -109,6 +135,7 @@ def test_nodes_that_come_late_are_waited_for_and_asked_once() -> None:
         (lambda r: signed(r, "b", KEYS["a"]), "signature"),
         (lambda r: signed(r, "z", KEYS["a"]), "'z', which no roster knows"),
         (lambda r: signed(r, "b", status="refused", code="x", reason="not ours"), "b: not ours"),
+        (lambda r: signed(r, "b", body=bytes(4097)), "a body of 4097 bytes in phase enlist"),
         (lambda r: signed(r, "a"), "missing: b"),  # a node that speaks for a site already found
     ],
 )
