@@ -21,14 +21,15 @@ from simulations.simulate import run
 from simulations.sites import prepare, read_config
 
 TABLE: dict[str, Any] = {
-    "run": {"rounds": 30},
-    "task": {"name": "acs-employment"},
+    "run": {"rounds": 40},
+    # Convex, so that noise can only do harm: a network may find a better place by it.
+    "task": {"name": "acs-employment", "options": {"hidden": ()}},
     "training": {
-        "local_steps": 1, "sampling_rate": 0.1, "learning_rate": 1.0, "update_clip": 2.0
+        "local_steps": 1, "sampling_rate": 0.1, "learning_rate": 2.0, "update_clip": 2.0
     },
 }  # fmt: skip
 DELTA = 1e-4
-EPSILONS = (0.1, 0.3, 1.0)
+EPSILONS = (0.03, 0.1, 0.3)
 SEEDS = (1, 2, 3)
 OWN = "each site's own"
 NOISES: dict[str, dict[str, Any]] = {
