@@ -52,8 +52,8 @@ class Played:
         adverts = {
             name: self.at(name).advertise(TERMS.to_bytes(), PLAN.to_bytes()) for name in NAMES
         }
-        sharing, self.bundle = coordinator.gather(TERMS, adverts, ROSTER)
-        dealt = {name: self.at(name).share(self.bundle) for name in NAMES}
+        sharing, self.bundles = coordinator.gather(TERMS, adverts, ROSTER)
+        dealt = {name: self.at(name).share(self.bundles[name]) for name in NAMES}
         masking, self.envelopes = coordinator.route(sharing, dealt)
         accumulation = coordinator.Accumulation(masking, MODEL)
         for k, name in enumerate(NAMES):
