@@ -1,6 +1,5 @@
 """Real agents from round to round: who verifies whose signature, and what a site remembers."""
 
-from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,8 +9,9 @@ from lying_coordinator import Sites, Sitting
 
 from client.agent import SiteAgent
 from federation.envelope import Phase, Request
-from federation.round_messages import COMPLETED
+from federation.round_messages import COMPLETED, Invitation
 from privacy.secure_sum import keys, site
+from privacy.secure_sum.messages import VouchedAdvert
 from simulations.sites import simulated_site
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -66,7 +66,7 @@ def restart(federation: Federation, name: str) -> None:
 def test_from_the_second_round_on_no_site_verifies_an_advert(
     verified, by_signature, tmp_path
 ) -> None:
-    federation, line, seen = Federation(tmp_path), None, Counter()
+    federation, seen = Federation(tmp_path), {}
     line = federation.transport()
 
     def look(_node: int, request: Request) -> None:
@@ -164,6 +164,25 @@ def test_a_site_forgets_whom_it_knew_in_a_run_when_it_agrees_to_another(sites) -
     asked = replace(sites.request(Phase.AGREE, 0, 0, other.to_bytes()), run=other.run)
     assert sites.ask(first, asked).status == "ok"
     assert known(sites) == {}
+
+
+def test_runs_that_take_turns_vouch_for_each_other_in_nothing(sites) -> None:
+    """A session of the first run is still open when the site agrees to the second."""
+    first, round_ = sites.names[0], sites.fresh_evaluation()
+    sitting = Sitting(sites, round_, attempt=1)
+    sitting.step(Phase.ADVERTISE)
+    sitting.prepare(Phase.SHARE)
+    invitation = Invitation.from_bytes(sites.invitation(round_))
+    other = sites.agreement.model_copy(update={"run": f"{sites.run}-b"})
+    asked = replace(sites.request(Phase.AGREE, 0, 0, other.to_bytes()), run=other.run)
+    assert sites.ask(first, asked).status == "ok"
+    # Nothing here makes the site look at its rows for the first run again.
+    sitting.put(Phase.SHARE, sitting.shown[Phase.SHARE])
+    assert set(known(sites)) == {sites.run}
+    body = invitation.model_copy(update={"agreement_digest": other.digest().hex()}).to_bytes()
+    asked = replace(sites.request(Phase.ADVERTISE, round_, 1, body), run=other.run)
+    advert = VouchedAdvert.from_bytes(sites.ask(first, asked).body, sites.names)
+    assert len(advert.vouchers) == 0
 
 
 def test_nothing_of_it_is_written_to_the_disk(sites) -> None:

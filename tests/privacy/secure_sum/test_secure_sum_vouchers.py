@@ -152,6 +152,18 @@ def test_the_coordinator_refuses_an_advert_that_is_vouched_for_and_not_signed() 
         assert PEER not in Bundle.from_bytes(bundles[name], SITES).vouchers
 
 
+def test_what_a_site_vouched_for_is_not_passed_on_when_its_keys_are_refused() -> None:
+    """Else the others would refuse the bundle, and one colluder could end the round."""
+    sent = dict(AGAIN.sent[Stage.ADVERTISE])
+    message = VouchedAdvert.from_bytes(sent[PEER], SITES)
+    twice = replace(message.advert, mask_key=message.advert.sealing_key)
+    signature = keys.sign(identity(PEER), keys.Label.ADVERT, *advert_body(TERMS, PEER, twice))
+    sent[PEER] = replace(message, advert=replace(twice, signature=signature)).to_bytes(SITES)
+    sharing, bundles = coordinator.gather(TERMS, sent, AGAIN.roster)
+    assert set(sharing.excluded) == {PEER}
+    assert share(Bundle.from_bytes(bundles[VICTIM], SITES)).session == sharing.session
+
+
 @pytest.mark.parametrize("changes", [{}, {"degree": 4, "threshold": 4}], ids=["complete", "sparse"])
 def test_from_the_second_session_on_the_sum_needs_no_signature_of_an_advert(changes: dict) -> None:
     """On a sparse graph, too, all peers vouch, not only neighbours: they are drawn anew."""
