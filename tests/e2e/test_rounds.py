@@ -375,7 +375,7 @@ def test_a_site_that_says_nonsense_is_named_and_ends_nothing_by_a_traceback(
 @pytest.mark.parametrize("seed", range(8))
 def test_counts_that_no_rows_can_give_fail_the_round(tmp_path, monkeypatch, seed: int) -> None:
     federation = Federation(tmp_path, {"run": {"name": "test", "rounds": 1}})
-    honest, random = agent.evaluation_contribution, np.random.default_rng(seed)
+    honest, random = round_vectors.evaluation_contribution, np.random.default_rng(seed)
 
     def garbled(*given: object) -> RingVector:
         vector = honest(*given)
