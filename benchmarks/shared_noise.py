@@ -3,9 +3,9 @@
     python benchmarks/shared_noise.py [--quick] [--json FILE]
 
 Twelve sites, one step a round, the same epsilon for every record. Each site adds the whole noise
-itself; or the sites share it; or they share it and what proves surplus is removed. Beside them DP-SGD
-with all rows in one place, which nobody may do: there is no less noise to be had. Log loss of the
-final model on all sites' held-out rows, mean over seeds: less is better.
+itself; or the sites share it; or they share it and what proves surplus is removed. Beside them
+DP-SGD with all rows in one place, which nobody may do: there is no less noise to be had. Log loss
+of the final model on all sites' held-out rows, mean over seeds: less is better.
 """
 
 import argparse
