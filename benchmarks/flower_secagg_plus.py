@@ -123,8 +123,10 @@ def round_cost(
     workflow(grid, context)
     grid.stop()
     survivors = [node for node in grid.contexts if node not in grid.lost]
+    client = _mean_per_stage(grid.client_seconds, survivors)
     return RoundCost(
-        client=_mean_per_stage(grid.client_seconds, survivors),
+        client=client,
+        first_client=client,
         server=grid.server_seconds,
         upload=statistics.fmean(grid.upload[node] for node in survivors),
         vector_message=float("nan"),

@@ -15,6 +15,7 @@ class RoundCost:
 
     Attributes:
         client: per stage, CPU seconds of a surviving client, the mean over them.
+        first_client: the same of a run's first round, where it costs another; else as `client`.
         server: per stage, CPU seconds.
         upload: bytes that a surviving client sends in the whole round, the mean over them.
         vector_message: bytes of the one message of them that holds its vector.
@@ -23,6 +24,7 @@ class RoundCost:
     """
 
     client: Mapping[str, float]
+    first_client: Mapping[str, float]
     server: Mapping[str, float]
     upload: float
     vector_message: float
@@ -33,6 +35,11 @@ class RoundCost:
     def client_seconds(self) -> float:
         """CPU seconds of a surviving client, all stages."""
         return sum(self.client.values())
+
+    @property
+    def first_client_seconds(self) -> float:
+        """CPU seconds of a surviving client in a run's first round, all stages."""
+        return sum(self.first_client.values())
 
     @property
     def server_seconds(self) -> float:

@@ -4,8 +4,10 @@
                                     [--peer-repeats 1] [--json FILE]
 
 CPU seconds of one process, turn about on the same vectors with the same dropouts; medians. A ratio
-above 1 means that we are ahead; beside a floor it is the share of it that we reach. All cases take
-a quarter of an hour, nearly all of it Flower's.
+above 1 means that we are ahead; beside a floor it is the share of it that we reach. Ours are second
+rounds of a run, and all later ones are like them; `client_first_round` is the client's time in the
+first, where no site can vouch for its keys yet. All cases take a quarter of an hour, nearly all of
+it Flower's.
 """
 
 import argparse
@@ -165,6 +167,10 @@ def median_round(rounds: Sequence[RoundCost]) -> RoundCost:
     first = rounds[0]
     return RoundCost(
         client={s: statistics.median(each.client[s] for each in rounds) for s in first.client},
+        first_client={
+            s: statistics.median(each.first_client[s] for each in rounds)
+            for s in first.first_client
+        },
         server={s: statistics.median(each.server[s] for each in rounds) for s in first.server},
         upload=first.upload,
         vector_message=first.vector_message,
@@ -179,6 +185,8 @@ def rows_beside_flower(name: str, case: Case, ours: RoundCost, flower: RoundCost
     client, server = ours.client_seconds, ours.server_seconds
     return [
         row(name, "client", client, FLOWER, flower.client_seconds, "s", case.client_goal),
+        row(name, "client_first_round", ours.first_client_seconds, FLOWER,
+            flower.first_client_seconds, "s", 0),
         row(name, "server", server, FLOWER, flower.server_seconds, "s", case.server_goal),
         row(name, "upload", ours.vector_message, "packed vector alone", packed, "B", UPLOAD_GOAL),
         row(name, "upload_whole_round", ours.upload, "packed vector alone", packed, "B",

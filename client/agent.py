@@ -59,6 +59,7 @@ from privacy.ledger import Ledger
 from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
+from privacy.secure_sum.vouchers import NOBODY, Acquaintances
 from privacy.surplus_noise import revealed_seeds
 
 Stage = secure_sum.Advertised | secure_sum.Shared | secure_sum.Masked | secure_sum.Signed
@@ -122,6 +123,8 @@ class SiteAgent:
         self._benches: dict[str, Bench] = {}
         # The round that is summed, and the one whose keys are exchanged meanwhile.
         self._sessions: dict[Place, _Session] = {}
+        # Of the latest session of one run. In memory only: a restart falls back on signatures.
+        self._acquaintances: dict[str, Acquaintances] = {}
         # Keys and self-masks come from the operating system even in a seeded simulation: they
         # cancel in the sum, so nothing is gained by repeating them.
         self._key_entropy = SystemEntropy()
@@ -218,6 +221,7 @@ class SiteAgent:
 
     def _close(self, request: Request) -> bytes:
         self._sessions.clear()
+        self._acquaintances.clear()
         if request.body == COMPLETED:
             self._assets.journal.forget(request.run)
         ledger, cost = self._assets.ledger, self._assets.ledger.spent()
@@ -275,6 +279,7 @@ class SiteAgent:
                 require_trainable(bench)
             # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
             self._benches = {run: bench}
+            self._acquaintances.clear()
         return self._benches[run]
 
     # -- the five phases of a round --------------------------------------------------------
@@ -297,8 +302,9 @@ class SiteAgent:
         floor = secure_sum.SitePolicyFloor(
             self._assets.policy.minimum_quorum, self._assets.policy.minimum_threshold
         )
+        known = self._acquaintances.get(request.run, NOBODY)
         state, message = secure_sum.advertise(
-            terms, bench.site, self._assets.identity, self._key_entropy, floor
+            terms, bench.site, self._assets.identity, self._key_entropy, floor, known
         )
         self._keep_session(request, _Session(terms, invitation.kind, state))
         return message
@@ -307,6 +313,7 @@ class SiteAgent:
         session, state = self._open_session(request, secure_sum.Advertised)
         keys = self._assets.roster.public_keys()
         following, message = secure_sum.share(state, request.body, keys, self._key_entropy)
+        self._acquaintances = {request.run: following.acquaintances}
         self._advance(request, session, following)
         return message
 

@@ -64,9 +64,11 @@ def kinds() -> str:
         f"bit set; per surviving dealer: seed share {SHARE_BYTES}; "
         f"bit set; per lost dealer: mask key share {SHARE_BYTES}"
     )
+    vouched = f"{advert}; bit set; per acquaintance: voucher {TAG_BYTES}"
+    vouchers = f"bit set; per vouching site: voucher {TAG_BYTES}"
     rows = (
-        (messages.Advert, "site", advert),
-        (messages.Bundle, "coordinator", f"bit set; per advertised site: {advert}"),
+        (messages.VouchedAdvert, "site", vouched),
+        (messages.Bundle, "coordinator", f"bit set; per advertised site: {advert}; {vouchers}"),
         (messages.Dealt, "site", dealt),
         (messages.Envelopes, "coordinator", f"bit set; per dealer: {sealed}, {committed}"),
         (messages.MaskedInput, "site", f"digest of the masks {DIGEST_BYTES}; the packed vector"),
@@ -80,7 +82,7 @@ def kinds() -> str:
 
 
 def sizes() -> str:
-    """Bytes of every message where nobody is lost, from messages that are made for it."""
+    """Bytes of every message where nobody is lost and all know each other, from such messages."""
     columns = [dict(_sizes(n, k)) for n, k in FEDERATIONS]
     heads = (f"{n:,} sites, {k} neighbours" for n, k in FEDERATIONS)
     rows = ((f"`{name}`", *(f"{column[name]:,}" for column in columns)) for name in columns[0])
@@ -99,8 +101,8 @@ def _sizes(n: int, k: int) -> Iterator[tuple[str, int]]:
         bytes(SIGNATURE_BYTES),
     )
     tags = Table.of(dict.fromkeys(sites[1:], bytes(TAG_BYTES)), TAG_BYTES)
-    yield "Advert", len(advert.to_bytes())
-    yield "Bundle", len(messages.Bundle(dict.fromkeys(sites, advert)).to_bytes(sites))
+    yield "VouchedAdvert", len(messages.VouchedAdvert(advert, tags).to_bytes(sites))
+    yield "Bundle", len(messages.Bundle(dict.fromkeys(sites, advert), tags).to_bytes(sites))
     yield "Dealt", len(dealt.to_bytes(sites))
     yield "Envelopes", len(messages.Envelopes(envelopes).to_bytes(sites))
     yield "Survivors", len(messages.Survivors(sites).to_bytes(sites))

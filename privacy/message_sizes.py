@@ -1,8 +1,8 @@
 """How large a body can be in each phase: whoever receives a larger one refuses it unopened.
 
 Questions go from the coordinator to a site, answers the other way. Within a session the sizes
-follow from its terms, to the byte: the message where every invited site takes part. Outside there
-are bounds, a few times what is ever written.
+follow from its terms, to the byte: the message where every invited site takes part and every two
+of them know each other. Outside there are bounds, a few times what is ever written.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def largest_question(phase: Phase, terms: SessionTerms, model_bytes: int) -> int
     """
     others = len(terms.sites) - 1
     fields = {
-        Phase.SHARE: len(terms.sites) * Advert.WIDTH,
+        Phase.SHARE: len(terms.sites) * Advert.WIDTH + _bit_set_bytes(terms) + others * TAG_BYTES,
         Phase.TRAIN: terms.degree * Envelope.WIDTH + MODEL_LENGTH_BYTES + model_bytes,
         Phase.SIGN: 0,
         Phase.OPEN: others * TAG_BYTES,
@@ -70,7 +70,7 @@ def largest_answer(phase: Phase, terms: SessionTerms, noise_seeds: int = 0) -> i
     others, holders, bit_set = len(terms.sites) - 1, terms.degree + 1, _bit_set_bytes(terms)
     dealt = terms.degree * Envelope.WIDTH + COMMITMENTS_BYTES
     fields = {
-        Phase.ADVERTISE: Advert.WIDTH,
+        Phase.ADVERTISE: Advert.WIDTH + bit_set + others * TAG_BYTES,
         Phase.SHARE: bit_set + dealt + DIGEST_BYTES + SIGNATURE_BYTES,
         Phase.TRAIN: DIGEST_BYTES + packed_bytes(terms.stretches),
         Phase.SIGN: bit_set + others * TAG_BYTES,

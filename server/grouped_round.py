@@ -184,8 +184,8 @@ def _steps(line: Line, session: Session, model: bytes, survivors: SurvivorRecord
     roster = line.conversation.roster.public_keys()
     invited = survivors.bound or session.terms.sites
     adverts = yield _Step(dict.fromkeys(invited, session.invitation.to_bytes()))
-    sharing, bundle = coordinator.gather(session.terms, adverts, roster)
-    dealt = yield _Step(dict.fromkeys(sharing.adverts, bundle))
+    sharing, bundles = coordinator.gather(session.terms, adverts, roster)
+    dealt = yield _Step(bundles)
     masking, envelopes = coordinator.route(sharing, dealt)
     sums = coordinator.Accumulation(masking, hashlib.sha256(model).digest())
     work = {site: Work(model, sealed).to_bytes() for site, sealed in envelopes.items()}

@@ -86,7 +86,7 @@ class Prepared:
     Attributes:
         session: what it is about.
         sharing: adverts, from which the session has its name.
-        bundle: of the adverts, as sites were shown it.
+        bundles: per site that advertised, the adverts as it is shown them.
         dealt: per site, the shares it dealt.
         losses: who was lost on the way.
         exchanges: what it took beyond the messages it rode on.
@@ -94,7 +94,7 @@ class Prepared:
 
     session: Session
     sharing: coordinator.Sharing
-    bundle: bytes
+    bundles: Mapping[str, bytes] = field(repr=False)
     dealt: Mapping[str, bytes]
     losses: "Losses"
     exchanges: int
@@ -163,12 +163,11 @@ def prepare(line: Line, session: Session, invited: Iterable[str]) -> Prepared:
     bodies = dict.fromkeys(invited, session.invitation.to_bytes())
     try:
         adverts = line.ask(session.question(Phase.ADVERTISE, bodies), losses)
-        sharing, bundle = coordinator.gather(session.terms, adverts, roster)
-        shown = dict.fromkeys(sharing.adverts, bundle)
-        dealt = line.ask(session.question(Phase.SHARE, shown), losses)
+        sharing, bundles = coordinator.gather(session.terms, adverts, roster)
+        dealt = line.ask(session.question(Phase.SHARE, bundles), losses)
     except RoundFailed as error:
         raise losses.failed(error) from error
-    return Prepared(session, sharing, bundle, dealt, losses, EXCHANGES_FOR_KEYS)
+    return Prepared(session, sharing, bundles, dealt, losses, EXCHANGES_FOR_KEYS)
 
 
 def sum_securely(
@@ -243,7 +242,7 @@ def _completed(line: Line, prepared: Prepared) -> Prepared:
     missing = prepared.losses.silent & (set(prepared.sharing.adverts) - set(prepared.dealt))
     if not missing or prepared.exchanges:
         return prepared
-    shown = dict.fromkeys(sorted(missing), prepared.bundle)
+    shown = {site: prepared.bundles[site] for site in sorted(missing)}
     late = line.ask(prepared.session.question(Phase.SHARE, shown), prepared.losses)
     return replace(prepared, dealt={**prepared.dealt, **late}, exchanges=1)
 
@@ -255,7 +254,7 @@ class _Ahead:
         self._line, self._session, self._losses = line, session, Losses()
         self._adverts: dict[str, bytes] = {}
         self._sharing: coordinator.Sharing | None = None
-        self._bundle = b""
+        self._bundles: Mapping[str, bytes] = {}
         self._dealt: dict[str, bytes] = {}
         self._failure: FailedRound | None = None
 
@@ -286,9 +285,8 @@ class _Ahead:
                 silent = self._losses.silent
                 self._failure = None if silent else self._losses.failed(error)
             else:
-                self._sharing, self._bundle = gathered
-                bodies = dict.fromkeys(self._sharing.adverts, self._bundle)
-                rider = self._session.question(Phase.SHARE, bodies)
+                self._sharing, self._bundles = gathered
+                rider = self._session.question(Phase.SHARE, self._bundles)
         return self._ask(question, rider, losses, self._dealt)
 
     def prepared(self) -> Prepared | FailedRound | None:
@@ -296,7 +294,7 @@ class _Ahead:
         if self._session is None or self._sharing is None:
             return self._failure
         return Prepared(
-            self._session, self._sharing, self._bundle, self._dealt, self._losses, exchanges=0
+            self._session, self._sharing, self._bundles, self._dealt, self._losses, exchanges=0
         )
 
     def _ask(

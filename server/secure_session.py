@@ -107,8 +107,8 @@ class SecureSession:
         invited = dict.fromkeys(nodes.values(), terms.to_bytes())
         names = {node: name for name, node in nodes.items()}
         adverts = self._ask(category, round_, Stage.ADVERTISE, invited, names, plan.to_bytes())
-        sharing, bundle = coordinator.gather(terms, adverts, self._rules.roster)
-        told = {nodes[name]: bundle for name in sharing.adverts}
+        sharing, bundles = coordinator.gather(terms, adverts, self._rules.roster)
+        told = {nodes[name]: bundle for name, bundle in bundles.items()}
         dealt = self._ask(category, round_, Stage.SHARE, told, names)
         masking, envelopes = coordinator.route(sharing, dealt)
         session = Session(category, round_, plan, masking, nodes, models.pop())

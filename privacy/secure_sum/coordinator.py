@@ -23,12 +23,13 @@ from privacy.secure_sum.messages import (
     Advert,
     Agreed,
     Agreements,
-    Bundle,
+    Bundles,
     Dealt,
     Envelopes,
     MaskedInput,
     OpenedShares,
     Survivors,
+    VouchedAdvert,
 )
 from privacy.secure_sum.recovery import Openable, RemainingMasks, UnfitShares
 from privacy.secure_sum.session import (
@@ -105,8 +106,10 @@ class Revealed:
 
 def gather(
     terms: SessionTerms, adverts: Mapping[str, bytes], roster: Roster
-) -> tuple[Sharing, bytes]:
-    """All valid adverts as one bundle for every site that sent one.
+) -> tuple[Sharing, Bundles]:
+    """Per site with a valid advert, all of these and the vouchers that the others gave for it.
+
+    A voucher can only be checked by the site that it is for; here it is the signature that counts.
 
     Args:
         terms: of the session.
@@ -117,9 +120,10 @@ def gather(
         RoundFailed: fewer than the quorum advertised.
     """
 
-    def check(site: str, data: bytes) -> Advert:
+    def check(site: str, data: bytes) -> VouchedAdvert:
         _require(site in terms.sites and site in roster, "advert: from a site not invited")
-        advert = Advert.from_bytes(data)
+        message = VouchedAdvert.from_bytes(data, terms.sites)
+        advert = message.advert
         body = advert_body(terms, site, advert)
         _require(
             keys.is_signed(roster[site], advert.signature, Label.ADVERT, *body),
@@ -127,15 +131,18 @@ def gather(
         )
         keys.require_usable(advert.sealing_key)
         keys.require_usable(advert.mask_key)
-        return advert
+        _require(site not in message.vouchers.members, "advert: a voucher to the site itself")
+        return message
 
-    valid, excluded = admit(adverts, check, {})
-    valid, excluded = _without_repeated_keys(valid, excluded)
+    messages, excluded = admit(adverts, check, {})
+    signed = {site: message.advert for site, message in messages.items()}
+    valid, excluded = _without_repeated_keys(signed, excluded)
     require_quorum(terms, "advertise", valid, excluded)
     session = session_digest(terms, valid)
     peers = graph(terms, valid, session)
     sharing = Sharing(terms, dict(roster), session, valid, peers, excluded)
-    return sharing, Bundle(valid).to_bytes(terms.sites)
+    vouchers = transposed({site: messages[site].vouchers for site in valid})
+    return sharing, Bundles(valid, vouchers, terms.sites)
 
 
 def route(state: Sharing, dealt: Mapping[str, bytes]) -> tuple[Masking, dict[str, bytes]]:

@@ -130,26 +130,29 @@ class Channel:
         into: direction of what it receives.
         seals: keys that seal messages out and open those that come in, 32 bytes each.
         tags: keys of the tags on messages out and in, 32 bytes each.
+        vouching: keys of the vouchers on adverts of the next session, out and in, 32 bytes each.
     """
 
     out: Direction
     into: Direction
     seals: tuple[bytes, bytes] = field(repr=False)
     tags: tuple[bytes, bytes] = field(repr=False)
+    vouching: tuple[bytes, bytes] = field(repr=False)
 
     @classmethod
     def derive(cls, secret: bytes, session: bytes, site: str, peer: str) -> "Channel":
         """The channel of `site` to `peer`, from their X25519 secret."""
         low, high = sorted((site, peer))
         context = (session, low.encode(), high.encode())
-        material = derive(secret, 4 * KEY_BYTES, Label.CHANNEL, *context)
-        up, down = material[: 2 * KEY_BYTES], material[2 * KEY_BYTES :]
+        material = derive(secret, 6 * KEY_BYTES, Label.CHANNEL, *context)
+        up, down = material[: 3 * KEY_BYTES], material[3 * KEY_BYTES :]
         mine, theirs = (up, down) if site == low else (down, up)
+        seals, tags, vouching = (
+            (mine[at : at + KEY_BYTES], theirs[at : at + KEY_BYTES])
+            for at in range(0, 3 * KEY_BYTES, KEY_BYTES)
+        )
         return cls(
-            Direction(session, site, peer),
-            Direction(session, peer, site),
-            (mine[:KEY_BYTES], theirs[:KEY_BYTES]),
-            (mine[KEY_BYTES:], theirs[KEY_BYTES:]),
+            Direction(session, site, peer), Direction(session, peer, site), seals, tags, vouching
         )
 
     def seal(self, plaintext: bytes, entropy: Entropy) -> bytes:

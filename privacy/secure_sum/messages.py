@@ -5,8 +5,8 @@ Tables are over the invited sites, `terms.sites`, which both ends know. Every `f
 """
 
 from bisect import bisect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
@@ -33,7 +33,6 @@ class Advert:
     mask_key: bytes
     signature: bytes
 
-    KIND: ClassVar = 1
     WIDTH: ClassVar = 2 * KEY_BYTES + SIGNATURE_BYTES
 
     @property
@@ -46,39 +45,86 @@ class Advert:
         """Undo `fields`."""
         return cls(fields[:KEY_BYTES], fields[KEY_BYTES : 2 * KEY_BYTES], fields[2 * KEY_BYTES :])
 
-    def to_bytes(self) -> bytes:
+
+@dataclass(frozen=True, slots=True)
+class VouchedAdvert:
+    """A site's advert, and its vouchers for it: one for each peer that it knows."""
+
+    advert: Advert
+    vouchers: Table
+
+    KIND: ClassVar = 1
+
+    def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
-        return wire.frame(self.KIND, self.fields)
+        return wire.frame(self.KIND, self.advert.fields, wire.table(self.vouchers, sites))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "advert")
-        advert = cls.from_fields(reader.exactly(cls.WIDTH))
+        advert = Advert.from_fields(reader.exactly(Advert.WIDTH))
+        vouched = cls(advert, reader.rows(TAG_BYTES, sites))
         reader.end()
-        return advert
+        return vouched
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """All adverts, as the coordinator relays them."""
+    """All adverts, and the vouchers that the others gave for the site that this goes to."""
 
     adverts: Mapping[str, Advert]
+    vouchers: Mapping[str, bytes]
 
     KIND: ClassVar = 2
 
     def to_bytes(self, sites: Sites) -> bytes:
         """The wire form."""
-        fields = {site: advert.fields for site, advert in self.adverts.items()}
-        return wire.frame(self.KIND, wire.table(fields, sites))
+        return self.head(self.adverts, sites) + wire.table(self.vouchers, sites)
+
+    @classmethod
+    def head(cls, adverts: Mapping[str, Advert], sites: Sites) -> bytes:
+        """What the bundles of all sites begin with: everything but the vouchers."""
+        fields = {site: advert.fields for site, advert in adverts.items()}
+        return wire.frame(cls.KIND, wire.table(fields, sites))
 
     @classmethod
     def from_bytes(cls, data: bytes, sites: Sites) -> Self:
         """Parse."""
         reader = wire.Reader(data, cls.KIND, "bundle of adverts")
         fields = reader.table(Advert.WIDTH, sites)
+        vouchers = reader.table(TAG_BYTES, sites)
         reader.end()
-        return cls({site: Advert.from_fields(advert) for site, advert in fields.items()})
+        adverts = {site: Advert.from_fields(advert) for site, advert in fields.items()}
+        return cls(adverts, vouchers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundles(Mapping[str, bytes]):
+    """Per site that advertised, its bundle on the wire.
+
+    Each is put together when it is asked for: sites times adverts would be much to keep.
+    """
+
+    adverts: Mapping[str, Advert] = field(repr=False)
+    vouchers: Mapping[str, Table] = field(repr=False)
+    sites: Sites
+    _head: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_head", Bundle.head(self.adverts, self.sites))
+
+    def __getitem__(self, site: str) -> bytes:
+        """The adverts, and the vouchers that others gave for `site`."""
+        if site not in self.adverts:
+            raise KeyError(site)
+        return self._head + wire.table(self.vouchers.get(site, {}), self.sites)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.adverts)
+
+    def __len__(self) -> int:
+        return len(self.adverts)
 
 
 @dataclass(frozen=True, slots=True)

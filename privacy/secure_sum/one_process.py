@@ -107,10 +107,10 @@ def _play(
         name: site.advertise(terms, name, identity, entropy.child("keys", name), floor)
         for name, identity in identities.items()
     }
-    sharing, bundle = coordinator.gather(terms, _answers(advertised), roster)
+    sharing, bundles = coordinator.gather(terms, _answers(advertised), roster)
 
     shared = {
-        name: site.share(state, bundle, roster, entropy.child("shares", name))
+        name: site.share(state, bundles[name], roster, entropy.child("shares", name))
         for name, (state, _) in advertised.items()
     }
     masking, envelopes = coordinator.route(sharing, _answers(shared))

@@ -10,6 +10,10 @@ The caller keeps two rules, on which the guarantee rests. It takes each step onc
 state when it has the new one, and across restarts it keeps a durable mark before it sends. And when
 a step raises, it drops the state for good. Each state holds only the secrets that later steps need;
 Python cannot wipe the memory of those that are dropped.
+
+One thing outlives its session if the caller likes: `Shared.acquaintances`, by which the next
+session of the run tells whose adverts it is shown without their signatures. Why that is as good,
+and what it costs if memory is read, stands in `vouchers`.
 """
 
 from collections.abc import Mapping
@@ -42,6 +46,7 @@ from privacy.secure_sum.messages import (
     MaskedInput,
     OpenedShares,
     Survivors,
+    VouchedAdvert,
 )
 from privacy.secure_sum.session import (
     advert_body,
@@ -54,6 +59,7 @@ from privacy.secure_sum.session import (
 from privacy.secure_sum.table import Table
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
+from privacy.secure_sum.vouchers import NOBODY, Acquaintances, acquaintances, vouchers
 
 Roster = Mapping[str, Ed25519PublicKey]
 
@@ -68,13 +74,23 @@ class SitePolicyFloor:
 
 @dataclass(frozen=True, slots=True)
 class Advertised:
-    """Own keys are out."""
+    """Own keys are out.
+
+    Attributes:
+        terms: of the session.
+        site: who this is.
+        identity: the key that speaks for it.
+        sealing: own key of channels.
+        masking: own mask key.
+        known: the peers that it vouched to, and whose vouchers it can check.
+    """
 
     terms: SessionTerms
     site: str
     identity: Ed25519PrivateKey = field(repr=False)
     sealing: AgreementKey
     masking: AgreementKey
+    known: Acquaintances = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,7 @@ class Shared:
         channels: to every site that advertised.
         seed: of the own mask.
         own_shares: of the own secrets.
+        acquaintances: for the next session of the run; no later state holds them.
     """
 
     terms: SessionTerms
@@ -100,6 +117,7 @@ class Shared:
     channels: Mapping[str, Channel] = field(repr=False)
     seed: bytes = field(repr=False)
     own_shares: SharePair
+    acquaintances: Acquaintances = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +162,17 @@ def advertise(
     identity: Ed25519PrivateKey,
     entropy: Entropy,
     floor: SitePolicyFloor,
+    known: Acquaintances = NOBODY,
 ) -> tuple[Advertised, bytes]:
-    """Fresh keys, signed for these terms.
+    """Fresh keys, signed for these terms, and vouched for towards whom this site knows.
+
+    Args:
+        terms: as this site derived them.
+        site: who this is.
+        identity: the key that speaks for it.
+        entropy: of the keys.
+        floor: below which it takes no part.
+        known: the `Shared.acquaintances` of its latest session in the same run.
 
     Raises:
         ProtocolViolation: the terms are below the site's floor, or the site is not invited.
@@ -164,7 +191,9 @@ def advertise(
     unsigned = Advert(sealing.public, masking.public, b"")
     signature = keys.sign(identity, Label.ADVERT, *advert_body(terms, site, unsigned))
     advert = Advert(unsigned.sealing_key, unsigned.mask_key, signature)
-    return Advertised(terms, site, identity, sealing, masking), advert.to_bytes()
+    message = VouchedAdvert(advert, vouchers(known, terms, site, advert))
+    state = Advertised(terms, site, identity, sealing, masking, known)
+    return state, message.to_bytes(terms.sites)
 
 
 def share(
@@ -174,17 +203,19 @@ def share(
 
     Args:
         state: from `advertise`.
-        bundle: all adverts, as the coordinator relays them.
+        bundle: all adverts, and the others' vouchers for this site, as the coordinator relays them.
         roster: this site's own pinned identity keys.
         entropy: of seed, shares and nonces.
 
     Raises:
-        ProtocolViolation: an advert is not of a site in the roster for exactly these terms, keys
-            repeat or are unusable, own keys were altered, or fewer than the quorum advertised.
+        ProtocolViolation: an advert is not of a site in the roster for exactly these terms, by its
+            voucher or by its signature; keys repeat or are unusable, own keys were altered, or
+            fewer than the quorum advertised.
     """
     terms, site = state.terms, state.site
-    adverts = Bundle.from_bytes(bundle, terms.sites).adverts
-    _check_adverts(state, adverts, roster)
+    shown = Bundle.from_bytes(bundle, terms.sites)
+    _check_adverts(state, shown, roster)
+    adverts = shown.adverts
     session, seed = session_digest(terms, adverts), entropy.bytes(keys.KEY_BYTES)
     peers = neighbours(site, adverts, terms.degree, session)
     points = share_points(terms, {site, *peers})
@@ -196,7 +227,10 @@ def share(
     }
     dealt = _dealt(state, session, seed, pairs, channels, entropy)
     mask_keys = {peer: adverts[peer].mask_key for peer in peers}
-    following = Shared(terms, site, session, state.masking, mask_keys, channels, seed, pairs[site])
+    following = Shared(
+        terms, site, session, state.masking, mask_keys, channels, seed, pairs[site],
+        acquaintances(channels, roster),
+    )  # fmt: skip
     return following, dealt.to_bytes(terms.sites)
 
 
@@ -296,10 +330,13 @@ def open_shares(state: Signed, agreements: bytes) -> tuple[Opened, bytes]:
     return Opened(state.survivors), opened.to_bytes(terms.sites)
 
 
-def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Roster) -> None:
-    terms = state.terms
+def _check_adverts(state: Advertised, bundle: Bundle, roster: Roster) -> None:
+    terms, adverts, given = state.terms, bundle.adverts, bundle.vouchers
     _require(len(adverts) >= terms.quorum, "adverts: fewer than the quorum")
     _require(state.site in adverts, "adverts: this site's own is missing")
+    _require(
+        set(given) <= set(adverts) - {state.site}, "vouchers: one is of no other advertised site"
+    )
     own = adverts[state.site]
     _require(
         (own.sealing_key, own.mask_key) == (state.sealing.public, state.masking.public),
@@ -310,6 +347,7 @@ def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Ros
         # Its own keys it has just compared.
         _require(
             site == state.site
+            or _is_vouched(state, site, advert, given.get(site, b""), roster)
             or keys.is_signed(
                 roster[site], advert.signature, Label.ADVERT, *advert_body(terms, site, advert)
             ),
@@ -319,6 +357,14 @@ def _check_adverts(state: Advertised, adverts: Mapping[str, Advert], roster: Ros
         keys.require_usable(advert.mask_key)
     public = [key for advert in adverts.values() for key in (advert.sealing_key, advert.mask_key)]
     _require(len(set(public)) == len(public), "adverts: a public key stands there twice")
+
+
+def _is_vouched(
+    state: Advertised, peer: str, advert: Advert, voucher: bytes, roster: Roster
+) -> bool:
+    """Whether this site knows the peer, and the peer vouched for exactly this advert."""
+    known = state.known.get(peer)
+    return known is not None and known.vouched(voucher, roster[peer], state.terms, peer, advert)
 
 
 def _dealt(

@@ -55,6 +55,8 @@ class Table(Mapping[str, bytes]):
 def transposed(tables: Mapping[str, Table]) -> dict[str, Table]:
     """Per receiver, what each sender's table holds for it; all tables are of one width.
 
+    There is at least one sender; whoever has a field in no table is no receiver.
+
     >>> given = {"a": Table.of({"b": b"1", "c": b"2"}, 1), "b": Table.of({"c": b"3"}, 1)}
     >>> {site: dict(table) for site, table in transposed(given).items()}
     {'b': {'a': b'1'}, 'c': {'a': b'2', 'b': b'3'}}
@@ -62,14 +64,17 @@ def transposed(tables: Mapping[str, Table]) -> dict[str, Table]:
     senders = sorted(tables)
     receivers = sorted(set().union(*(tables[sender].members for sender in senders)))
     number = {receiver: at for at, receiver in enumerate(receivers)}
-    to = np.array([number[member] for sender in senders for member in tables[sender].members])
+    to = np.array([number[to] for sender in senders for to in tables[sender].members], np.intp)
     # Rows stand by sender; a stable sort by receiver leaves each receiver's in the senders' order.
     order = np.argsort(to, kind="stable")
     rows = np.concatenate([tables[sender].rows for sender in senders])[order]
     by = [sender for sender in senders for _ in tables[sender].members]
     by = [by[at] for at in order.tolist()]
-    ends = np.cumsum(np.bincount(to)).tolist()
+    counts = np.bincount(to, minlength=len(receivers))
+    ends = np.cumsum(counts)
     return {
         receiver: Table(tuple(by[start:end]), rows[start:end])
-        for receiver, start, end in zip(receivers, [0, *ends[:-1]], ends, strict=True)
+        for receiver, start, end in zip(
+            receivers, (ends - counts).tolist(), ends.tolist(), strict=True
+        )
     }

@@ -26,6 +26,10 @@ q, and c sites that collude with a coordinator that lies, these conditions are e
   neighbours dealt it shares. How likely colluders are to stand too close to each other on the
   circle, and why no part of the sum can be opened apart if they do not: `graph_parameters`.
 
+All of this takes for granted that the keys an honest site accepts as an honest peer's are that
+peer's, for these terms: by the peer's signature, or by its voucher, which `vouchers` argues to be
+as good.
+
 Against a coordinator that follows the protocol, t - 1 colluding sites learn nothing of the others
 beyond the sum. In every case the sum hides a site among the honest survivors, q - c at least.
 """

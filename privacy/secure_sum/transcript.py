@@ -27,6 +27,7 @@ class Label(StrEnum):
     PAIRWISE_MASK = "pairwise-mask"
     MASKED = "masked"
     ADVERT = "advert"
+    VOUCHER = "voucher"
     DEALT = "dealt-commitments"
     SURVIVORS = "survivors"
     ENLIST = "enlist"

@@ -52,8 +52,8 @@ class Played:
         adverts = {
             name: self.at(name).advertise(TERMS.to_bytes(), PLAN.to_bytes()) for name in NAMES
         }
-        sharing, self.bundle = coordinator.gather(TERMS, adverts, ROSTER)
-        dealt = {name: self.at(name).share(self.bundle) for name in NAMES}
+        sharing, self.bundles = coordinator.gather(TERMS, adverts, ROSTER)
+        dealt = {name: self.at(name).share(self.bundles[name]) for name in NAMES}
         masking, self.envelopes = coordinator.route(sharing, dealt)
         accumulation = coordinator.Accumulation(masking, MODEL)
         for k, name in enumerate(NAMES):
@@ -97,7 +97,7 @@ def test_no_step_is_taken_twice() -> None:
     with pytest.raises(ProtocolViolation, match="round 5: it or a later one was begun before"):
         session.advertise(TERMS.to_bytes(), PLAN.to_bytes())
     with pytest.raises(ProtocolViolation, match="share: answered before"):
-        session.share(played.bundle)
+        session.share(played.bundles["north"])
     with pytest.raises(ProtocolViolation, match="mask: answered before"):
         session.accept_envelopes(played.envelopes["north"], MODEL)
     told = played.sign()["north"]

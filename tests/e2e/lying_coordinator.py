@@ -167,10 +167,10 @@ class Sitting:
         if phase is Phase.ADVERTISE:
             self.shown[phase] = dict.fromkeys(self.sites.names, self.sites.invitation(self.round))
         elif phase is Phase.SHARE:
-            self.sharing, bundle = coordinator.gather(
+            self.sharing, bundles = coordinator.gather(
                 self.terms, self.heard.get(Phase.ADVERTISE, {}), self.sites.roster()
             )
-            self.shown[phase] = dict.fromkeys(self.sharing.adverts, bundle)
+            self.shown[phase] = dict(bundles)
         elif phase is Phase.TRAIN:
             self.masking, envelopes = coordinator.route(
                 self.sharing, self.heard.get(Phase.SHARE, {})

@@ -17,7 +17,7 @@ from federation.round_layout import RoundKind
 from federation.round_messages import Work
 from federation.task import SiteRequest
 from federation.task_loading import load_task
-from privacy.secure_sum.messages import Advert, Bundle, Dealt, Envelopes
+from privacy.secure_sum.messages import Bundle, Dealt, Envelopes, VouchedAdvert
 from simulations.sites import simulated_site
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -197,11 +197,11 @@ def test_held_out_rows_are_judged_once_a_round_and_on_one_model(recorded) -> Non
 def ask_on_another_model(federation: Federation, wire, invitation: Request) -> Reply:
     """What the first site says to `train` with another model, after an honest exchange of keys."""
     nodes = range(len(SITES))
-    adverts = {
-        SITES[node]: Advert.from_bytes(ask(federation, node, invitation, attempt=8).body)
-        for node in nodes
-    }
-    bundle = Bundle(adverts).to_bytes(SITES)
+    adverts = {}
+    for node in nodes:
+        reply = ask(federation, node, invitation, attempt=8)
+        adverts[SITES[node]] = VouchedAdvert.from_bytes(reply.body, SITES).advert
+    bundle = Bundle(adverts, {}).to_bytes(SITES)
     dealt = {}
     for node in nodes:
         reply = ask(federation, node, invitation, attempt=8, phase=Phase.SHARE, body=bundle)

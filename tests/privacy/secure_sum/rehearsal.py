@@ -1,7 +1,7 @@
 """Secure-sum sessions among sites in memory: honest, with losses, or with altered messages."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -11,6 +11,7 @@ from federation.entropy import SeededEntropy
 from federation.ring_vector import RingVector, Stretch
 from privacy.secure_sum import coordinator, site
 from privacy.secure_sum.terms import SessionTerms
+from privacy.secure_sum.vouchers import NOBODY, Acquaintances
 
 FLOOR = site.SitePolicyFloor(minimum_quorum=3, minimum_threshold=2)
 
@@ -113,6 +114,7 @@ class Rehearsal:
         lost: per site, the first answer that it fails to give.
         altered: what becomes of a site's answer on its way to the coordinator.
         seed: of all entropy.
+        known: per site, whom it knows from an earlier session.
         states: per stage and site, the site's state after that answer.
         sent: per stage and site, the answer as the site gave it.
         told: per stage, what the coordinator told each site before that answer.
@@ -124,6 +126,7 @@ class Rehearsal:
     altered: Mapping[tuple[str, Stage], Alteration] = field(default_factory=dict)
     seed: int = 0
     threads: int = 1
+    known: Mapping[str, Acquaintances] = field(default_factory=dict)
     states: dict[Stage, dict[str, object]] = field(default_factory=dict)
     sent: dict[Stage, dict[str, bytes]] = field(default_factory=dict)
     told: dict[Stage, dict[str, bytes]] = field(default_factory=dict)
@@ -138,8 +141,8 @@ class Rehearsal:
     def play(self) -> coordinator.Revealed:
         terms = self.terms
         adverts = self._ask(Stage.ADVERTISE, dict.fromkeys(terms.sites, b""))
-        self.sharing, bundle = coordinator.gather(terms, adverts, self.roster)
-        dealt = self._ask(Stage.SHARE, dict.fromkeys(self.sharing.adverts, bundle))
+        self.sharing, bundles = coordinator.gather(terms, adverts, self.roster)
+        dealt = self._ask(Stage.SHARE, bundles)
         self.masking, envelopes = coordinator.route(self.sharing, dealt)
         masked = self._ask(Stage.MASK, envelopes)
         self.signing, survivors = collect(self.masking, masked)
@@ -152,13 +155,19 @@ class Rehearsal:
         """One site's answer to any message, from the state it reached by honest ones."""
         entropy = self.entropy(name, stage)
         if stage is Stage.ADVERTISE:
-            return site.advertise(self.terms, name, identity(name), entropy, FLOOR)
+            known = self.known.get(name, NOBODY)
+            return site.advertise(self.terms, name, identity(name), entropy, FLOOR, known)
         state = self.states[Stage(stage - 1)][name]
         if stage is Stage.SHARE:
             return site.share(state, message, self.roster, entropy)
         if stage is Stage.MASK:
             return site.mask(state, message, MODEL, self.vectors[name], self.threads)
         return (site.sign if stage is Stage.SIGN else site.open_shares)(state, message)
+
+    @property
+    def acquaintances(self) -> dict[str, Acquaintances]:
+        """Whom each site knows when this session is its latest."""
+        return {name: state.acquaintances for name, state in self.states[Stage.SHARE].items()}
 
     def _ask(self, stage: Stage, messages: Mapping[str, bytes]) -> dict[str, bytes]:
         self.told[stage] = dict(messages)
@@ -187,3 +196,9 @@ def play(terms: SessionTerms, **options: object) -> Rehearsal:
     rehearsal = Rehearsal(terms, **options)
     rehearsal.play()
     return rehearsal
+
+
+def play_again(before: Rehearsal, **options: object) -> Rehearsal:
+    """The session of the following round, played to its end by sites that met before."""
+    terms = replace(before.terms, round=before.terms.round + 1)
+    return play(terms, **({"known": before.acquaintances, "seed": before.seed + 1000} | options))

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rehearsal import Rehearsal, Stage, make_terms, names, play
+from rehearsal import Rehearsal, Stage, make_terms, names, play, play_again
 
 from federation.agreement import Agreement
 from federation.config import (
@@ -64,7 +64,7 @@ def answered(session: Rehearsal) -> list[tuple[Phase, int, int]]:
     ],
 )
 def test_where_nobody_is_lost_every_message_is_as_large_as_it_can_be(changes: dict) -> None:
-    session = play(make_terms(**changes))
+    session = play_again(play(make_terms(**changes)))
     sizes = asked(session) + answered(session)
     assert {phase for phase, _, _ in sizes} == set(PHASES.values())
     for phase, size, limit in sizes:
@@ -88,7 +88,8 @@ def test_the_seeds_of_surplus_noise_have_room_when_shares_are_opened_and_only_th
 def test_no_loss_makes_a_message_larger(n: int, data: st.DataObject) -> None:
     quorum = data.draw(st.integers(max(3, (n + 1) // 2 + 1), n))
     lost = data.draw(st.dictionaries(st.sampled_from(names(n)), st.sampled_from(Stage)))
-    session = Rehearsal(make_terms(n, threshold=2, quorum=quorum), lost=lost)
+    terms = make_terms(n, threshold=2, quorum=quorum)
+    session = Rehearsal(terms, lost=lost, known=play(terms).acquaintances)
     with suppress(RoundFailed):  # what was said until then counts, too
         session.play()
     for phase, size, limit in asked(session) + answered(session):

@@ -42,10 +42,12 @@ from privacy.secure_sum.session import advert_body, round_digest, survivor_diges
 from privacy.secure_sum.terms import SessionTerms
 from privacy.secure_sum.transcript import Label
 
-TERMS = make_terms(6, quorum=4, threshold=3)
+TERMS = make_terms(6, quorum=4, threshold=3, round=2)
 SITES = TERMS.sites
 VICTIM, SECOND, THIRD, *_, LOST = TERMS.sites
-HONEST = play(TERMS, lost={LOST: Stage.MASK})
+BEFORE = play(replace(TERMS, round=1))
+HONEST = play(TERMS, lost={LOST: Stage.MASK}, known=BEFORE.acquaintances)
+"""All of its sites know each other from the round before."""
 REPLAYED = play(TERMS, lost={LOST: Stage.MASK}, seed=1)
 """The same terms once more, from other entropy: whatever can be replayed is replayed from here."""
 
@@ -67,7 +69,17 @@ def refuse(stage: Stage, message: bytes, check: str) -> None:
 # -- the bundle of adverts -----------------------------------------------------------------
 
 ADVERTS = dict(Bundle.from_bytes(HONEST.told[Stage.SHARE][VICTIM], SITES).adverts)
+VOUCHERS = dict(Bundle.from_bytes(HONEST.told[Stage.SHARE][VICTIM], SITES).vouchers)
 OTHER_ADVERTS = dict(Bundle.from_bytes(REPLAYED.told[Stage.SHARE][VICTIM], SITES).adverts)
+
+
+def bundle(adverts: dict[str, Advert], *, vouched: bool) -> bytes:
+    """On the wire; with what the peers of the victim vouched for, or without."""
+    given = {name: each for name, each in VOUCHERS.items() if name in adverts}
+    return Bundle(adverts, given if vouched else {}).to_bytes(SITES)
+
+
+vouched_or_not = pytest.mark.parametrize("vouched", [True, False], ids=["vouched", "signed"])
 
 
 def with_advert(name: str, one: Advert) -> dict[str, Advert]:
@@ -137,7 +149,7 @@ BUNDLES: dict[str, tuple[dict[str, Advert], str]] = {
     for name, value in {
         "federation": "other",
         "run": "other",
-        "round": 2,
+        "round": 3,
         "attempt": 2,
         "config_digest": bytes(32),
         "layout_digest": bytes(32),
@@ -152,35 +164,39 @@ BUNDLES: dict[str, tuple[dict[str, Advert], str]] = {
 }
 
 
+@vouched_or_not
 @pytest.mark.parametrize("lie", BUNDLES)
-def test_a_site_refuses_a_bundle_with(lie: str) -> None:
+def test_a_site_refuses_a_bundle_with(lie: str, vouched: bool) -> None:
     adverts, check = BUNDLES[lie]
-    refuse(Stage.SHARE, Bundle(adverts).to_bytes(SITES), check)
+    refuse(Stage.SHARE, bundle(adverts, vouched=vouched), check)
 
 
 def test_no_bundle_can_name_a_site_that_is_not_invited() -> None:
     """Its bit does not exist; what is written for more sites is another message."""
     sites = (*SITES, "zz-sybil")
-    message = Bundle(ADVERTS | {"zz-sybil": advert("zz-sybil")}).to_bytes(sites)
+    message = Bundle(ADVERTS | {"zz-sybil": advert("zz-sybil")}, {}).to_bytes(sites)
     refuse(Stage.SHARE, message, "a bit of no invited site is set")
 
 
-def test_a_site_refuses_a_peer_that_is_not_in_its_own_roster() -> None:
+@vouched_or_not
+def test_a_site_refuses_a_peer_that_is_not_in_its_own_roster(vouched: bool) -> None:
     state = HONEST.states[Stage.ADVERTISE][VICTIM]
     pinned = roster_of(TERMS.sites[:-1])
     with pytest.raises(ProtocolViolation, match=f"adverts: {LOST} is not in this site's roster"):
-        site.share(state, Bundle(ADVERTS).to_bytes(SITES), pinned, SeededEntropy(0))
+        site.share(state, bundle(ADVERTS, vouched=vouched), pinned, SeededEntropy(0))
 
 
-def test_a_site_refuses_a_peer_whose_pinned_key_is_another() -> None:
+@vouched_or_not
+def test_a_site_refuses_a_peer_whose_pinned_key_is_another(vouched: bool) -> None:
     state = HONEST.states[Stage.ADVERTISE][VICTIM]
     pinned = HONEST.roster | {LOST: identity("someone else").public_key()}
     with pytest.raises(ProtocolViolation, match=f"adverts: {LOST} did not sign"):
-        site.share(state, Bundle(ADVERTS).to_bytes(SITES), pinned, SeededEntropy(0))
+        site.share(state, bundle(ADVERTS, vouched=vouched), pinned, SeededEntropy(0))
 
 
-def test_exactly_the_quorum_of_adverts_is_accepted() -> None:
-    HONEST.step(Stage.SHARE, VICTIM, Bundle(without(*TERMS.sites[-2:])).to_bytes(SITES))
+@vouched_or_not
+def test_exactly_the_quorum_of_adverts_is_accepted(vouched: bool) -> None:
+    HONEST.step(Stage.SHARE, VICTIM, bundle(without(*TERMS.sites[-2:]), vouched=vouched))
 
 
 # -- the terms -----------------------------------------------------------------------------
@@ -269,7 +285,7 @@ def test_exactly_the_quorum_of_envelopes_is_accepted() -> None:
 
 
 def test_an_envelope_of_a_site_that_did_not_advertise_is_refused() -> None:
-    state, _ = HONEST.step(Stage.SHARE, VICTIM, Bundle(without(LOST)).to_bytes(SITES))
+    state, _ = HONEST.step(Stage.SHARE, VICTIM, Bundle(without(LOST), {}).to_bytes(SITES))
     with pytest.raises(ProtocolViolation, match="envelopes: one is from no neighbour"):
         site.mask(state, HONEST.told[Stage.MASK][VICTIM], MODEL, HONEST.vectors[VICTIM])
 
@@ -299,7 +315,7 @@ def test_a_site_refuses_a_survivor_set_with(lie: str) -> None:
 
 def test_a_site_refuses_a_survivor_that_did_not_advertise() -> None:
     fewer = without(LOST)
-    shared, _ = HONEST.step(Stage.SHARE, VICTIM, Bundle(fewer).to_bytes(SITES))
+    shared, _ = HONEST.step(Stage.SHARE, VICTIM, Bundle(fewer, {}).to_bytes(SITES))
     played = Rehearsal(TERMS, lost={LOST: Stage.ADVERTISE})
     played.play()
     assert shared.session == played.sharing.session

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rehearsal import MODEL, Rehearsal, Stage, make_terms, names, play
+from rehearsal import MODEL, Rehearsal, Stage, make_terms, names, play, play_again
 
 from federation.ring_vector import RingVector, Stretch
-from privacy.secure_sum import keys, messages, transcript, wire
+from privacy.secure_sum import keys, messages, transcript, vouchers, wire
 from privacy.secure_sum.session import round_digest, survivor_digest
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "secure-sum.md").read_text(encoding="utf-8")
 ALL = (
-    messages.Advert, messages.Bundle, messages.Dealt, messages.Envelopes, messages.MaskedInput,
-    messages.Survivors, messages.Agreed, messages.Agreements, messages.OpenedShares,
+    messages.VouchedAdvert, messages.Bundle, messages.Dealt, messages.Envelopes,
+    messages.MaskedInput, messages.Survivors, messages.Agreed, messages.Agreements,
+    messages.OpenedShares,
 )  # fmt: skip
 
 
@@ -80,11 +81,13 @@ def test_messages_take_what_the_layouts_say(n: int, degree: int, lost: tuple[int
     sites, gone = names(n), {names(n)[at] for at in lost}
     stretches = (Stretch(16, 5), Stretch(20, 7))
     terms = make_terms(n, threshold=5, quorum=n - 2, degree=degree, stretches=stretches)
-    rehearsal = play(terms, lost=dict.fromkeys(gone, Stage.MASK))
+    rehearsal = play_again(play(terms), lost=dict.fromkeys(gone, Stage.MASK))
     survivor = next(site for site in sites if site not in gone)
     near = set(rehearsal.sharing.graph[survivor])
     counts = {
         "advertised site": n,
+        "acquaintance": n - 1,
+        "vouching site": n - 1,
         "neighbour": degree,
         "holder": degree + 1,
         "dealer": degree,
@@ -107,7 +110,7 @@ def test_messages_of_a_real_session_have_the_sizes_in_the_table() -> None:
             continue
         assert k == n - 1
         terms = make_terms(n, quorum=n // 2 + 2 if n > 4 else 3, threshold=3)
-        played = played_sizes(play(terms), terms.sites[0])
+        played = played_sizes(play_again(play(terms)), terms.sites[0])
         said = {row["message"]: int(row[column].replace(",", "")) for row in rows}
         assert said == {name: size for name, size in played.items() if name != "MaskedInput"}
 
@@ -196,6 +199,7 @@ def test_every_label_is_in_the_table() -> None:
 
 def bound_in_a_session(monkeypatch) -> tuple[Rehearsal, dict[str, set[tuple[bytes, ...]]]]:
     """A session with a loss and a false share, and per label the contexts that were bound."""
+    known = play(make_terms()).acquaintances
     bound: dict[str, set[tuple[bytes, ...]]] = defaultdict(set)
     original = transcript.bind
 
@@ -205,9 +209,9 @@ def bound_in_a_session(monkeypatch) -> tuple[Rehearsal, dict[str, set[tuple[byte
         assert made == transcript.join(b"hedgerow/secure-sum/v3/" + label.encode(), *parts)
         return made
 
-    monkeypatch.setattr(transcript, "bind", recorded)
-    monkeypatch.setattr(keys, "bind", recorded)
-    terms = make_terms()
+    for module in (transcript, keys, vouchers):
+        monkeypatch.setattr(module, "bind", recorded)
+    terms = make_terms(round=2)
     sites = terms.sites
 
     def falsified(data: bytes) -> bytes:
@@ -216,7 +220,10 @@ def bound_in_a_session(monkeypatch) -> tuple[Rehearsal, dict[str, set[tuple[byte
         return messages.OpenedShares(opened.seeds, false).to_bytes(sites)
 
     rehearsal = Rehearsal(
-        terms, lost={sites[3]: Stage.MASK}, altered={(sites[0], Stage.OPEN): falsified}
+        terms,
+        lost={sites[3]: Stage.MASK},
+        altered={(sites[0], Stage.OPEN): falsified},
+        known=known,
     )
     assert rehearsal.play().blamed == (sites[0],)
     return rehearsal, bound

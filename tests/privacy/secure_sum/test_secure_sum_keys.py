@@ -136,10 +136,12 @@ def test_the_cipher_that_seals_gives_the_published_answers(vector: dict[str, str
 
 def test_a_channel_has_a_key_for_each_purpose_and_direction() -> None:
     info = join(DOMAIN + b"channel", bytes(32), b"alpha", b"beta")
-    material = hkdf(SECRET, b"", info, 128)
-    seal_up, tag_up, seal_down, tag_down = (material[at : at + 32] for at in (0, 32, 64, 96))
-    assert (ALPHA.seals, ALPHA.tags) == ((seal_up, seal_down), (tag_up, tag_down))
-    assert (BETA.seals, BETA.tags) == ((seal_down, seal_up), (tag_down, tag_up))
+    material = hkdf(SECRET, b"", info, 192)
+    six = [material[at : at + 32] for at in range(0, 192, 32)]
+    up, down = six[:3], six[3:]
+    assert [ALPHA.seals, ALPHA.tags, ALPHA.vouching] == list(zip(up, down, strict=True))
+    assert [BETA.seals, BETA.tags, BETA.vouching] == list(zip(down, up, strict=True))
+    assert len(set(six)) == 6
     assert (ALPHA.out, ALPHA.into) == (BETA.into, BETA.out)
 
 
@@ -200,7 +202,8 @@ def test_sealing_twice_repeats_no_nonce() -> None:
 
 
 def test_no_key_of_a_channel_is_printed() -> None:
-    assert not any(repr(key)[2:-1] in repr(ALPHA) for key in (*ALPHA.seals, *ALPHA.tags))
+    secret = (*ALPHA.seals, *ALPHA.tags, *ALPHA.vouching)
+    assert not any(repr(key)[2:-1] in repr(ALPHA) for key in secret)
 
 
 @pytest.mark.parametrize("vector", VECTORS["hmac_sha256"], ids=lambda v: v["source"])
@@ -246,7 +249,7 @@ def test_a_second_form_of_a_signature_is_refused() -> None:
 
 
 def test_labels_are_distinct() -> None:
-    assert len({label.value for label in Label}) == len(Label) == 15
+    assert len({label.value for label in Label}) == len(Label) == 16
 
 
 def test_digests_are_sha256_of_the_bound_parts() -> None:

@@ -27,7 +27,14 @@ from privacy.secure_sum.dealing import (
     seed_commitment,
 )
 from privacy.secure_sum.keys import AgreementKey, Direction
-from privacy.secure_sum.messages import Advert, Agreed, Dealt, Envelope, OpenedShares
+from privacy.secure_sum.messages import (
+    Advert,
+    Agreed,
+    Dealt,
+    Envelope,
+    OpenedShares,
+    VouchedAdvert,
+)
 from privacy.secure_sum.session import advert_body, share_points
 from privacy.secure_sum.table import Table
 from privacy.secure_sum.transcript import Label
@@ -47,12 +54,22 @@ def flip(data: bytes) -> bytes:
 
 
 def own_advert(sealing: bytes, mask: bytes) -> bytes:
+    return vouched_advert(sealing, mask, {})
+
+
+def vouched_advert(sealing: bytes, mask: bytes, vouchers: Mapping[str, bytes]) -> bytes:
     unsigned = Advert(sealing, mask, b"")
     body = advert_body(TERMS, LIAR, unsigned)
-    return replace(unsigned, signature=keys.sign(identity(LIAR), Label.ADVERT, *body)).to_bytes()
+    advert = replace(unsigned, signature=keys.sign(identity(LIAR), Label.ADVERT, *body))
+    return VouchedAdvert(advert, vouchers).to_bytes(SITES)
 
 
-FRESH = AgreementKey.generate(SeededEntropy(77)).public
+def forge(data: bytes) -> bytes:
+    """The last byte of the signature, before an empty table of vouchers."""
+    return data[:-2] + bytes([data[-2] ^ 1]) + data[-1:]
+
+
+FRESH, OTHER_FRESH = (AgreementKey.generate(SeededEntropy(seed)).public for seed in (77, 78))
 LOW_ORDER = bytes(32)
 
 ADVERTS: dict[str, tuple[Alteration, str]] = {
@@ -61,7 +78,12 @@ ADVERTS: dict[str, tuple[Alteration, str]] = {
         lambda _: Agreed({}).to_bytes(SITES),
         "advert: not a message of this kind and version",
     ),
-    "a forged signature": (flip, "advert: not signed by the site for these terms"),
+    "a forged signature": (forge, "advert: not signed by the site for these terms"),
+    "a voucher to itself": (
+        lambda _: vouched_advert(FRESH, OTHER_FRESH, {LIAR: bytes(16)}),
+        "advert: a voucher to the site itself",
+    ),
+    "vouchers cut": (lambda data: data[:-1], "advert: too short"),
     "a mask key of low order": (
         lambda _: own_advert(FRESH, LOW_ORDER),
         "key agreement: a public key is not usable",
@@ -97,7 +119,7 @@ def test_two_sites_with_one_key_are_both_excluded() -> None:
     played = Rehearsal(TERMS)
     played.play()
     adverts = dict(played.sent[Stage.ADVERTISE])
-    copied = Advert.from_bytes(adverts[HOLDER]).mask_key
+    copied = VouchedAdvert.from_bytes(adverts[HOLDER], SITES).advert.mask_key
     adverts[LIAR] = own_advert(FRESH, copied)
     sharing, _ = coordinator.gather(TERMS, adverts, played.roster)
     assert set(sharing.excluded) == {LIAR, HOLDER}

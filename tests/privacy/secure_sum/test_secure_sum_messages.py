@@ -5,13 +5,12 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rehearsal import MASKED_HEAD, Stage, make_terms, names, play
+from rehearsal import MASKED_HEAD, Stage, make_terms, names, play, play_again
 
 from federation.errors import ProtocolViolation
 from federation.ring_vector import Stretch
 from privacy.secure_sum import wire
 from privacy.secure_sum.messages import (
-    Advert,
     Agreed,
     Agreements,
     Bundle,
@@ -21,11 +20,12 @@ from privacy.secure_sum.messages import (
     MaskedInput,
     OpenedShares,
     Survivors,
+    VouchedAdvert,
 )
 
 TERMS = make_terms(stretches=(Stretch(16, 3), Stretch(20, 3), Stretch(32, 2)))
 SITES = TERMS.sites
-SESSION = play(TERMS, lost={TERMS.sites[1]: Stage.MASK})
+SESSION = play_again(play(TERMS), lost={TERMS.sites[1]: Stage.MASK})
 FIRST = TERMS.sites[0]
 
 
@@ -35,10 +35,7 @@ def over_sites(kind: type) -> Callable[[bytes], bytes]:
 
 
 MESSAGES: dict[str, tuple[Callable[[bytes], bytes], bytes]] = {
-    "advert": (
-        lambda data: Advert.from_bytes(data).to_bytes(),
-        SESSION.sent[Stage.ADVERTISE][FIRST],
-    ),
+    "advert": (over_sites(VouchedAdvert), SESSION.sent[Stage.ADVERTISE][FIRST]),
     "bundle": (over_sites(Bundle), SESSION.told[Stage.SHARE][FIRST]),
     "dealt": (over_sites(Dealt), SESSION.sent[Stage.SHARE][FIRST]),
     "envelopes": (over_sites(Envelopes), SESSION.told[Stage.MASK][FIRST]),

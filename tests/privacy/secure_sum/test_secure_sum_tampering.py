@@ -21,6 +21,7 @@ from rehearsal import (
     integer_sum,
     make_terms,
     play,
+    play_again,
     random_vectors,
     values,
 )
@@ -32,8 +33,8 @@ from privacy.secure_sum.messages import Envelopes
 from privacy.secure_sum.terms import SessionTerms
 
 STRETCHES = (Stretch(16, 3), Stretch(20, 3), Stretch(32, 2))
-COMPLETE = make_terms(6, quorum=4, threshold=3, stretches=STRETCHES)
-SPARSE = make_terms(9, quorum=6, threshold=3, degree=4, stretches=STRETCHES)
+COMPLETE = make_terms(6, quorum=4, threshold=3, stretches=STRETCHES, round=2)
+SPARSE = make_terms(9, quorum=6, threshold=3, degree=4, stretches=STRETCHES, round=2)
 GRAPHS = {"complete": COMPLETE, "sparse": SPARSE}
 
 TO, FROM = "to", "from"
@@ -82,8 +83,11 @@ class Tampered(Rehearsal):
         return stage is Stage.ADVERTISE or name in self.states[Stage(stage - 1)]
 
 
-HONEST = {name: play(terms) for name, terms in GRAPHS.items()}
-EARLIER = {name: play(terms, seed=1) for name, terms in GRAPHS.items()}
+KNOWN = {
+    name: play(replace(terms, round=1), seed=2).acquaintances for name, terms in GRAPHS.items()
+}
+HONEST = {name: play(terms, known=KNOWN[name]) for name, terms in GRAPHS.items()}
+EARLIER = {name: play(terms, seed=1, known=KNOWN[name]) for name, terms in GRAPHS.items()}
 """The same terms from other entropy: what is replayed."""
 
 
@@ -141,7 +145,7 @@ def test_whatever_becomes_of_messages_the_sum_is_exact_or_stays_closed(
     kind: str, data: st.DataObject
 ) -> None:
     drawn = data.draw(st.lists(changes(kind), min_size=1, max_size=3))
-    played = Tampered(GRAPHS[kind], changes=dict(drawn))
+    played = Tampered(GRAPHS[kind], changes=dict(drawn), known=KNOWN[kind])
     assert_exact_or_failed(played)
 
 
@@ -154,7 +158,8 @@ def test_with_losses_too(kind: str, data: st.DataObject) -> None:
         st.dictionaries(st.sampled_from(terms.sites), st.sampled_from(Stage), max_size=2)
     )
     drawn = data.draw(st.lists(changes(kind), min_size=1, max_size=2))
-    assert_exact_or_failed(Tampered(terms, changes=dict(drawn), lost=lost))
+    played = Tampered(terms, changes=dict(drawn), lost=lost, known=KNOWN[kind])
+    assert_exact_or_failed(played)
 
 
 @pytest.mark.parametrize("direction", [TO, FROM])
@@ -163,13 +168,13 @@ def test_bytes_all_along_one_sites_messages(stage: Stage, direction: str) -> Non
     """The head and every seventh byte, not sampled; masked words are another matter."""
     if (direction, stage) == (TO, Stage.ADVERTISE):
         return
-    terms = make_terms(4, quorum=3, threshold=2, length=1)
-    honest, victim = play(terms), terms.sites[1]
+    honest = play_again(play(make_terms(4, quorum=3, threshold=2, length=1)))
+    terms, victim = honest.terms, honest.terms.sites[1]
     message = (honest.told if direction == TO else honest.sent)[stage][victim]
     end = MASKED_HEAD if (direction, stage) == (FROM, Stage.MASK) else len(message)
     for at in {*range(8), *range(8, end, 7), end - 1} & set(range(end)):
         flip = lambda data, at=at: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]  # noqa: E731
-        played = Tampered(terms, changes={(direction, stage, victim): flip})
+        played = Tampered(terms, changes={(direction, stage, victim): flip}, known=honest.known)
         assert_exact_or_failed(played)
 
 
