@@ -16,22 +16,20 @@ from typing import TypeVar
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.analytics import AnalyticsBench, analytics_contribution, check_analytics
+from client.analytics import AnalyticsBench, check_analytics
 from client.consent import Refusal, check_agreement, check_certificates
 from client.contribution import (
     Workbench,
-    evaluation_contribution,
     require_trainable,
-    training_contribution,
 )
-from client.journal import Contribution, Journal
+from client.journal import Journal
+from client.round_vectors import Bench, GivenModel, RoundVectors
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import (
     ATTEMPTS_EXHAUSTED,
     BUDGET_EXHAUSTED,
-    RUN_OVERSPENT,
     Phase,
     Received,
     Reply,
@@ -42,7 +40,6 @@ from federation.errors import (
     PrivacyRefusal,
     ProtocolViolation,
 )
-from federation.ring_vector import Bytes, RingVector
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import (
@@ -58,7 +55,7 @@ from federation.site_policy import SitePolicy
 from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
-from privacy.ledger import Ledger, Reservation
+from privacy.ledger import Ledger
 from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
 from privacy.secure_sum import site as secure_sum
 from privacy.secure_sum.terms import SessionTerms
@@ -73,7 +70,6 @@ MOST_ATTEMPTS = 1000
 """Of a round; each leaves marks in the journal. A start of a run makes ten at most of one round."""
 
 TaskLoader = Callable[[AnyAgreement], Task]
-Bench = Workbench | AnalyticsBench
 
 
 @dataclass(frozen=True)
@@ -123,6 +119,7 @@ class SiteAgent:
 
     def __init__(self, assets: SiteAssets) -> None:
         self._assets = assets
+        self._vectors = RoundVectors(assets.ledger, assets.journal)
         self._benches: dict[str, Bench] = {}
         # The round that is summed, and the one whose keys are exchanged meanwhile.
         self._sessions: dict[Place, _Session] = {}
@@ -299,7 +296,8 @@ class SiteAgent:
         _check_attempt(request.attempt)
         self._mark(request)
         if invitation.kind is not RoundKind.EVALUATE:
-            self._check_budget(bench, request, invitation)
+            layout_digest = bytes.fromhex(invitation.layout_digest)
+            self._vectors.require_payable(bench, request.run, request.round, layout_digest)
         terms = self._terms(bench, request, invitation)
         floor = secure_sum.SitePolicyFloor(
             self._assets.policy.minimum_quorum, self._assets.policy.minimum_threshold
@@ -327,12 +325,12 @@ class SiteAgent:
         parameters = _parameters(work.model, bench.parameters)
         model_digest = hashlib.sha256(work.model).digest()
         self._assets.journal.bind_model(request.run, request.round, model_digest)
-        entry, vector = self._contribute(bench, request, session, parameters, model_digest)
+        given = GivenModel(parameters, model_digest)
+        entry, vector = self._vectors.contribute(bench, session.terms, session.kind, given)
         following, message = secure_sum.mask(state, work.envelopes, model_digest, vector)
         self._mark(request)
         if entry:
-            self._assets.ledger.commit(entry, _sha256(vector.buffer))
-            self._assets.journal.remember_ledger(*self._assets.ledger.head())
+            self._vectors.commit(entry, vector)
         self._advance(request, session, following)
         return message
 
@@ -421,137 +419,6 @@ class SiteAgent:
             )
         return session, session.state
 
-    def _contribute(
-        self,
-        bench: Bench,
-        request: Request,
-        session: _Session,
-        parameters: Floats,
-        model_digest: bytes,
-    ) -> tuple[int, RingVector]:
-        """The round's vector, and the ledger entry still to be committed (0: none)."""
-        if session.kind is RoundKind.EVALUATE and isinstance(bench, Workbench):
-            return 0, self._evaluation(bench, request, session, parameters, model_digest)
-        terms = session.terms
-        again = self._paid_contribution(request, terms.layout_digest)
-        if again is not None:
-            # The same noised vector again: nothing new is released, so nothing is charged.
-            stored, paid = again
-            vector = RingVector(terms.stretches, stored.vector)
-            return 0 if paid.committed else paid.seq, vector
-        charge, entry = self._reserve(bench, request)
-        secret = b""
-        if isinstance(bench, AnalyticsBench):
-            vector = analytics_contribution(bench, request.round, charge)
-        else:
-            made = training_contribution(bench, parameters, request.round, charge)
-            vector, secret = made.vector, made.noise_secret
-        kept = Contribution(charge, model_digest, terms.layout_digest, vector.buffer, secret)
-        self._assets.journal.keep_contribution(request.run, request.round, kept)
-        return entry, vector
-
-    def _evaluation(
-        self,
-        bench: Workbench,
-        request: Request,
-        session: _Session,
-        parameters: Floats,
-        model_digest: bytes,
-    ) -> RingVector:
-        """An evaluation round's vector: counted once, whatever becomes of the rows on the disk.
-
-        Raises:
-            ProtocolViolation: the round had a vector already, which is not kept any more.
-        """
-        terms, journal = session.terms, self._assets.journal
-        stored = journal.contribution(request.run, request.round)
-        if stored is not None and stored.layout_digest == terms.layout_digest:
-            return RingVector(terms.stretches, stored.vector)
-        self._require_first_vector(request)
-        vector = evaluation_contribution(bench, parameters)
-        kept = Contribution(0, model_digest, terms.layout_digest, vector.buffer)
-        journal.keep_contribution(request.run, request.round, kept)
-        return vector
-
-    def _require_first_vector(self, request: Request) -> None:
-        """Return if this site has given no vector in any attempt of the round.
-
-        Raises:
-            ProtocolViolation: it has; two sums over the same survivors could differ by it.
-        """
-        if self._assets.journal.is_marked(request.run, request.round, Phase.TRAIN):
-            raise ProtocolViolation("train: this round had another vector of this site before")
-
-    def _paid_contribution(
-        self, request: Request, layout_digest: bytes
-    ) -> tuple[Contribution, Reservation] | None:
-        """What this site has for the round already, and the reservation that it is paid with.
-
-        Paid for, and by a release of exactly this vector: else it is a release of its own. It was
-        made on the one model that the round is bound to.
-
-        Raises:
-            ProtocolViolation: the round had a vector already, which is not kept any more: the run
-                is completed, or a later round was trained.
-        """
-        journal = self._assets.journal
-        stored = journal.contribution(request.run, request.round)
-        if stored is not None and stored.layout_digest == layout_digest:
-            paid = self._assets.ledger.reservation(request.run, request.round, stored.charge)
-            if paid is not None and paid.released_sha256 in {None, _sha256(stored.vector)}:
-                return stored, paid
-        self._require_first_vector(request)
-        return None
-
-    def _unpaid_charge(self, request: Request) -> tuple[int, Reservation | None]:
-        """The number of the round's next release, and the reservation that stands open for it.
-
-        An open reservation released nothing: it is committed before the reply that would carry the
-        release exists. So a round that a crash cut short goes on under it.
-        """
-        charge = 1
-        while reservation := self._assets.ledger.reservation(request.run, request.round, charge):
-            if not reservation.committed:
-                return charge, reservation
-            charge += 1
-        return charge, None
-
-    def _reserve(self, bench: Bench, request: Request) -> tuple[int, int]:
-        """Which release of the round is paid for, and by which entry; durable before training."""
-        charge, standing = self._unpaid_charge(request)
-        if standing is not None:
-            return charge, standing.seq
-        self._require_within_agreement(bench, request)
-        entry = self._assets.ledger.reserve(request.run, request.round, charge, bench.charge())
-        self._assets.journal.remember_ledger(*self._assets.ledger.head())
-        return charge, entry
-
-    def _require_within_agreement(self, bench: Bench, request: Request) -> None:
-        """A run may charge for as many rounds as were agreed, whatever the budget would bear."""
-        if self._assets.ledger.reserved_for(request.run) >= bench.agreement.rounds:
-            raise Refusal(
-                RUN_OVERSPENT, "this run has charged this site for all the rounds it agreed to"
-            )
-
-    def _check_budget(self, bench: Bench, request: Request, invitation: Invitation) -> None:
-        """Refuse before anything is advertised what the ledger would refuse before training.
-
-        Raises:
-            BudgetExhausted: the round is not paid for yet, and the budget does not cover it.
-        """
-        layout_digest = bytes.fromhex(invitation.layout_digest)
-        charge, standing = self._unpaid_charge(request)
-        if standing is not None or self._paid_contribution(request, layout_digest):
-            return
-        self._require_within_agreement(bench, request)
-        ledger, asked = self._assets.ledger, bench.charge()
-        try:
-            ledger.require_affordable(asked)
-        except BudgetExhausted:
-            # The same question again, for the record: a refusal is an entry of the ledger.
-            ledger.reserve(request.run, request.round, charge, asked)
-            raise
-
 
 def _check_round(number: int, kind: RoundKind, rounds: int) -> None:
     """Return if a round of this number may be of this kind.
@@ -595,10 +462,6 @@ def _parameters(model: bytes, count: int) -> Floats:
 
 def _place(request: Request) -> Place:
     return request.run, request.round, request.attempt
-
-
-def _sha256(vector: Bytes) -> str:
-    return hashlib.sha256(vector.data).hexdigest()
 
 
 def _refusal_code(error: PrivacyRefusal) -> str:

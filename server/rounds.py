@@ -1,9 +1,8 @@
 """Rounds of one run: sum securely, decode, step, judge, record; each durable before the next."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -31,19 +30,17 @@ from federation.round_layout import (
 from federation.round_messages import COMPLETED, Invitation, Statement
 from federation.run_folder import RunFolder
 from federation.sum_groups import SumGroup, sum_groups
-from federation.summary import Fairness, NoiseMeasure, Round, UtilityPoint
+from federation.summary import Fairness, Round, UtilityPoint
 from federation.task import Floats, Task
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.noise_meter import read_noise
-from privacy.noised_sum import decoded_sum
-from privacy.run_plan import noise_in_the_sum, rotation_seed
+from privacy.run_plan import noise_in_the_sum
 from privacy.secure_sum.terms import SessionTerms
-from privacy.surplus_noise import surplus_noise
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from server.closing import closing_statements
 from server.conversation import Conversation
 from server.grouped_round import GroupedSum, sum_in_groups
+from server.noised_update import put_back_in_place, without_surplus
 from server.robust_update import robust_update
 from server.run_record import (
     RoundRecord,
@@ -144,8 +141,9 @@ class Rounds:
         try:
             if isinstance(outcome, FailedRound):
                 raise outcome
-            sums = self._read(RoundKind.TRAIN, self._without_surplus(outcome))
-            noise = self._unrotate(number, sums, outcome)
+            agreed, layout = self.agreement, self.layout(RoundKind.TRAIN)
+            sums = self._read(RoundKind.TRAIN, without_surplus(agreed, layout, outcome))
+            noise = put_back_in_place(agreed, sums, outcome, number)
             following = self._step(number, checkpoint, self._update(sums, outcome))
             done = _completed(number, RoundKind.TRAIN, outcome, attempts, seconds)
             record = RoundRecord(
@@ -352,46 +350,6 @@ class Rounds:
             )
         return sums
 
-    def _without_surplus(self, outcome: SecureSum) -> SecureSum:
-        """The sum less the noise that survivors revealed as surplus."""
-        plan = noise_in_the_sum(self.agreement)
-        if plan is None or plan.surplus is None:
-            return outcome
-        seeds, survivors = outcome.noise_seeds.values(), len(outcome.survivors)
-        surplus = surplus_noise(plan.surplus, plan.dimension, survivors, seeds)
-        total = outcome.total.copy()
-        self.layout(RoundKind.TRAIN).add(total, UPDATE, -surplus)
-        return replace(outcome, total=total)
-
-    def _unrotate(
-        self, number: int, sums: dict[str, Floats], outcome: SecureSum
-    ) -> NoiseMeasure | None:
-        """Put the update's coordinates back in place; what the meter's say of the noise."""
-        plan, terms = noise_in_the_sum(self.agreement), self.agreement.noise_in_the_sum
-        if plan is None or terms is None:
-            return None
-        units = np.rint(sums[UPDATE] / plan.granularity).astype(np.int64)
-        whole = decoded_sum(plan, units, rotation_seed(self.agreement, number))
-        model = terms.dimension - terms.meter_coordinates
-        sums[UPDATE] = whole[:model]
-        sites = len(outcome.survivors)
-        variance = plan.sum_variance(sites, _silent(outcome))
-        reading = read_noise(
-            whole[model:] / plan.granularity,
-            float(variance / sites),
-            sites,
-            # A rounded coordinate is off by a coin of a step's width at most.
-            rounding_variance=sites / 4,
-        )
-        return NoiseMeasure(
-            noise_multiplier=math.sqrt(variance / plan.sensitivity.squared_l2),
-            ratio=reading.ratio,
-            p_value=reading.p_value,
-            alarm=reading.alarm,
-            too_little=reading.is_too_little,
-            coordinates=reading.coordinates,
-        )
-
     def _update(self, sums: Mapping[str, Floats], outcome: SecureSum) -> Floats:
         """What the round moves the model by: the mean update of all sites, or a robust one."""
         if isinstance(outcome, GroupedSum):
@@ -443,11 +401,6 @@ class Rounds:
         completed = checkpoint.after_round
         observe(Progress(self.agreement, record, completed))
         return checkpoint
-
-
-def _silent(outcome: SecureSum) -> int:
-    """How many survivors revealed nothing of their noise: all of it is still in the sum."""
-    return len(outcome.survivors) - len(outcome.noise_seeds)
 
 
 def _is_spent(failure: Exception) -> bool:

@@ -18,7 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from client import agent
+from client import agent, round_vectors
 from client.site_home import SiteHome
 from federation.envelope import BUDGET_EXHAUSTED, Phase, parse_reply
 from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed
@@ -375,7 +375,7 @@ def test_a_site_that_says_nonsense_is_named_and_ends_nothing_by_a_traceback(
 @pytest.mark.parametrize("seed", range(8))
 def test_counts_that_no_rows_can_give_fail_the_round(tmp_path, monkeypatch, seed: int) -> None:
     federation = Federation(tmp_path, {"run": {"name": "test", "rounds": 1}})
-    honest, random = agent.evaluation_contribution, np.random.default_rng(seed)
+    honest, random = round_vectors.evaluation_contribution, np.random.default_rng(seed)
 
     def garbled(*given: object) -> RingVector:
         vector = honest(*given)
@@ -384,7 +384,7 @@ def test_counts_that_no_rows_can_give_fail_the_round(tmp_path, monkeypatch, seed
             np.add(part, random.integers(0, most, len(part)).astype(part.dtype), out=part)
         return vector
 
-    monkeypatch.setattr(agent, "evaluation_contribution", garbled)
+    monkeypatch.setattr(round_vectors, "evaluation_contribution", garbled)
     outcome = federation.play()
     assert "the evaluation round failed" in outcome.stopped.reason
     assert outcome.record.rounds[-1].round.dropped == {}  # no site failed: their counts did

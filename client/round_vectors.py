@@ -1,0 +1,176 @@
+"""What a site gives to a round: one vector, made once and paid for once.
+
+Whatever is tried again resends what was made first. A training vector is reserved in the ledger
+before the work starts, is in the journal before it is masked, and is committed before it leaves; so
+after any crash the round goes on under the charge that stands open, and nothing is charged twice.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from client.analytics import AnalyticsBench, analytics_contribution
+from client.consent import Refusal
+from client.contribution import Workbench, evaluation_contribution, training_contribution
+from client.journal import Contribution, Journal
+from federation.envelope import RUN_OVERSPENT, Phase
+from federation.errors import BudgetExhausted, ProtocolViolation
+from federation.ring_vector import Bytes, RingVector
+from federation.round_layout import RoundKind
+from federation.task import Floats
+from privacy.ledger import Ledger, Reservation
+from privacy.secure_sum.terms import SessionTerms
+
+Bench = Workbench | AnalyticsBench
+
+
+@dataclass(frozen=True, slots=True)
+class GivenModel:
+    """The global model of a round.
+
+    Attributes:
+        parameters: shape (d,), float64.
+        digest: SHA-256 of it as it travelled, 32 bytes.
+    """
+
+    parameters: Floats
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RoundVectors:
+    """The vectors of one site.
+
+    Attributes:
+        ledger: of the dataset.
+        journal: which keeps them.
+    """
+
+    ledger: Ledger
+    journal: Journal
+
+    def contribute(
+        self, bench: Bench, terms: SessionTerms, kind: RoundKind, model: GivenModel
+    ) -> tuple[int, RingVector]:
+        """The round's vector, and the ledger entry still to be committed (0: none).
+
+        Raises:
+            BudgetExhausted: the budget does not cover it.
+            Refusal: the run has charged for all the rounds that were agreed.
+            ProtocolViolation: the round had a vector already, which is not kept any more.
+        """
+        if kind is RoundKind.EVALUATE and isinstance(bench, Workbench):
+            return 0, self._evaluation(bench, terms, model)
+        again = self._paid(terms.run, terms.round, terms.layout_digest)
+        if again is not None:
+            # The same noised vector again: nothing new is released, so nothing is charged.
+            stored, paid = again
+            vector = RingVector(terms.stretches, stored.vector)
+            return 0 if paid.committed else paid.seq, vector
+        charge, entry = self._reserve(bench, terms.run, terms.round)
+        secret = b""
+        if isinstance(bench, AnalyticsBench):
+            vector = analytics_contribution(bench, terms.round, charge)
+        else:
+            made = training_contribution(bench, model.parameters, terms.round, charge)
+            vector, secret = made.vector, made.noise_secret
+        kept = Contribution(charge, model.digest, terms.layout_digest, vector.buffer, secret)
+        self.journal.keep_contribution(terms.run, terms.round, kept)
+        return entry, vector
+
+    def commit(self, entry: int, vector: RingVector) -> None:
+        """Note in the ledger that the vector of a reservation leaves now."""
+        self.ledger.commit(entry, _sha256(vector.buffer))
+        self.journal.remember_ledger(*self.ledger.head())
+
+    def require_payable(self, bench: Bench, run: str, round_: int, layout_digest: bytes) -> None:
+        """Refuse before anything is advertised what the ledger would refuse before training.
+
+        Raises:
+            BudgetExhausted: the round is not paid for yet, and the budget does not cover it.
+            Refusal, ProtocolViolation: as `contribute`.
+        """
+        charge, standing = self._unpaid_charge(run, round_)
+        if standing is not None or self._paid(run, round_, layout_digest):
+            return
+        self._require_within_agreement(bench, run)
+        asked = bench.charge()
+        try:
+            self.ledger.require_affordable(asked)
+        except BudgetExhausted:
+            # The same question again, for the record: a refusal is an entry of the ledger.
+            self.ledger.reserve(run, round_, charge, asked)
+            raise
+
+    def _evaluation(self, bench: Workbench, terms: SessionTerms, model: GivenModel) -> RingVector:
+        """An evaluation round's vector: counted once, whatever becomes of the rows on the disk."""
+        stored = self.journal.contribution(terms.run, terms.round)
+        if stored is not None and stored.layout_digest == terms.layout_digest:
+            return RingVector(terms.stretches, stored.vector)
+        self._require_first_vector(terms.run, terms.round)
+        vector = evaluation_contribution(bench, model.parameters)
+        kept = Contribution(0, model.digest, terms.layout_digest, vector.buffer)
+        self.journal.keep_contribution(terms.run, terms.round, kept)
+        return vector
+
+    def _require_first_vector(self, run: str, round_: int) -> None:
+        """Return if this site has given no vector in any attempt of the round.
+
+        Raises:
+            ProtocolViolation: it has; two sums over the same survivors could differ by it.
+        """
+        if self.journal.is_marked(run, round_, Phase.TRAIN):
+            raise ProtocolViolation("train: this round had another vector of this site before")
+
+    def _paid(
+        self, run: str, round_: int, layout_digest: bytes
+    ) -> tuple[Contribution, Reservation] | None:
+        """What this site has for the round already, and the reservation that it is paid with.
+
+        Paid for, and by a release of exactly this vector: else it is a release of its own. It was
+        made on the one model that the round is bound to.
+
+        Raises:
+            ProtocolViolation: the round had a vector already, which is not kept any more: the run
+                is completed, or a later round was trained.
+        """
+        stored = self.journal.contribution(run, round_)
+        if stored is not None and stored.layout_digest == layout_digest:
+            paid = self.ledger.reservation(run, round_, stored.charge)
+            if paid is not None and paid.released_sha256 in {None, _sha256(stored.vector)}:
+                return stored, paid
+        self._require_first_vector(run, round_)
+        return None
+
+    def _unpaid_charge(self, run: str, round_: int) -> tuple[int, Reservation | None]:
+        """The number of the round's next release, and the reservation that stands open for it.
+
+        An open reservation released nothing: it is committed before the reply that would carry the
+        release exists. So a round that a crash cut short goes on under it.
+        """
+        charge = 1
+        while reservation := self.ledger.reservation(run, round_, charge):
+            if not reservation.committed:
+                return charge, reservation
+            charge += 1
+        return charge, None
+
+    def _reserve(self, bench: Bench, run: str, round_: int) -> tuple[int, int]:
+        """Which release of the round is paid for, and by which entry; durable before training."""
+        charge, standing = self._unpaid_charge(run, round_)
+        if standing is not None:
+            return charge, standing.seq
+        self._require_within_agreement(bench, run)
+        entry = self.ledger.reserve(run, round_, charge, bench.charge())
+        self.journal.remember_ledger(*self.ledger.head())
+        return charge, entry
+
+    def _require_within_agreement(self, bench: Bench, run: str) -> None:
+        """A run may charge for as many rounds as were agreed, whatever the budget would bear."""
+        if self.ledger.reserved_for(run) >= bench.agreement.rounds:
+            raise Refusal(
+                RUN_OVERSPENT, "this run has charged this site for all the rounds it agreed to"
+            )
+
+
+def _sha256(vector: Bytes) -> str:
+    return hashlib.sha256(vector.data).hexdigest()
