@@ -21,9 +21,10 @@ $(STAMP): pyproject.toml constraints.txt
 simulate: venv
 	$(BIN)/hedgerow simulate $(ARGS)
 
-# Pass options with ARGS='-k ledger', or ARGS=--cov for `make coverage` after it.
+# On all cores, a file of tests to each; pass options with ARGS='-k ledger', or ARGS=--cov for
+# `make coverage` after it.
 test: venv
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 # What takes minutes: Ray, `flwr run`, hundreds of kills.
 test-slow: venv
