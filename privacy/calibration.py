@@ -68,11 +68,7 @@ def site_level_noise_multiplier(
         ConfigError: as `plan`, for the noise that it takes.
         PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
     """
-
-    def fits(units: int) -> bool:
-        event = replace(plan(units / SCALE).event(), count=rounds)
-        return is_affordable([event], delta, epsilon)
-
+    fits = _affordable(plan, rounds, epsilon, delta)
     high = SCALE // 2
     while not fits(high):
         high *= 2
@@ -107,16 +103,27 @@ def shared_noise_multiplier(
         ConfigError: as `plan`, for the noise that it takes.
         PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
     """
-
-    def fits(units: int) -> bool:
-        event = replace(plan(units / SCALE).event(), count=rounds)
-        return is_affordable([event], delta, epsilon)
-
+    fits = _affordable(plan, rounds, epsilon, delta)
     high = round(noise_multiplier(epsilon, delta, sampling_rate, rounds) * SCALE)
     low, step = high - 1, 1
     while not fits(high):
         low, high, step = high, high + step, 2 * step
     return _least(fits, low, high) / SCALE
+
+
+def _affordable(
+    plan: Callable[[float], DistributedNoisePlan | SharedRecordNoisePlan],
+    rounds: int,
+    epsilon: float,
+    delta: float,
+) -> Callable[[int], bool]:
+    """Whether so many sums cost at most epsilon, given the noise multiplier times SCALE."""
+
+    def fits(units: int) -> bool:
+        event = replace(plan(units / SCALE).event(), count=rounds)
+        return is_affordable([event], delta, epsilon)
+
+    return fits
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:

@@ -40,9 +40,6 @@ Integers = npt.NDArray[np.int64]
 USUAL_BETA = math.exp(-0.5)
 """The paper's choice (section 5): at most this often a rounding is drawn again."""
 
-MOST_OVERHEAD = 0.01
-"""What a chosen plan may add to epsilon, and to the noise, by being discrete and distributed."""
-
 _KEY = "privacy.site_level"
 
 
@@ -171,17 +168,14 @@ def choose_plan(
         ConfigError: a value out of range, or no ring holds such a sum.
     """
     _check_wishes(dimension, clip, noise_multiplier, sites, honest)
-    for bits in RING_BITS:
 
-        def of(granularity: float, bits: int = bits) -> DistributedNoisePlan:
-            return DistributedNoisePlan(
-                dimension, clip, granularity, noise_multiplier, sites, honest, bits,
-                dropouts=dropouts,
-            )  # fmt: skip
+    def of(bits: int, granularity: float) -> DistributedNoisePlan:
+        return DistributedNoisePlan(
+            dimension, clip, granularity, noise_multiplier, sites, honest, bits, dropouts=dropouts
+        )
 
-        plan = noised_sum.finest(of, clip)
-        if plan and plan.inflation <= MOST_OVERHEAD and plan.overhead <= MOST_OVERHEAD:
-            return plan
+    if plan := noised_sum.fewest_bits(of, clip):
+        return plan
     raise ConfigError(
         f"{_KEY}.noise_multiplier",
         noise_multiplier,

@@ -63,8 +63,37 @@ class PoissonSampledGaussian:
         return dp_accounting.SelfComposedDpEvent(once, self.count)
 
 
+class _NoiseInShares:
+    """What events of sums have in common whose noise is in shares, whichever unit it hides."""
+
+    __slots__ = ()
+
+    noise_multiplier: float
+    dimension: int
+    squared_sensitivity: int
+    honest: int
+    dropouts: int
+
+    @property
+    def share_variance(self) -> Fraction:
+        """Of one share in each coordinate, in squared units; exact."""
+        return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
+
+    @property
+    def sensitivity(self) -> Sensitivity:
+        """How far one unit of privacy moves the integer sum."""
+        return Sensitivity(self.dimension, self.squared_sensitivity)
+
+    def honest_noise(self) -> HonestNoise:
+        """See `HonestNoise`."""
+        if not self.dropouts:
+            return ((self.share_variance,) * self.honest,)
+        target, most = self.share_variance * self.honest, self.honest + self.dropouts
+        return SurplusNoisePlan(target, most, self.dropouts, colluders=0).honest_noise()
+
+
 @dataclass(frozen=True, slots=True)
-class PoissonSampledDistributedGaussian:
+class PoissonSampledDistributedGaussian(_NoiseInShares):
     """`count` sums over Poisson samples that `honest` shares of discrete Gaussian noise hide.
 
     Unit of privacy: one record, added or removed. See `privacy.sampled_discrete_gaussian`.
@@ -108,20 +137,6 @@ class PoissonSampledDistributedGaussian:
                 "dimension from 1 to 2**40, squared_sensitivity from 1 to 2**62, honest from 1 to "
                 "10**5, dropouts up to as many and count from 1 to 10**9"
             )
-
-    @property
-    def share_variance(self) -> Fraction:
-        """Of one share in each coordinate, in squared units; exact."""
-        return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
-
-    @property
-    def sensitivity(self) -> Sensitivity:
-        """How far one record of the sample moves the integer sum."""
-        return Sensitivity(self.dimension, self.squared_sensitivity)
-
-    def honest_noise(self) -> HonestNoise:
-        """See `HonestNoise`."""
-        return _honest_noise(self.share_variance, self.honest, self.dropouts)
 
     def to_dp_event(self) -> dp_accounting.DpEvent:
         """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
@@ -188,7 +203,7 @@ class NonPrivate:
 
 
 @dataclass(frozen=True, slots=True)
-class DistributedDiscreteGaussian:
+class DistributedDiscreteGaussian(_NoiseInShares):
     """`count` sums that at least `honest` shares of discrete Gaussian noise hide a site in.
 
     Unit of privacy: one site. Neighbouring sums have one site's update replaced by zeros. Kairouz,
@@ -223,20 +238,6 @@ class DistributedDiscreteGaussian:
                 "count from 1 to 10**9"
             )
 
-    @property
-    def share_variance(self) -> Fraction:
-        """Of one share in each coordinate, in squared units; exact."""
-        return Fraction(self.noise_multiplier) ** 2 * self.squared_sensitivity / self.honest
-
-    @property
-    def sensitivity(self) -> Sensitivity:
-        """How far one site moves the integer sum."""
-        return Sensitivity(self.dimension, self.squared_sensitivity)
-
-    def honest_noise(self) -> HonestNoise:
-        """See `HonestNoise`."""
-        return _honest_noise(self.share_variance, self.honest, self.dropouts)
-
     def to_dp_event(self) -> dp_accounting.DpEvent:
         """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
         once = dp_accounting.GaussianDpEvent(self.noise_multiplier)
@@ -247,13 +248,6 @@ SingleEvent = (
     PoissonSampledGaussian | PoissonSampledDistributedGaussian | DiscreteLaplace | NonPrivate
 )
 """One release, of which the unit of privacy is a record."""
-
-
-def _honest_noise(share_variance: Fraction, honest: int, dropouts: int) -> HonestNoise:
-    if not dropouts:
-        return ((share_variance,) * honest,)
-    target = share_variance * honest
-    return SurplusNoisePlan(target, honest + dropouts, dropouts, colluders=0).honest_noise()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from federation.entropy import Entropy
 from federation.errors import ConfigError
+from federation.ring_vector import RING_BITS
 from privacy.discrete_gaussian_divergence import LEAST_VARIANCE, Sensitivity
 from privacy.mechanisms.discrete_gaussian import LARGEST_DEVIATION, discrete_gaussian
 from privacy.mechanisms.hadamard import coordinate_bound, unrotate
@@ -30,7 +32,8 @@ WRAP_PROBABILITY = 1e-6
 FINEST = 2.0**-30
 """Smallest granularity, in units of the clip: rounded norms stay within 31 bits."""
 
-Plan = TypeVar("Plan")
+MOST_OVERHEAD = 0.01
+"""What a chosen plan may add to the noise, and to epsilon, by being discrete and distributed."""
 
 
 class NoisedSum(ABC):
@@ -67,6 +70,16 @@ class NoisedSum(ABC):
     @abstractmethod
     def signal_norm(self) -> float:
         """Largest L2 norm of a site's signal, in the unit of the updates."""
+
+    @property
+    @abstractmethod
+    def inflation(self) -> float:
+        """By how much, relatively, rounding raises the sensitivity, and so the noise."""
+
+    @property
+    @abstractmethod
+    def overhead(self) -> float:
+        """By how much, relatively, being discrete and distributed may raise epsilon."""
 
     @property
     def share_variance(self) -> Fraction:
@@ -145,6 +158,9 @@ class NoisedSum(ABC):
             )
 
 
+Plan = TypeVar("Plan", bound=NoisedSum)
+
+
 def noise_share(plan: NoisedSum, entropy: Entropy) -> Integers:
     """One site's share of the noise, shape (d,), int64, where no surplus is to be removed."""
     return discrete_gaussian(plan.dimension, plan.share_variance, entropy)
@@ -215,6 +231,24 @@ def bits_needed(largest: int) -> int:
 def is_granularity(granularity: float, clip: float) -> bool:
     """Whether it is a power of two from clip / 2^30 to clip."""
     return FINEST <= granularity / clip <= 1 and math.frexp(granularity)[0] == 0.5
+
+
+def fewest_bits(plan: Callable[[int, float], Plan], clip: float) -> Plan | None:
+    """The plan with the fewest ring bits, and within those the finest, that costs under 1 %.
+
+    Args:
+        plan: for ring bits and a granularity, a power of two; raises ConfigError where there is
+            none.
+        clip: > 0; L2 norm of a site's vector.
+
+    Returns:
+        None if there is none in any ring.
+    """
+    for bits in RING_BITS:
+        chosen = finest(partial(plan, bits), clip)
+        if chosen and max(chosen.inflation, chosen.overhead) <= MOST_OVERHEAD:
+            return chosen
+    return None
 
 
 def finest(plan: Callable[[float], Plan], clip: float) -> Plan | None:

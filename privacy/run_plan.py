@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import TypedDict
 
-from federation.agreement import Agreement
-from federation.config import FederationRules, Training
+from federation.agreement import Agreement, NoiseInTheSum
+from federation.config import FederationRules, SharesOfNoise, Training
 from privacy.distributed_noise import DistributedNoisePlan
 from privacy.plan import ClippedStepPlan, DpSgdPlan, NonPrivatePlan, clipped_step_plan
 from privacy.shared_record_noise import SharedRecordNoisePlan
@@ -48,10 +49,8 @@ def site_level_noise(agreement: Agreement) -> DistributedNoisePlan | None:
         clip=agreement.training.update_clip,
         granularity=noise.granularity,
         noise_multiplier=noise.noise_multiplier,
-        sites=len(agreement.sites),
-        honest=agreement.federation.quorum - noise.colluders,
         ring_bits=noise.ring_bits,
-        dropouts=covered_dropouts(agreement.federation, remove_surplus=noise.remove_surplus),
+        **contributors(agreement.federation, noise),
     )
 
 
@@ -71,10 +70,8 @@ def shared_record_noise(agreement: Agreement) -> SharedRecordNoisePlan | None:
         update_clip=agreement.training.update_clip,
         granularity=noise.granularity,
         noise_multiplier=privacy.noise_multiplier,
-        sites=len(agreement.sites),
-        honest=agreement.federation.quorum - noise.colluders,
         ring_bits=noise.ring_bits,
-        dropouts=covered_dropouts(agreement.federation, remove_surplus=noise.remove_surplus),
+        **contributors(agreement.federation, noise),
     )
 
 
@@ -104,9 +101,28 @@ def clipped_step(
     )
 
 
-def covered_dropouts(rules: FederationRules, *, remove_surplus: bool) -> int:
-    """For how many dropouts noise is provided that is removed when fewer drop out."""
-    return len(rules.sites) - rules.quorum if remove_surplus else 0
+class Contributors(TypedDict):
+    """The sites of a `NoisedSum`: how many there are, hide each other, and may drop out unnoticed.
+
+    Attributes:
+        sites: most contributors.
+        honest: the quorum less the colluders.
+        dropouts: for how many noise is provided that is removed when fewer drop out.
+    """
+
+    sites: int
+    honest: int
+    dropouts: int
+
+
+def contributors(rules: FederationRules, noise: SharesOfNoise | NoiseInTheSum) -> Contributors:
+    """Whose noise a sum carries, as configured or as agreed."""
+    sites = len(rules.sites)
+    return {
+        "sites": sites,
+        "honest": rules.quorum - noise.colluders,
+        "dropouts": sites - rules.quorum if noise.remove_surplus else 0,
+    }
 
 
 def rotation_seed(agreement: Agreement, round_: int) -> bytes:

@@ -48,9 +48,6 @@ from privacy.sampled_discrete_gaussian import renyi_divergence
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-MOST_OVERHEAD = 0.01
-"""What a chosen plan may add to the noise, and to epsilon, by being discrete and distributed."""
-
 LEAST_NORM = 2.0**-400
 """Of vectors: squares of these, and of their inverses, are far from the ends of float64."""
 
@@ -201,18 +198,12 @@ def choose_shared_plan(  # noqa: PLR0913, PLR0917 - what a sum is made of
     _check_wishes(dimension, step, update_clip, noise_multiplier, sites, honest)
 
     def fewest_bits(clip: float) -> SharedRecordNoisePlan | None:
-        for bits in RING_BITS:
+        def of(bits: int, granularity: float) -> SharedRecordNoisePlan:
+            return SharedRecordNoisePlan(
+                dimension, step, clip, granularity, noise_multiplier, sites, honest, bits, dropouts
+            )
 
-            def of(granularity: float, bits: int = bits) -> SharedRecordNoisePlan:
-                return SharedRecordNoisePlan(
-                    dimension, step, clip, granularity, noise_multiplier, sites, honest, bits,
-                    dropouts,
-                )  # fmt: skip
-
-            plan = noised_sum.finest(of, clip)
-            if plan and max(plan.inflation, plan.overhead) <= MOST_OVERHEAD:
-                return plan
-        return None
+        return noised_sum.fewest_bits(of, clip)
 
     if plan := fewest_bits(update_clip):
         return plan
@@ -335,10 +326,14 @@ def exposure_alone(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> Ex
     return Exposure(1, multiplier, cost([alone], delta).epsilon)
 
 
-def exposures(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> tuple[Exposure, ...]:
+def exposures(
+    plan: SharedRecordNoisePlan, rounds: int, delta: float, further: int | None = None
+) -> tuple[Exposure, ...]:
     """From `plan.honest` shares, with no more colluders than allowed for, down to one.
 
-    Entry c is for c colluders more than allowed for. See `exposure`; each takes about a second.
-    What a site's vector gives away if it is seen alone is apart: `exposure_alone`.
+    Entry c is for c colluders more than allowed for, up to `further` if given. See `exposure`; each
+    takes about a second. What a site's vector gives away if it is seen alone is apart:
+    `exposure_alone`.
     """
-    return tuple(exposure(plan, shares, rounds, delta) for shares in range(plan.honest, 0, -1))
+    least = 0 if further is None else max(0, plan.honest - further - 1)
+    return tuple(exposure(plan, shares, rounds, delta) for shares in range(plan.honest, least, -1))

@@ -1,12 +1,12 @@
 """What a summary says of noise that sites added in shares within the secure sum."""
 
 import math
-from typing import TypedDict
 
+from federation import summary
 from federation.agreement import NoiseInTheSum
 from federation.summary import Exposure, SharedNoise, SiteLevel
 from privacy.run_plan import shared_record_noise
-from privacy.shared_record_noise import exposure, exposure_alone
+from privacy.shared_record_noise import exposure_alone, exposures
 from server.coordination import Outcome
 
 FURTHER_COLLUDERS = 3
@@ -25,7 +25,7 @@ def site_level(outcome: Outcome) -> SiteLevel | None:
         target_epsilon=terms.target_epsilon,
         noise_multiplier=terms.noise_multiplier,
         epsilon=max(spent) if spent and len(spent) == len(said) else None,
-        **_in_the_sum(outcome, terms),
+        **_in_the_sum(outcome, terms).model_dump(),
     )
 
 
@@ -36,8 +36,7 @@ def shared_noise(outcome: Outcome) -> SharedNoise | None:
     if plan is None or agreement.privacy is None or agreement.privacy.shared is None:
         return None
     rounds, delta = agreement.rounds, agreement.privacy.delta
-    more = range(min(FURTHER_COLLUDERS + 1, plan.honest))
-    with_more = [(c, exposure(plan, plan.honest - c, rounds, delta)) for c in more]
+    with_more = enumerate(exposures(plan, rounds, delta, FURTHER_COLLUDERS))
     return SharedNoise(
         exposures=tuple(
             Exposure(
@@ -47,28 +46,17 @@ def shared_noise(outcome: Outcome) -> SharedNoise | None:
             )
             for further, seen in (*with_more, (None, exposure_alone(plan, rounds, delta)))
         ),
-        **_in_the_sum(outcome, agreement.privacy.shared),
+        **_in_the_sum(outcome, agreement.privacy.shared).model_dump(),
     )
 
 
-class _InTheSum(TypedDict):
-    """The fields of `federation.summary.NoiseInTheSum`."""
-
-    colluders: int
-    honest: int
-    granularity: float
-    ring_bits: int
-    surplus_removed: bool
-    alarms: tuple[int, ...]
-
-
-def _in_the_sum(outcome: Outcome, terms: NoiseInTheSum) -> _InTheSum:
+def _in_the_sum(outcome: Outcome, terms: NoiseInTheSum) -> summary.NoiseInTheSum:
     rounds = [record.round for record in outcome.record.rounds]
-    return {
-        "colluders": terms.colluders,
-        "honest": outcome.agreement.federation.quorum - terms.colluders,
-        "granularity": terms.granularity,
-        "ring_bits": terms.ring_bits,
-        "surplus_removed": terms.remove_surplus,
-        "alarms": tuple(r.round for r in rounds if r.noise is not None and r.noise.alarm),
-    }
+    return summary.NoiseInTheSum(
+        colluders=terms.colluders,
+        honest=outcome.agreement.federation.quorum - terms.colluders,
+        granularity=terms.granularity,
+        ring_bits=terms.ring_bits,
+        surplus_removed=terms.remove_surplus,
+        alarms=tuple(r.round for r in rounds if r.noise is not None and r.noise.alarm),
+    )

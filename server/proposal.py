@@ -1,7 +1,6 @@
 """From a configuration and what the sites declare to the agreement that all of them sign."""
 
 from collections.abc import Callable, Mapping
-from typing import TypedDict
 
 from federation.agreement import Agreement, NoiseInTheSum, RecordPrivacy, SiteLevelPrivacy
 from federation.config import FederationConfig, SharedNoiseChoice, SharesOfNoise
@@ -13,7 +12,7 @@ from privacy.calibration import (
 )
 from privacy.distributed_noise import DistributedNoisePlan, choose_plan
 from privacy.noised_sum import NoisedSum
-from privacy.run_plan import clipped_step, covered_dropouts
+from privacy.run_plan import clipped_step, contributors
 from privacy.shared_record_noise import SharedRecordNoisePlan, choose_shared_plan
 
 
@@ -84,7 +83,7 @@ def record_privacy(
         delta=choice.delta,
         max_grad_norm=choice.max_grad_norm,
         target_epsilon=choice.epsilon,
-        shared=NoiseInTheSum(**_shares(shared, plan(noise))) if shared and plan else None,
+        shared=_solved(shared, plan(noise)) if shared and plan else None,
     )
 
 
@@ -105,9 +104,7 @@ def _shared_plan(
             step,
             training.update_clip,
             noise,
-            len(rules.sites),
-            rules.quorum - choice.colluders,
-            covered_dropouts(rules, remove_surplus=choice.remove_surplus),
+            **contributors(rules, choice),
         )
 
     return plan
@@ -120,15 +117,13 @@ def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPr
         ConfigError: no ring holds the noise.
         PrivacyRefusal: no noise multiplier meets the target.
     """
-    choice, rules = config.privacy.site_level, config.federation
+    choice = config.privacy.site_level
     if choice is None:
         return None
-    dimension, honest = parameters + choice.meter_coordinates, rules.quorum - choice.colluders
-    dropouts = covered_dropouts(rules, remove_surplus=choice.remove_surplus)
+    dimension, of = parameters + choice.meter_coordinates, contributors(config.federation, choice)
 
     def plan(noise: float) -> DistributedNoisePlan:
-        clip = config.training.update_clip
-        return choose_plan(dimension, clip, noise, len(rules.sites), honest, dropouts)
+        return choose_plan(dimension, config.training.update_clip, noise, **of)
 
     noise = choice.noise_multiplier
     if noise is None:
@@ -138,32 +133,20 @@ def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPr
         noise_multiplier=noise,
         delta=choice.delta,
         target_epsilon=choice.epsilon,
-        **_shares(choice, plan(noise)),
+        **_solved(choice, plan(noise)).model_dump(),
     )
 
 
-class _Shares(TypedDict):
-    """The fields of `NoiseInTheSum`."""
-
-    colluders: int
-    meter_coordinates: int
-    dimension: int
-    granularity: float
-    ring_bits: int
-    largest_code: int
-    remove_surplus: bool
-
-
-def _shares(choice: SharesOfNoise, plan: NoisedSum) -> _Shares:
-    return {
-        "colluders": choice.colluders,
-        "meter_coordinates": choice.meter_coordinates,
-        "dimension": plan.dimension,
-        "granularity": plan.granularity,
-        "ring_bits": plan.ring_bits,
-        "largest_code": plan.largest_code,
-        "remove_surplus": choice.remove_surplus,
-    }
+def _solved(choice: SharesOfNoise, plan: NoisedSum) -> NoiseInTheSum:
+    return NoiseInTheSum(
+        colluders=choice.colluders,
+        meter_coordinates=choice.meter_coordinates,
+        dimension=plan.dimension,
+        granularity=plan.granularity,
+        ring_bits=plan.ring_bits,
+        largest_code=plan.largest_code,
+        remove_surplus=choice.remove_surplus,
+    )
 
 
 def _check_delta(delta: float, public_rows: Mapping[str, int]) -> None:

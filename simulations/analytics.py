@@ -4,9 +4,7 @@ One process plays all sites; every byte that would cross is made and checked as 
 """
 
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +25,14 @@ from federation.task_loading import add_search_folder, load_task
 from server.analytics_run import analysis_path, analyze
 from server.transport import Lost
 from simulations.consortium import strictest_analytics_rules
-from simulations.sites import environment, furnish, search_task_folder, simulated_agent
+from simulations.sites import (
+    environment,
+    furnish,
+    new_run_folder,
+    require_known_sites,
+    search_task_folder,
+    simulated_agent,
+)
 
 QUERIES = "analytics.toml"
 
@@ -46,11 +51,7 @@ def prepare(config: AnalyticsConfig, parent: Path, task_folder: Path | None = No
     if task_folder is not None:
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
-    unknown = sorted(set(config.federation.sites) - set(task.sites))
-    if unknown:
-        raise ConfigError(
-            "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
-        )
+    require_known_sites(config.federation.sites, task)
     resolved = config.with_sites(config.federation.sites or task.sites)
     sites = resolved.federation.sites
     rows = {site: len(task.load(SiteRequest(site, config.seed)).train) for site in sites}
@@ -58,15 +59,11 @@ def prepare(config: AnalyticsConfig, parent: Path, task_folder: Path | None = No
     plan_queries(task.schema, config.queries, max(rows.values())).layout(len(sites))
     policies = [_policy(resolved, task.schema, site, count) for site, count in rows.items()]
     rules = strictest_analytics_rules(resolved)
-    folder = RunFolder.create(parent, config.name, datetime.now(UTC))
-    try:
+    with new_run_folder(parent, config.name) as folder:
         roster = furnish(folder, policies, rules)
         digest = canonical.digest(resolved.model_dump(mode="json"))
         folder.write_environment(environment(config.seed, digest, roster, task_folder))
         write_atomically(folder.path / QUERIES, resolved.to_toml().encode())
-    except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
     return folder
 
 

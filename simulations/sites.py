@@ -7,7 +7,8 @@ come from the run's seed, which every output says.
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -59,11 +60,7 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
         ConfigError: the task has no data for a site, or the named sites are impossible together.
     """
     sites = config.federation.sites or task.sites
-    unknown = sorted(set(sites) - set(task.sites))
-    if unknown:
-        raise ConfigError(
-            "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
-        )
+    require_known_sites(sites, task)
     table = config.model_dump(mode="json", exclude_none=True)
     # What the user left out suits the number of sites, which is known only now.
     given = config.federation.model_dump(mode="json", exclude_unset=True)
@@ -71,6 +68,30 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
     resolved = config_file.parse(table)
     _check_evaluation(resolved, task)
     return resolved
+
+
+def require_known_sites(sites: Sequence[str], task: Task) -> None:
+    """Return if the task has data for all of them.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    unknown = sorted(set(sites) - set(task.sites))
+    if unknown:
+        raise ConfigError(
+            "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
+        )
+
+
+@contextmanager
+def new_run_folder(parent: Path, name: str) -> Iterator[RunFolder]:
+    """A run folder to be filled; none is left if that fails."""
+    folder = RunFolder.create(parent, name, datetime.now(UTC))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = None) -> RunFolder:
@@ -105,13 +126,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     for site, loaded in data.items():
         entropy = SeededEntropy(resolved.run.seed)
         require_trainable(Workbench(site, agreement, task, loaded, entropy))
-    folder = RunFolder.create(parent, config.run.name, datetime.now(UTC))
-    try:
+    with new_run_folder(parent, config.run.name) as folder:
         rules = strictest_rules(resolved.run.name, agreement)
         _fill(folder, resolved, policies, rules, task_folder)
-    except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
     return folder
 
 

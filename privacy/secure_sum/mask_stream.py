@@ -8,8 +8,8 @@ once, and no page reaches the counters of the next: no block repeats under a key
 These are the bytes that AES-128-GCM encrypts zeros to under the nonce p (NIST SP 800-38D, section
 7.1), and where the processor has wide AES instructions OpenSSL uses them for GCM only: then it is
 faster, although it computes a tag that nobody asks for. Which way this machine is quicker at is
-measured once in a process; the masks do not depend on it. Encryption and addition
-release the interpreter's lock, so threads scale.
+measured once in a process; the masks do not depend on it. Encryption and addition release the
+interpreter's lock, so threads scale.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -214,15 +214,20 @@ class Deployment:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return os.environ | {
-            "FLWR_HOME": str(self._home),
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
-            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-            "OMP_NUM_THREADS": "1",
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(Path.cwd()),
-        }
+        return flower_environment(self._home)
+
+
+def flower_environment(home: Path) -> dict[str, str]:
+    """For Flower's commands: no calls home, no installs, and this checkout to import from."""
+    return os.environ | {
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(Path.cwd()),
+    }
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from deployment import flower_environment
 from flwr.app import ConfigRecord, Context, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -134,15 +135,7 @@ def test_flwr_run_gives_the_embedded_model_though_ray_hands_messages_to_any_acto
     embedded, _ = play(secure_app, "secure_server_app", rounds=3)
     app = shutil.copytree(EXAMPLE, tmp_path / "app")
     home, model, journal = tmp_path / "flwr", tmp_path / "ray.npz", tmp_path / "ray"
-    environment = os.environ | {
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(Path.cwd()),
-    }
+    environment = flower_environment(home)
     try:
         subprocess.run(
             [
