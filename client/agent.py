@@ -23,7 +23,7 @@ from client.contribution import (
     require_trainable,
 )
 from client.journal import Journal
-from client.round_vectors import Bench, GivenModel, RoundVectors
+from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
@@ -195,7 +195,7 @@ class SiteAgent:
         if request.body.decode(errors="replace") != self._assets.roster.federation:
             raise Refusal("unknown_federation", "this site belongs to another federation")
         policy, ledger = self._assets.policy, self._assets.ledger
-        budget = ledger.budget()
+        budget = ledger.account().in_force().record
         return Enlistment(
             public_rows=policy.public_rows,
             roster_digest=self._assets.roster.digest(),
@@ -216,17 +216,18 @@ class SiteAgent:
         else:
             check_agreement(assets.policy, assets.rules, roster_sites, agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
-        self._bench(request.run)
+        self._assets.ledger.require_allowed(charge_plan(self._bench(request.run)))
         return agreement.digest()
 
     def _close(self, request: Request) -> bytes:
         self._sessions.clear()
         self._acquaintances.clear()
         if request.body == COMPLETED:
+            self._vectors.void_what_never_left(request.run)
             self._assets.journal.forget(request.run)
         ledger, cost = self._assets.ledger, self._assets.ledger.spent()
-        budget = ledger.budget()
-        kinds = [entry.kind for entry in ledger.entries()]
+        account = ledger.account()
+        budget, kinds = account.in_force().record, account.counts
         head_seq, head_hash = ledger.head()
         seeded = not isinstance(self._assets.training_entropy, SystemEntropy)
         return Statement(
@@ -235,10 +236,10 @@ class SiteAgent:
             epsilon_pld=_finite(cost.epsilon_pld),
             epsilon_rdp=_finite(cost.epsilon_rdp),
             epsilon_budget=_finite(budget.epsilon),
-            reserved=kinds.count("reserve"),
-            committed=kinds.count("commit"),
-            voided=kinds.count("void"),
-            refused=kinds.count("refuse"),
+            reserved=kinds["reserve"],
+            committed=kinds["commit"],
+            voided=kinds["void"],
+            refused=kinds["refuse"],
             ledger_head=f"{head_seq}:{head_hash}",
             noise_source=SEEDED if seeded else SYSTEM,
             **self._site_level_statement(request.run),
@@ -251,12 +252,12 @@ class SiteAgent:
         terms = agreement.site_level if isinstance(agreement, Agreement) else None
         if terms is None:
             return {}
-        ledger = self._assets.ledger
-        budget = ledger.site_level_budget()
+        account = self._assets.ledger.account()
+        budget = account.in_force().site
         delta = budget.delta if budget else terms.delta
         return {
             "site_level_delta": delta,
-            "site_level_epsilon_spent": _finite(ledger.spent_site_level(delta).epsilon),
+            "site_level_epsilon_spent": _finite(account.spent("site", delta).epsilon),
             "site_level_epsilon_budget": budget.epsilon if budget else None,
         }
 

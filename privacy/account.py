@@ -1,22 +1,21 @@
 """What a ledger's entries come to: the plans, what stands, and whether one more charge is admitted.
 
-Two rules admit a charge, and either is enough:
+**The filter** decides in general: whatever plans there were and however they were chosen, the Renyi
+divergences of all that stands, at the one order that was fixed with the first budget, stay within
+the budget (`privacy.budget`).
 
-- **One plan.** All that stands belongs to one plan, which fixed every parameter and the largest
-  number of its charges before the first of them, and the plan as a whole is within the budget.
-  Then the tightest composition holds (PLD, or Renyi DP at the best order), wherever it ends.
-- **The filter.** Whatever plans there were and however they were chosen, the Renyi divergences of
-  all that stands, at the one order that was fixed with the first budget, stay within the budget.
-
-Where the first plan is too large for the filter, nothing is admitted after it: so the two rules
-together never admit what neither would.
+**A whole plan** may go further, where it is the first that is charged: it fixed every parameter and
+its number of charges before the first of them, so the tightest composition (PLD, or Renyi DP at the
+best order) bounds all of it. The price is that nothing else is charged after it, also if it ends
+early: whoever could still choose between its other charges and another plan, after seeing what the
+first ones gave, would be bounded by neither rule.
 
 Pure: entries in, decisions out; no clock, no file, no key.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -27,11 +26,13 @@ from privacy.accountant import (
     Cost,
     cost,
     is_affordable,
+    pure_epsilon,
     renyi_divergences,
     site_level_divergences,
 )
 from privacy.budget import Budget, DatasetPolicy, Unit, epsilon_at_order, filter_order
 from privacy.event import (
+    PURE,
     Composed,
     DistributedDiscreteGaussian,
     PrivacyEvent,
@@ -102,12 +103,11 @@ class Registered:
 
     Attributes:
         plan: what will be charged.
-        covered: so many of its charges are within the budget by the rule of one plan; 0 if others
-            stood when it was registered.
+        whole: so many of its charges are reserved as a whole plan; 0 where the filter decides.
     """
 
     plan: ChargePlan
-    covered: int
+    whole: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +166,11 @@ class Account:
         match entry.kind:
             case "budget":
                 self._take_budget(body)
+                self._take_orders(body)
             case "plan":
                 plan = _plan(body)
-                self.plans[plan.run] = Registered(plan, _whole(body, "covered"))
+                self._take_orders(body)
+                self.plans[plan.run] = Registered(plan, _whole(body, "whole"))
             case "reserve":
                 self._reserve(entry)
             case "commit":
@@ -184,13 +186,16 @@ class Account:
 
     def _take_budget(self, body: Mapping[str, object]) -> None:
         self.policy = policy_from_plain(body)
-        if not self.orders:
+        if "site" in body:
             self.holder = str(body["site"]), str(body["dataset"])
-        for unit, orders in zip(UNITS, (RDP_ORDERS, SITE_LEVEL_ORDERS), strict=True):
-            budget = self.policy.of(unit)
-            if unit not in self.orders and budget is not None:
-                # A later budget moves the bound, never the order: it may follow from results.
-                self.orders[unit] = filter_order(budget, orders)
+
+    def _take_orders(self, body: Mapping[str, object]) -> None:
+        orders = body.get("orders", {})
+        if not isinstance(orders, dict):
+            raise UsageError(f"orders = {orders!r}: expected one per unit")
+        for unit in UNITS:
+            if unit in orders:
+                self.orders[unit] = float(orders[unit])
 
     def _reserve(self, entry: Entry) -> None:
         run, round_, number = place = _place(entry.body)
@@ -229,6 +234,10 @@ class Account:
         seq = self._places.get((run, round_, number))
         return None if seq is None else self.standing[seq]
 
+    def open_of(self, run: str) -> tuple[Standing, ...]:
+        """The reservations of a run that are neither committed nor voided."""
+        return tuple(one for one in self.standing.values() if one.run == run and not one.committed)
+
     def is_refused(self, run: str, round_: int, number: int) -> bool:
         """Whether an entry says so."""
         return (run, round_, number) in self._refused
@@ -237,23 +246,58 @@ class Account:
         """How many charges of a run stand, open or committed."""
         return self._charged[run]
 
-    def covered(self, plan: ChargePlan) -> int:
-        """How many charges of a plan that is not registered yet the rule of one plan covers."""
+    def registration(self, plan: ChargePlan) -> dict[str, object]:
+        """The entry of a new plan: what it charges, and what is decided with it."""
+        charge = plan.charge
+        new = {u: self._order(u, e) for u, _, e in self._bounded(charge) if u not in self.orders}
+        return {
+            "run": plan.run,
+            "rounds": plan.rounds,
+            "cohort": plan.cohort,
+            "whole": self.whole(plan),
+            "orders": {unit: str(order) for unit, order in new.items()},
+            **charge.to_plain(),
+        }
+
+    def amendment(self, policy: DatasetPolicy) -> dict[str, object]:
+        """The entry of a new policy: its orders are those that suit it and the first plans."""
+        chosen = {
+            unit: _best_order(policy, unit, event)
+            for unit in self.orders
+            if (event := self._first_event(unit)) and policy.of(unit)
+        }
+        orders = {unit: str(order) for unit, order in chosen.items()}
+        return policy_to_plain(policy) | {"orders": orders}
+
+    def _first_event(self, unit: Unit) -> PrivacyEvent | None:
+        charges = (registered.plan.charge.of(unit) for registered in self.plans.values())
+        return next((event for event in charges if event is not None), None)
+
+    def _order(self, unit: Unit, event: PrivacyEvent) -> float:
+        """The filter's order; before the first plan is registered, as that plan would fix it."""
+        if unit in self.orders:
+            return self.orders[unit]
+        return _best_order(self.in_force(), unit, event)
+
+    def whole(self, plan: ChargePlan) -> int:
+        """How many charges of a new plan to reserve as a whole: 0 if the filter admits as many."""
         if self.standing:
             return 0
-        return _most(lambda rounds: self._is_within(plan.charge, rounds), plan.rounds)
+        filtered = self._room_for(plan.charge, plan.rounds)
+        if filtered == plan.rounds:
+            return 0
+        most = _most(lambda rounds: self._is_within(plan.charge, rounds), plan.rounds)
+        return most if most > filtered else 0
 
     def _is_within(self, charge: Charge, rounds: int) -> bool:
-        for unit in UNITS:
-            budget, event = self.in_force().of(unit), charge.of(unit)
-            if budget is None or event is None or math.isinf(budget.epsilon):
-                continue
-            if not is_affordable([repeated(event, rounds)], budget.delta, budget.epsilon):
-                return False
-        return True
+        return all(
+            math.isinf(budget.epsilon)
+            or is_affordable([repeated(event, rounds)], budget.delta, budget.epsilon)
+            for _, budget, event in self._bounded(charge)
+        )
 
     def require_admitted(self, run: str, at: str) -> Charge:
-        """The next charge of a run, if the policy and either rule admit it.
+        """The next charge of a run, if the policy and the budgets admit it.
 
         Args:
             run: whose plan is registered.
@@ -267,45 +311,78 @@ class Account:
         registered = self.plans.get(run)
         if registered is None:
             raise UsageError(f"run {run} has registered no plan in this ledger")
+        charge = registered.plan.charge
         require_allowed(self.in_force(), registered.plan, max(at, self.latest))
-        if not self._is_one_plan(registered):
-            for unit in UNITS:
-                self._require_filtered(unit, registered.plan.charge)
-        return registered.plan.charge
+        owner = self.owner()
+        if owner is not None and owner != run:
+            raise BudgetExhausted(
+                f"run {owner} has the whole budget: it was planned as a whole, closer to the bound "
+                "than what the filter across plans allows, and has begun; go on with that run, or "
+                "have the budget amended"
+            )
+        if not self._is_within_whole(registered):
+            for unit, budget, event in self._bounded(charge):
+                if self._room(unit, budget, event, 1) < 1:
+                    raise self._exhausted(unit, budget, event)
+        return charge
 
-    def _is_one_plan(self, registered: Registered) -> bool:
+    def owner(self) -> str | None:
+        """The run whose whole plan has begun and has the budget to itself."""
+        for run, registered in self.plans.items():
+            if registered.whole and self._charged[run] == len(self.standing) > 0:
+                return run if self._is_beyond_filter(registered) else None
+        return None
+
+    def _is_beyond_filter(self, registered: Registered) -> bool:
+        """Whether the whole plan is too large for the filter, as the budget is now."""
+        return any(
+            self._filtered(unit, budget.delta, [repeated(event, registered.whole)]) > budget.epsilon
+            for unit, budget, event in self._bounded(registered.plan.charge)
+        )
+
+    def _is_within_whole(self, registered: Registered) -> bool:
         run = registered.plan.run
-        return len(self.standing) < registered.covered and self.charged(run) == len(self.standing)
+        return len(self.standing) < registered.whole and self.charged(run) == len(self.standing)
 
-    def _require_filtered(self, unit: Unit, charge: Charge) -> None:
-        budget, event = self.in_force().of(unit), charge.of(unit)
-        if budget is None or event is None or self._room(unit, budget, event, 1) == 1:
-            return
-        before = cost(self.events(unit), budget.delta).epsilon
-        after = cost((*self.events(unit), event), budget.delta).epsilon
+    def _exhausted(self, unit: Unit, budget: Budget, event: PrivacyEvent) -> BudgetExhausted:
+        stands = self.events(unit)
+        before = cost(stands, budget.delta).epsilon
+        after = cost((*stands, event), budget.delta).epsilon
         name = "the budget" if unit == "record" else "the site-level budget"
-        filtered = self._filtered(unit, budget.delta, (*self.events(unit), event))
-        raise BudgetExhausted(
+        text = (
             f"{name} of epsilon {budget.epsilon:g} at delta {budget.delta:g} does not cover "
             f"this: {before:.4f} is spent, and with it {after:.4f} would be"
-            + (
-                f" ({filtered:.4f} by the filter that holds across plans)"
-                if after <= budget.epsilon
-                else ""
-            )
         )
+        if after <= budget.epsilon:
+            filtered = self._filtered(unit, budget.delta, (*stands, event))
+            text += f"; {filtered:.4f} by the filter, which holds however later plans are chosen"
+        return BudgetExhausted(text)
 
     def charges_left(self, run: str) -> int:
         """How many more charges of a run's plan would be admitted if nothing else is charged."""
-        registered = self.plans[run]
-        charged, most = self.charged(run), registered.plan.rounds
-        by_plan = registered.covered - charged if self._is_one_plan(registered) else 0
-        by_filter = min(
-            self._room(unit, budget, event, most - charged)
-            for unit in UNITS
-            if (budget := self.in_force().of(unit)) and (event := registered.plan.charge.of(unit))
+        registered, owner = self.plans[run], self.owner()
+        if owner is not None and owner != run:
+            return 0
+        left = registered.plan.rounds - self.charged(run)
+        filtered = self._room_for(registered.plan.charge, left)
+        whole = self._is_within_whole(registered)
+        return max(filtered, registered.whole - self.charged(run) if whole else 0)
+
+    def _bounded(self, charge: Charge) -> Iterator[tuple[Unit, Budget, PrivacyEvent]]:
+        """The units that the charge is of and that have a budget."""
+        for unit in UNITS:
+            budget, event = self.in_force().of(unit), charge.of(unit)
+            if budget is not None and event is not None:
+                yield unit, budget, event
+
+    def _room_for(self, charge: Charge, most: int) -> int:
+        return min(
+            (
+                self._room(unit, budget, event, most)
+                for unit, budget, event in self._bounded(charge)
+            ),
+            default=most,
         )
-        return max(by_plan, by_filter, 0)
 
     def _room(self, unit: Unit, budget: Budget, event: PrivacyEvent, most: int) -> int:
         """How many more of an event the filter admits, up to `most`."""
@@ -325,8 +402,13 @@ class Account:
         return self._filtered(unit, budget.delta, self.events(unit))
 
     def _filtered(self, unit: Unit, delta: float, events: Iterable[PrivacyEvent]) -> float:
-        order = self.orders[unit]
-        return epsilon_at_order(order, (_divergence(event, order) for event in events), delta)
+        events = tuple(events)
+        if not events:
+            return 0.0
+        order = self._order(unit, events[0])
+        if math.isinf(order):
+            return pure_epsilon(events)
+        return epsilon_at_order(order, [_divergence(event, order) for event in events], delta)
 
     def spent(self, unit: Unit, delta: float) -> Cost:
         """What stands costs if all of its parameters were fixed beforehand."""
@@ -399,13 +481,23 @@ def _place(body: Mapping[str, object]) -> tuple[str, int, int]:
 
 def _whole(body: Mapping[str, object], name: str) -> int:
     value = body[name]
-    assert isinstance(value, int)
+    if not isinstance(value, int):
+        raise UsageError(f"{name} = {value!r}: expected a whole number")
     return value
 
 
 def _names(event: PrivacyEvent) -> tuple[str, ...]:
     parts = event.events if isinstance(event, Composed) else (event,)
     return tuple(mechanism_name(part) for part in parts)
+
+
+def _best_order(policy: DatasetPolicy, unit: Unit, event: PrivacyEvent) -> float:
+    if unit == "record" and set(policy.mechanisms or ("",)) <= PURE:
+        return math.inf
+    budget = policy.of(unit)
+    assert budget is not None
+    orders = RDP_ORDERS if unit == "record" else SITE_LEVEL_ORDERS
+    return filter_order(budget, orders, lambda order: _divergence(event, order))
 
 
 def _divergence(event: PrivacyEvent, order: float) -> float:

@@ -342,6 +342,19 @@ def _epsilon_by_rdp(losses: tuple[Loss, ...], delta: float) -> float:
     return min(float(epsilon), _sum_if_pure(losses))
 
 
+def pure_epsilon(events: Iterable[PrivacyEvent]) -> float:
+    """Sum of the epsilons of events of delta 0, infinite where one has none; exact, rounded up.
+
+    It holds however later events were chosen (Rogers, Roth, Ullman and Vadhan 2016,
+    arXiv:1605.08294, section 3).
+    """
+    singles = tuple(_singles(events))
+    mechanisms = [event for event in singles if not isinstance(event, NonPrivate)]
+    if len(mechanisms) < len(singles):
+        return math.inf
+    return _sum_if_pure(tuple((_once_only(event), event.count) for event in mechanisms))
+
+
 def _sum_if_pure(losses: tuple[Loss, ...]) -> float:
     """Renyi DP of infinite order: the sum of the epsilons, infinite where a Gaussian is among them.
 

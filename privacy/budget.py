@@ -3,12 +3,12 @@
 Releases whose parameters were fixed before anything was looked at compose as the accountants say.
 Where a later plan may have been chosen after seeing what an earlier one gave, that is not proven;
 what is proven then is that Renyi divergences of one fixed order may be added up to a fixed bound
-(Feldman and Zrnic 2021, arXiv:2008.11193, Theorem 3.1; Lecuyer 2021, arXiv:2103.01379). So a
-dataset's order is fixed once, with its first budget, and from its numbers alone.
+(Feldman and Zrnic 2021, arXiv:2008.11193, Theorem 3.1; Lecuyer 2021, arXiv:2103.01379). So the
+order is fixed before the first release, from the budget and the first plan alone.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +47,8 @@ class DatasetPolicy:
     Attributes:
         record: budget per record, add or remove one.
         site: budget of the site's updates as a whole, with or without them; None sets no bound.
-        mechanisms: names of `privacy.event` that may be charged; None allows all.
+        mechanisms: names of `privacy.event` that may be charged; None allows all. Where all of
+            them are pure, the order of the filter is infinite, and epsilons simply add up.
         minimum_cohort: fewest sites whose sum may carry a release.
         expires: UTC, ISO 8601, from when on nothing is charged any more; None is never.
     """
@@ -63,19 +64,21 @@ class DatasetPolicy:
         return self.record if unit == "record" else self.site
 
 
-def filter_order(budget: Budget, orders: Sequence[float]) -> float:
-    """The order at which the most Gaussian releases fit into a budget.
-
-    A Gaussian's Renyi divergence grows in proportion to the order, so this is where the bound that
-    the budget leaves, over the order, is largest.
+def filter_order(
+    budget: Budget, orders: Sequence[float], divergence: Callable[[float], float]
+) -> float:
+    """The order at which most releases of one kind fit into a budget.
 
     Args:
         budget: of the dataset.
         orders: to choose from, > 1.
+        divergence: of such a release, Renyi, at an order; >= 0.
     """
-    if math.isinf(budget.epsilon):
-        return orders[0]
-    return max(orders, key=lambda order: _divergence_within(budget, order) / order)
+    return max(orders, key=lambda order: _ratio(_room_at(budget, order), divergence(order)))
+
+
+def _ratio(room: float, divergence: float) -> float:
+    return room / divergence if divergence > 0 else room
 
 
 def epsilon_at_order(order: float, divergences: Iterable[float], delta: float) -> float:
@@ -90,7 +93,7 @@ def epsilon_at_order(order: float, divergences: Iterable[float], delta: float) -
     return float(epsilon) * (1 + ROUNDING)
 
 
-def _divergence_within(budget: Budget, order: float) -> float:
+def _room_at(budget: Budget, order: float) -> float:
     """The largest divergence at `order` that a budget has room for; may be negative."""
     offset = math.log1p(-1 / order) - math.log(budget.delta * order) / (order - 1)
     return budget.epsilon - offset

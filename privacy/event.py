@@ -279,6 +279,8 @@ _MECHANISMS: dict[str, type[SingleEvent] | type[DistributedDiscreteGaussian]] = 
     "non_private": NonPrivate,
 }
 _COMPOSED = "composed"
+PURE = frozenset({"discrete_laplace"})
+"""Names of mechanisms of which delta is 0."""
 
 
 def repeated(event: PrivacyEvent, times: int) -> PrivacyEvent:

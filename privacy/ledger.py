@@ -25,7 +25,6 @@ from federation.errors import (
     StorageError,
     UsageError,
 )
-from privacy.accountant import Cost
 from privacy.account import (
     Account,
     ChargePlan,
@@ -33,6 +32,7 @@ from privacy.account import (
     policy_to_plain,
     require_allowed,
 )
+from privacy.accountant import Cost
 from privacy.budget import DatasetPolicy
 from privacy.ledger_entry import Entry, Kind, Row, checked, written
 
@@ -164,10 +164,17 @@ class Ledger:
                 if known.plan != plan:
                     raise UsageError(f"run {plan.run} has registered another plan in this ledger")
                 return
-            require_allowed(account.in_force(), plan, max(self._clock(), account.latest))
-            facts = {"run": plan.run, "rounds": plan.rounds, "cohort": plan.cohort}
-            covered = {"covered": account.covered(plan)}
-            self._append("plan", facts | covered | plan.charge.to_plain())
+            self.require_allowed(plan)
+            self._append("plan", account.registration(plan))
+
+    def require_allowed(self, plan: ChargePlan) -> None:
+        """Return if the dataset's policy allows a plan, whatever it costs; writes nothing.
+
+        Raises:
+            PrivacyRefusal: it does not.
+        """
+        account = self.account()
+        require_allowed(account.in_force(), plan, max(self._clock(), account.latest))
 
     def require_admitted(self, run: str) -> None:
         """Return if the next charge of a run's plan would be admitted now; writes nothing.
@@ -241,9 +248,11 @@ class Ledger:
             if not text.strip():
                 raise UsageError(f"{name}: expected words that a reader of the ledger will want")
         with self._transaction():
-            if policy == self.account().in_force():
+            account = self.account()
+            if policy == account.in_force():
                 raise UsageError("the ledger holds this budget already; nothing was written")
-            self._append("budget", policy_to_plain(policy) | {"reason": reason, "role": role})
+            facts = {"reason": reason, "role": role}
+            self._append("budget", account.amendment(policy) | facts)
 
     def record_audit(self, result: Mapping[str, object]) -> int:
         """Keep the result of an audit, which costs nothing; returns the entry's number."""
@@ -279,6 +288,8 @@ class Ledger:
         except BaseException:
             self._roll_back()
             raise
+        # So that a cut shows that takes away what this ledger itself wrote.
+        self.account()
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -342,7 +353,7 @@ class _Known:
     def _take(self, entry: Entry) -> None:
         try:
             self.account.apply(entry)
-        except (KeyError, AssertionError, PrivacyRefusal, ValueError, UsageError) as error:
+        except (KeyError, PrivacyRefusal, UsageError, ValueError) as error:
             # Signed by the site and yet not an entry: other software wrote it with the site's key.
             raise IntegrityError(
                 f"the ledger {self._path}, entry {entry.seq}: {entry.kind} makes no sense here: "

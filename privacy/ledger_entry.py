@@ -1,7 +1,7 @@
-"""A ledger's entries as a chain: how each is written, linked to the one before, signed and checked.
+"""A ledger's entries as a chain: how each is written, linked to the one before, and checked.
 
-An entry names the SHA-256 of the hash and signature of the one before. So the last signature vouches
-for every body and every signature before it, and a long ledger is verified by hashing alone.
+An entry names the SHA-256 of the hash and signature of the one before. So the last signature
+vouches for every body and every signature before it, and a long ledger is verified by hashing.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ GENESIS = "0" * 64
 _SIGNING = b"hedgerow/ledger/v2\x00"
 
 Kind = Literal["budget", "plan", "reserve", "commit", "void", "refuse", "audit"]
+_KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 Row = tuple[int, str, str, str]
 """Number, body as canonical JSON, its SHA-256, signature: as the file holds them."""
 
@@ -102,9 +103,11 @@ def _followed(row: Row, before: Row | None, public_key: Ed25519PublicKey, name: 
             f"{place}{seq}: it does not follow the entry before it; entries were exchanged, put "
             "in, or taken from another ledger"
         )
-    kind = body.get("kind")
-    if kind not in get_args(Kind):
-        raise IntegrityError(f"{place}{seq}: of a kind that this version does not know: {kind!r}")
+    kind = _KINDS.get(str(body.get("kind")))
+    if kind is None:
+        raise IntegrityError(
+            f"{place}{seq}: of a kind that this version does not know: {body.get('kind')!r}"
+        )
     if before is None and kind != "budget":
         raise IntegrityError(f"the ledger {name}: it does not start with a budget")
     return Entry(seq, kind, body, digest)
