@@ -23,6 +23,7 @@ from client.contribution import (
     require_trainable,
 )
 from client.journal import Journal
+from client.ledger_witness import LedgerWitness
 from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
@@ -46,6 +47,7 @@ from federation.round_messages import (
     COMPLETED,
     Disclosure,
     Enlistment,
+    Heads,
     Invitation,
     Statement,
     Work,
@@ -125,12 +127,21 @@ class SiteAgent:
         self._sessions: dict[Place, _Session] = {}
         # Of the latest session of one run. In memory only: a restart falls back on signatures.
         self._acquaintances: dict[str, Acquaintances] = {}
+        self._witness = LedgerWitness(
+            federation=assets.roster.federation,
+            site=assets.policy.site,
+            identity=assets.identity,
+            keys=assets.roster.public_keys(),
+            ledger=assets.ledger,
+            journal=assets.journal,
+        )
         # Keys and self-masks come from the operating system even in a seeded simulation: they
         # cancel in the sum, so nothing is gained by repeating them.
         self._key_entropy = SystemEntropy()
         self._answers: dict[Phase, Callable[[Request], bytes]] = {
             Phase.ENLIST: self._enlist,
             Phase.AGREE: self._agree,
+            Phase.WITNESS: self._witness_ledgers,
             Phase.ADVERTISE: self._advertise,
             Phase.SHARE: self._share,
             Phase.TRAIN: self._train,
@@ -203,6 +214,8 @@ class SiteAgent:
             delta=budget.delta,
             epsilon_budget=_finite(budget.epsilon),
             epsilon_spent=_finite(ledger.spent().epsilon),
+            ledger=self._witness.own_head(request.run),
+            remembered=self._witness.remembered(request.run),
         ).to_bytes()
 
     def _agree(self, request: Request) -> bytes:
@@ -218,6 +231,9 @@ class SiteAgent:
         self._assets.journal.remember_agreement(request.run, request.body)
         self._assets.ledger.require_allowed(charge_plan(self._bench(request.run)))
         return agreement.digest()
+
+    def _witness_ledgers(self, request: Request) -> bytes:
+        return self._witness.answer(request.run, Heads.from_bytes(request.body)).to_bytes()
 
     def _close(self, request: Request) -> bytes:
         self._sessions.clear()
@@ -241,6 +257,7 @@ class SiteAgent:
             voided=kinds["void"],
             refused=kinds["refuse"],
             ledger_head=f"{head_seq}:{head_hash}",
+            ledger=self._witness.own_head(request.run),
             noise_source=SEEDED if seeded else SYSTEM,
             **self._site_level_statement(request.run),
         ).to_bytes()
@@ -286,6 +303,7 @@ class SiteAgent:
     # -- the five phases of a round --------------------------------------------------------
 
     def _advertise(self, request: Request) -> bytes:
+        self._witness.require_not_behind()
         bench, invitation = self._bench(request.run), Invitation.from_bytes(request.body)
         if invitation.agreement_digest != bench.agreement.digest().hex():
             raise ProtocolViolation("invitation: not under the agreement this site knows")
