@@ -321,9 +321,9 @@ class Account:
                 "have the budget amended"
             )
         if not self._is_within_whole(registered):
-            for unit, budget, event in self._bounded(charge):
-                if self._room(unit, budget, event, 1) < 1:
-                    raise self._exhausted(unit, budget, event)
+            beyond = [each for each in self._bounded(charge) if self._room(*each, 1) < 1]
+            if beyond:
+                raise max((self._exhausted(*each) for each in beyond), key=lambda one: one[0])[1]
         return charge
 
     def owner(self) -> str | None:
@@ -344,7 +344,10 @@ class Account:
         run = registered.plan.run
         return len(self.standing) < registered.whole and self.charged(run) == len(self.standing)
 
-    def _exhausted(self, unit: Unit, budget: Budget, event: PrivacyEvent) -> BudgetExhausted:
+    def _exhausted(
+        self, unit: Unit, budget: Budget, event: PrivacyEvent
+    ) -> tuple[float, BudgetExhausted]:
+        """By which factor the budget would be overspent, by the tightest bound; and the refusal."""
         stands = self.events(unit)
         before = cost(stands, budget.delta).epsilon
         after = cost((*stands, event), budget.delta).epsilon
@@ -356,7 +359,7 @@ class Account:
         if after <= budget.epsilon:
             filtered = self._filtered(unit, budget.delta, (*stands, event))
             text += f"; {filtered:.4f} by the filter, which holds however later plans are chosen"
-        return BudgetExhausted(text)
+        return after / budget.epsilon, BudgetExhausted(text)
 
     def charges_left(self, run: str) -> int:
         """How many more charges of a run's plan would be admitted if nothing else is charged."""
