@@ -149,13 +149,20 @@ def _epsilon_with_block(
 def _guard(mechanism: Mechanism) -> Mechanism:
     """A mechanism of a similar loss whose Renyi divergence is known: no bound, a measure of work.
 
-    A group's sample is replaced by one record as large as all of it.
+    In place of a group's sample, the Gaussian of its divergence at order 2: with X and Y binomial
+    log E[exp(X Y / sigma^2)], under replace-one at twice the sensitivity.
     """
     if not isinstance(mechanism, SampledGroup):
         return mechanism
-    one, neighbours = _near(mechanism.one), mechanism.neighbours
-    joins = -math.expm1(neighbours.records * math.log1p(-one.sampling_rate))
-    return PoissonSampledGaussian(joins, one.noise_multiplier / neighbours.stretch, 1)
+    one, records = _near(mechanism.one), mechanism.neighbours.records
+    noise = one.noise_multiplier * records / mechanism.neighbours.stretch
+    chosen = np.arange(records + 1)
+    weights = np.array([math.comb(records, j) for j in chosen], np.float64)
+    weights *= one.sampling_rate**chosen * (1 - one.sampling_rate) ** (records - chosen)
+    # Far beyond `LARGEST_EPSILON` in any case.
+    exponents = np.minimum(np.outer(chosen, chosen) / noise**2, 600.0)
+    divergence = math.log1p(float(weights @ np.expm1(exponents) @ weights))
+    return PoissonSampledGaussian(1.0, 1 / math.sqrt(divergence), 1)
 
 
 # While one run goes on, only the count of its own mechanism grows; what was before stays as it is.

@@ -83,12 +83,15 @@ def cost_at_sites(
 
 
 def discretisation(losses: Sequence[Loss]) -> float:
-    """Width of bins at which each PLD of these mechanisms has at most some 10^5 of them."""
-    widths = [DISCRETISATION]
+    """Width of bins at which each PLD of these mechanisms has at most some 10^5 of them.
+
+    The accountant's usual one where neighbours are one record apart.
+    """
+    widths = [loss_distribution.DISCRETISATION]
     for mechanism, _ in losses:
-        if isinstance(mechanism, SampledGroup):
+        if isinstance(mechanism, SampledGroup) and mechanism.neighbours.records > 1:
             reach = mechanism.neighbours.stretch / mechanism.one.noise_multiplier
-            widths.append(2 * reach * (reach + 10) / _MOST_BINS)
+            widths += [DISCRETISATION, 2 * reach * (reach + 10) / _MOST_BINS]
     return max(widths)
 
 

@@ -1,5 +1,6 @@
-"""Epsilon by a third accountant, to check the other two: Opacus' PRV (Gopi, Lee and Wutschitz 2021,
-arXiv:2106.02848). It is no part of any cost.
+"""Epsilon by a third accountant, to check the other two: Opacus' PRV. It is no part of any cost.
+
+Gopi, Lee and Wutschitz 2021, arXiv:2106.02848.
 
 Its band holds the true epsilon if its arithmetic holds, and its width is twice its error: so it
 cannot say less than that error, and what Opacus reports is the band's upper end. Opacus itself
@@ -84,11 +85,13 @@ def _gaussians(events: Iterable[PrivacyEvent]) -> Iterable[PoissonSampledGaussia
 def _band_by_opacus(history: list[tuple[float, float, int]], delta: float) -> Band:
     from opacus.accountants import PRVAccountant  # noqa: PLC0415 - imports torch: seconds
 
-    accountant = PRVAccountant()
+    accountant = PRVAccountant()  # type: ignore[no-untyped-call]  # Opacus has no types
     accountant.history = history
     error = delta / 1000
     try:
-        composed = accountant._get_dprv(EPSILON_ERROR, error)  # noqa: SLF001 - for the whole band
+        composed = accountant._get_dprv(  # type: ignore[no-untyped-call]  # noqa: SLF001 - the band
+            EPSILON_ERROR, error
+        )
         lower, estimate, upper = composed.compute_epsilon(delta, error, EPSILON_ERROR)
     except (RuntimeError, ValueError) as failed:
         raise PrivacyRefusal(f"accountant prv: {failed}; use pld") from failed

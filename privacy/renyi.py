@@ -63,6 +63,15 @@ def delta(losses: Sequence[Loss], epsilon: float) -> float:
     return min(float(by_orders), 1.0)
 
 
+def deltas(losses: Sequence[Loss], epsilons: Floats) -> Floats:
+    """Of all together, at many epsilons >= 0 at once; in [0, 1], of their shape."""
+    total = divergences(losses)
+    at_most = (_ORDERS - 1) * (total + np.log1p(-1 / _ORDERS) - epsilons[:, None]) - np.log(_ORDERS)
+    by_orders = np.exp(np.minimum(at_most.min(axis=1), 0.0))
+    bounds: Floats = np.where(epsilons >= _sum_if_pure(losses), 0.0, by_orders)
+    return bounds
+
+
 @lru_cache(maxsize=4096)
 def divergences_once(mechanism: Mechanism) -> Floats:
     """Shape (len(RDP_ORDERS),)."""
