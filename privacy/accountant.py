@@ -47,7 +47,9 @@ __all__ = [
     "cost",
     "is_affordable",
     "is_clearly_affordable",
+    "quick_epsilon",
     "renyi_divergences",
+    "renyi_epsilon",
     "site_level_divergences",
 ]
 
@@ -150,14 +152,35 @@ def renyi_divergences(events: Iterable[PrivacyEvent]) -> Floats:
     return np.full(len(RDP_ORDERS), math.inf) if losses is None else renyi.divergences(losses)
 
 
+def quick_epsilon(
+    events: Iterable[PrivacyEvent], delta: float, relation: Relation = ADD_OR_REMOVE_ONE
+) -> float:
+    """Epsilon of all events, whose unit is a record: as `cost`, looser and ten times faster.
+
+    Raises:
+        As `cost`; and PrivacyRefusal where an event's unit is a site.
+    """
+    losses = merged_losses(tuple(events), delta, Neighbours(relation))
+    if not losses:
+        return math.inf if losses is None else 0.0
+    by_pld = loss_distribution.epsilon(losses, delta, COARSE)
+    return min(by_pld, renyi.epsilon(losses, delta))
+
+
+def renyi_epsilon(events: Iterable[PrivacyEvent], delta: float) -> float:
+    """Epsilon of all events, whose unit is a record, by Renyi DP alone.
+
+    Raises:
+        ValueError: delta is out of range.
+        PrivacyRefusal: an event's unit is a site.
+    """
+    losses = merged_losses(tuple(events), delta, RECORD)
+    return math.inf if losses is None else renyi.epsilon(losses, delta)
+
+
 def is_clearly_affordable(event: SampledGaussian, delta: float, epsilon: float) -> bool:
     """Whether even a looser bound, ten times faster, puts one event at most at `epsilon`."""
-    losses = merged_losses((event,), delta, RECORD)
-    assert losses
-    return (
-        renyi.epsilon(losses, delta) <= epsilon
-        or loss_distribution.epsilon(losses, delta, COARSE) <= epsilon
-    )
+    return quick_epsilon([event], delta) <= epsilon
 
 
 def merged_losses(

@@ -82,6 +82,8 @@ class LossDistribution:
         return outward
 
 
+# A curve and an epsilon of one history are often asked for one after the other.
+@lru_cache(maxsize=4)
 def of_history(
     losses: tuple[Loss, ...], discretisation: float, block: tuple[float, float] | None = None
 ) -> LossDistribution | None:
@@ -127,7 +129,7 @@ def epsilon(losses: tuple[Loss, ...], delta: float, discretisation: float) -> fl
     if not is_worth_its_work(losses, delta):
         return math.inf
     if not others:
-        whole = of_history(having, discretisation)
+        whole = of_history(having, discretisation, None)
         return math.inf if whole is None else whole.epsilon(delta)
     return min(_epsilon_with_block(having, others, delta, s, discretisation) for s in BLOCK_SHARES)
 

@@ -25,6 +25,7 @@ from scipy.special import ndtr, ndtri
 from privacy import loss_distribution, renyi
 from privacy.accountant import merged_losses
 from privacy.event import PrivacyEvent
+from privacy.loss_distribution import DISCRETISATION
 from privacy.mechanism import Loss
 from privacy.neighbours import RECORD, Neighbours
 from privacy.person_level import discretisation
@@ -92,8 +93,17 @@ class TradeOff:
         return max(0.0, float(np.max(quantiles[:-1] - ndtri(missed[1:]))))
 
 
-def trade_off(events: Iterable[PrivacyEvent], neighbours: Neighbours = RECORD) -> TradeOff:
+def trade_off(
+    events: Iterable[PrivacyEvent],
+    neighbours: Neighbours = RECORD,
+    finest: float = DISCRETISATION,
+) -> TradeOff:
     """Of all events together, whose unit is a record.
+
+    Args:
+        events: in any order.
+        neighbours: who should be hidden.
+        finest: least width of a PLD's bins; a larger one is faster and looser.
 
     Raises:
         PrivacyRefusal: an event's unit is a site.
@@ -103,7 +113,7 @@ def trade_off(events: Iterable[PrivacyEvent], neighbours: Neighbours = RECORD) -
         return TradeOff(np.zeros(1), np.ones(1))
     if not losses:
         return TradeOff(np.zeros(1), np.zeros(1))
-    bounds = _loss_distributions(losses)
+    bounds = _loss_distributions(losses, finest)
     reach = [whole.epsilon(_SMALLEST_DELTA) for whole in bounds]
     most = min([*reach, renyi.epsilon(losses, _SMALLEST_DELTA), _LARGEST_EPSILON])
     epsilons = np.linspace(0.0, most, _POINTS)
@@ -160,12 +170,14 @@ def deltas_at(
     return least
 
 
-def _loss_distributions(losses: tuple[Loss, ...]) -> list[loss_distribution.LossDistribution]:
+def _loss_distributions(
+    losses: tuple[Loss, ...], finest: float = DISCRETISATION
+) -> list[loss_distribution.LossDistribution]:
     """PLDs that each bound the history; none where only Renyi DP does."""
     if not loss_distribution.is_worth_its_work(losses, _SMALLEST_DELTA):
         return []
     having, others = loss_distribution.with_loss_distribution(losses)
-    width = discretisation(losses)
+    width = max(discretisation(losses), finest)
     blocks: list[tuple[float, float] | None] = [None]
     if others:
         pairs = [(renyi.epsilon(others, delta), delta) for delta in _BLOCK_DELTAS]
