@@ -76,7 +76,7 @@ def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, s
         return math.log(max(min(bound([event], delta), 1e3), 1e-9) / epsilon)
 
     low, high = math.log(1 / SCALE), math.log(LARGEST_NOISE_MULTIPLIER)
-    if excess(high) > 0:
+    if excess(high, renyi_epsilon) > 0:
         raise PrivacyRefusal(
             f"epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up to "
             f"{LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, local steps "

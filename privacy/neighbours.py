@@ -12,6 +12,19 @@ ADD_OR_REMOVE_ONE: Relation = "add-or-remove-one"
 REPLACE_ONE: Relation = "replace-one"
 RELATIONS: tuple[Relation, ...] = (ADD_OR_REMOVE_ONE, REPLACE_ONE)
 
+
+def relation_named(name: str) -> Relation:
+    """The relation of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for relation in RELATIONS:
+        if relation == name:
+            return relation
+    raise ConfigError("relation", name, f"one of {', '.join(RELATIONS)}")
+
+
 MOST_RECORDS_PER_PERSON = 64
 """Far above where an epsilon still says anything."""
 
