@@ -163,8 +163,8 @@ def _risk_table(trade_off: "TradeOff") -> Table:
 
 def _choice_table(request: "NoiseRequest", found: "list[NoiseChoice]") -> Table:
     table = _table(
-        f"Choices for {request.sites} sites of {request.rows} rows, {request.steps} steps: noise on the "
-        "mean of a step, in clip norms",
+        f"Choices for {request.sites} sites of {request.rows} rows, {request.steps} steps: noise "
+        "on the mean of a step, in clip norms",
         "sampling rate", "batch", "noise multiplier", "each site its own", "shared in the sum",
     )  # fmt: skip
     for each in found:

@@ -40,7 +40,7 @@ _TAIL = 10.0
 """Noise beyond so many deviations has a probability below 1e-23: loss counts as infinite there."""
 _FAR = 37.0
 """Beyond so many deviations a float holds no probability of noise any more."""
-_GRID = 2**14
+_GRID = 2**12
 _NEWTON_STEPS = 6
 """From a start that is off by 1e-3 deviations, each squares the error; three suffice."""
 _ROUNDING = 1e-15
@@ -88,11 +88,11 @@ def from_sampled_group(
     reach = neighbours.records / noise_multiplier
     if neighbours.relation == ADD_OR_REMOVE_ONE:
         return pld.PrivacyLossDistribution(
-            _connect_the_dots(present, absent, noise_multiplier, reach, discretisation),
-            _connect_the_dots(absent, mirrored, noise_multiplier, reach, discretisation),
+            pessimistic(present, absent, noise_multiplier, reach, discretisation),
+            pessimistic(absent, mirrored, noise_multiplier, reach, discretisation),
         )
     return pld.PrivacyLossDistribution(
-        _connect_the_dots(present, mirrored, noise_multiplier, reach, discretisation)
+        pessimistic(present, mirrored, noise_multiplier, reach, discretisation)
     )
 
 
@@ -103,10 +103,18 @@ def _binomial(rate: float, records: int, sigma: float, sign: float = 1.0) -> Mix
     return Mixture(log_weights - logsumexp(log_weights), sign * chosen, sigma)
 
 
-def _connect_the_dots(
+def pessimistic(
     upper: Mixture, lower: Mixture, sigma: float, reach: float, discretisation: float
 ) -> pld_pmf.PLDPmf:
-    """Of two mixtures whose log ratio grows with x (Doroshenko et al. 2022, Algorithm 1)."""
+    """Connect the dots (Doroshenko et al. 2022, Algorithm 1) of two mixtures.
+
+    Args:
+        upper: what is released, and
+        lower: what it is told from; the logarithm of their ratio grows with x.
+        sigma: of both.
+        reach: largest distance of a centre from 0, in sigmas.
+        discretisation: width of a bin.
+    """
     ends = sigma * np.array([-reach - _TAIL, reach + _TAIL])
     least, most = _loss(upper, lower, ends)[0] / discretisation
     bins = np.arange(math.floor(least), math.ceil(most) + 1)

@@ -16,7 +16,8 @@ SAMPLINGS = ("poisson", "none")
 
 WHY_NOT_GDP = (
     "accountant gdp is refused: the central limit theorem behind it is no bound, and it "
-    "under-states (sigma 0.6 at rate 0.1, one step, delta 1e-5: it says 1.5 where 4.77 is true); use pld"
+    "under-states (sigma 0.6 at rate 0.1, one step, delta 1e-5: it says 1.5 where 4.77 is true); "
+    "use pld"
 )
 
 
