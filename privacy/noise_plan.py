@@ -16,7 +16,7 @@ from privacy.event import Gaussian, PoissonSampledGaussian, SingleEvent
 USUAL_RATES = (0.01, 0.05, 0.2)
 """Tried where no sampling rate is given."""
 
-CURVE = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
+CURVE = (0.5, 0.75, 1.0, 1.5, 2.0)
 """Multiples of the noise at which epsilon is shown."""
 
 MOST_NOISE_OF_LEAST = 1.5

@@ -131,9 +131,9 @@ def assumptions(noise: TrainingNoise, neighbours: Neighbours) -> tuple[str, ...]
         if neighbours.records == 1
         else f"up to {neighbours.records} records of a person"
     )
-    change = (
-        "added or removed" if neighbours.relation == ADD_OR_REMOVE_ONE else "replaced by others"
-    )
+    other = "another" if neighbours.records == 1 else "others"
+    added = neighbours.relation == ADD_OR_REMOVE_ONE
+    change = "added or removed" if added else f"replaced by {other}"
     sampling = (
         f"each step draws every record independently with probability {noise.sampling_rate:g}, and "
         "who was drawn stays secret; shuffled batches do not count as that"
