@@ -47,6 +47,7 @@ __all__ = [
     "cost",
     "is_affordable",
     "is_clearly_affordable",
+    "pure_epsilon",
     "quick_epsilon",
     "renyi_divergences",
     "renyi_epsilon",
@@ -165,6 +166,16 @@ def quick_epsilon(
         return math.inf if losses is None else 0.0
     by_pld = loss_distribution.epsilon(losses, delta, COARSE)
     return min(by_pld, renyi.epsilon(losses, delta))
+
+
+def pure_epsilon(events: Iterable[PrivacyEvent]) -> float:
+    """Sum of the epsilons of events of delta 0, infinite where one has none; exact, rounded up.
+
+    It holds however later events were chosen (Rogers, Roth, Ullman and Vadhan 2016,
+    arXiv:1605.08294, section 3).
+    """
+    losses = merged(events, RECORD)
+    return math.inf if losses is None else renyi.sum_if_pure(losses)
 
 
 def renyi_epsilon(events: Iterable[PrivacyEvent], delta: float) -> float:

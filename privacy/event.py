@@ -5,7 +5,7 @@ JSON names a mechanism out of a fixed list; an unknown one is refused, never imp
 """
 
 import math
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fractions import Fraction
 
 import dp_accounting
@@ -482,6 +482,35 @@ _COMPOSED = "composed"
 _SELECTION = "repeat_and_select"
 _POISSON = "poisson"
 """The infinite shape, which JSON has no number for."""
+PURE = frozenset({"laplace", "discrete_laplace", "distributed_discrete_laplace"})
+"""Names of mechanisms of which delta is 0."""
+
+
+def repeated(event: PrivacyEvent, times: int) -> PrivacyEvent:
+    """The event, so many times.
+
+    Raises:
+        PrivacyRefusal: that is more often than an event can say.
+    """
+    if isinstance(event, Composed):
+        return Composed(tuple(_repeated_single(part, times) for part in event.events))
+    if isinstance(event, DistributedDiscreteGaussian):
+        return replace(event, count=event.count * times)
+    return _repeated_single(event, times)
+
+
+def _repeated_single(event: SingleEvent, times: int) -> SingleEvent:
+    if isinstance(event, NonPrivate):
+        return event
+    return replace(event, count=event.count * times)
+
+
+def mechanism_name(event: SingleEvent | DistributedDiscreteGaussian) -> str:
+    """What the mechanism is called in JSON."""
+    if isinstance(event, RepeatAndSelect):
+        return _SELECTION
+    (name,) = (name for name, kind in _MECHANISMS.items() if isinstance(event, kind))
+    return name
 
 
 def to_plain(event: PrivacyEvent) -> dict[str, object]:
@@ -496,8 +525,7 @@ def to_plain(event: PrivacyEvent) -> dict[str, object]:
             "shape": _POISSON if math.isinf(event.shape) else event.shape,
             "count": event.count,
         }
-    (name,) = (name for name, kind in _MECHANISMS.items() if isinstance(event, kind))
-    return {"mechanism": name, **asdict(event)}
+    return {"mechanism": mechanism_name(event), **asdict(event)}
 
 
 def from_plain(plain: object) -> PrivacyEvent:

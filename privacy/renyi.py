@@ -56,7 +56,7 @@ def divergences(losses: Sequence[Loss]) -> Floats:
 def epsilon(losses: Sequence[Loss], delta: float) -> float:
     """Of all together, at a delta in (0, 1)."""
     by_orders, _ = compute_epsilon(RDP_ORDERS, divergences(losses).tolist(), delta)
-    return min(float(by_orders), _sum_if_pure(losses))
+    return min(float(by_orders), sum_if_pure(losses))
 
 
 def delta(losses: Sequence[Loss], epsilon: float) -> float:
@@ -70,7 +70,7 @@ def deltas(losses: Sequence[Loss], epsilons: Floats) -> Floats:
     total = divergences(losses)
     at_most = (_ORDERS - 1) * (total + np.log1p(-1 / _ORDERS) - epsilons[:, None]) - np.log(_ORDERS)
     by_orders = np.exp(np.minimum(at_most.min(axis=1), 0.0))
-    bounds: Floats = np.where(epsilons >= _sum_if_pure(losses), 0.0, by_orders)
+    bounds: Floats = np.where(epsilons >= sum_if_pure(losses), 0.0, by_orders)
     return bounds
 
 
@@ -176,7 +176,7 @@ def _mean(stop: float, shape: float) -> float:
     return shape * (1 - stop) / (stop * -math.expm1(shape * math.log(stop)))
 
 
-def _sum_if_pure(losses: Sequence[Loss]) -> float:
+def sum_if_pure(losses: Sequence[Loss]) -> float:
     """Renyi DP of infinite order: the sum of the epsilons, infinite where a Gaussian is among them.
 
     Added as fractions, and what they add up to is rounded up: never a hair above what was asked.

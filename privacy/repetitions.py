@@ -1,13 +1,18 @@
 """How often one more release can be made before a budget is spent."""
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from privacy import loss_distribution, renyi
 from privacy.accountant import is_affordable, merged_losses
-from privacy.event import MOST_REPETITIONS, Composed, NonPrivate, PrivacyEvent, SingleEvent
+from privacy.event import (
+    MOST_REPETITIONS,
+    Composed,
+    NonPrivate,
+    PrivacyEvent,
+    SingleEvent,
+    repeated,
+)
 from privacy.loss_distribution import COARSE
 from privacy.mechanism import singles
 from privacy.neighbours import ADD_OR_REMOVE_ONE, Neighbours, Relation
@@ -81,13 +86,7 @@ def _most(holds: Callable[[int], bool], low: int, step: int, limit: int) -> int:
 def _with(
     spent: tuple[PrivacyEvent, ...], event: SingleEvent | Composed, times: int
 ) -> tuple[PrivacyEvent, ...]:
-    if not times:
-        return spent
-    return tuple(itertools.chain(spent, (_times(part, times) for part in singles([event]))))
-
-
-def _times(event: SingleEvent, times: int) -> SingleEvent:
-    return event if isinstance(event, NonPrivate) else replace(event, count=event.count * times)
+    return (*spent, repeated(event, times)) if times else spent
 
 
 def _count(event: SingleEvent) -> int:
