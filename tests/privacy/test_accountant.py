@@ -17,7 +17,7 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 
 from federation.errors import PrivacyRefusal
-from privacy import accountant
+from privacy import accountant, renyi
 from privacy.accountant import DISCRETISATION, Cost, cost, is_affordable, is_clearly_affordable
 from privacy.calibration import noise_multiplier
 from privacy.discrete_gaussian_divergence import tau
@@ -143,7 +143,7 @@ def test_renyi_agrees_with_its_formula(q, sigma, steps, delta) -> None:
 
 
 def cost_by_renyi(q: float, sigma: float, steps: int, delta: float) -> float:
-    return accountant._epsilon_by_rdp(((sgd(q, sigma, 1), steps),), delta)
+    return renyi.epsilon(((sgd(q, sigma, 1), steps),), delta)
 
 
 def test_fifty_rounds_cost_what_fifty_rounds_cost() -> None:

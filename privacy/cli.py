@@ -1,0 +1,14 @@
+"""`hedgerow privacy`: mounts the commands about privacy, each in a file of its own."""
+
+import typer
+
+from privacy.accounting_cli import app as accounting_commands
+
+app = typer.Typer(name="privacy", add_completion=False, no_args_is_help=True)
+for commands in (accounting_commands,):
+    app.registered_commands += commands.registered_commands
+
+
+@app.callback()
+def _group() -> None:
+    """Say what noise costs, plan how much it takes, look at what was spent."""
