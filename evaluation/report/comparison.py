@@ -7,7 +7,7 @@ instead of reading meaning into a third decimal.
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.report.number_text import difference, listing, rate
+from federation.report_page.number_text import difference, listing, rate
 from federation.summary import Baseline, Estimate, Summary, Utility
 
 LEVEL = 0.01

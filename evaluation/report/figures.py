@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from evaluation.report import comparison
-from evaluation.report.charts import (
+from federation.report_page.charts import (
     STYLES,
     Bar,
     Point,
@@ -17,8 +17,8 @@ from evaluation.report.charts import (
     line_chart,
     swatch,
 )
-from evaluation.report.number_text import estimate, rate
-from evaluation.report.number_text import interval as interval_text
+from federation.report_page.number_text import estimate, rate
+from federation.report_page.number_text import interval as interval_text
 from federation.summary import Estimate, FairnessPoint, Summary, Utility
 
 OVERALL = "overall"

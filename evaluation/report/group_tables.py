@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from evaluation.report.cell_charts import shared_axis
-from evaluation.report.svg import Axis
+from federation.report_page.svg import Axis
 from federation.summary import Disparity, Estimate, Fairness, GroupRates
 
 CELL = 100.0

@@ -6,20 +6,22 @@ The same summary gives the same bytes; nothing else goes in, no clock and no fil
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from evaluation.report import (
     cell_charts,
     comparison,
     figures,
     group_tables,
-    number_text,
     plain_words,
 )
 from evaluation.report.drift_tables import drift_tables
 from evaluation.report.glossary import TERMS
 from evaluation.report.verdict_rules import RULES
 from evaluation.report.verdicts import verdicts
+from federation.report_page import number_text
+from federation.report_page.budget_bar import budget_bar
+from federation.report_page.environment import environment
 from federation.summary import Round, Summary
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -94,18 +96,11 @@ def _is_eventful(one: Round) -> bool:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update({function.__name__: function for function in _FILTERS})
-    environment.globals.update(
+    made = environment(TEMPLATES, _FILTERS)
+    made.globals.update(
         whisker=cell_charts.whisker,
         whisker_scale=cell_charts.whisker_scale,
-        budget_bar=cell_charts.budget_bar,
+        budget_bar=budget_bar,
         paired_histogram=cell_charts.paired_histogram,
     )
-    return environment
+    return made

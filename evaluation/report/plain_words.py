@@ -2,8 +2,8 @@
 
 import math
 
-from evaluation.report.number_text import epsilon, percent
 from evaluation.report.verdicts import largest_delta, largest_epsilon
+from federation.report_page.number_text import epsilon, percent
 from federation.summary import SEEDED, Summary
 
 ACCUSED_WRONGLY = 0.01

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evaluation.report import comparison
-from evaluation.report.number_text import epsilon, estimate, interval, rate
 from evaluation.report.plain_words import stamps
 from evaluation.report.verdicts import verdicts
+from federation.report_page.number_text import epsilon, estimate, interval, rate
 from federation.summary import Summary
 
 

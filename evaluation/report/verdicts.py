@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from evaluation.report import comparison
-from evaluation.report.number_text import epsilon, estimate, listing, rate, setting
 from evaluation.report.verdict_rules import (
     GAP_ACT,
     GAP_WATCH,
@@ -17,6 +16,7 @@ from evaluation.report.verdict_rules import (
     WORSENED,
     Grade,
 )
+from federation.report_page.number_text import epsilon, estimate, listing, rate, setting
 from federation.summary import SEEDED, Disparity, Drift, SiteAccount, Summary, Utility
 
 _SEVERITY: dict[Grade, int] = {"Off": 0, "OK": 1, "Watch": 2, "Act": 3}

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.report import cell_charts, charts, svg
+from evaluation.report import cell_charts
+from federation.report_page import charts, svg
+from federation.report_page.budget_bar import budget_bar
 from federation.summary import Estimate
 
 finite = st.floats(-1e6, 1e6)
@@ -205,13 +207,13 @@ def test_a_narrow_scale_is_labelled_at_its_ends_only() -> None:
 
 
 def test_a_budget_bar_shows_the_share_and_hatches_what_lies_past_the_budget() -> None:
-    half = parsed(cell_charts.budget_bar("site", 1.0, 2.0))
+    half = parsed(budget_bar("site", 1.0, 2.0))
     track, spent = of_class(half, "track")[0], of_class(half, "spent")[0]
     assert float(spent.get("width")) == pytest.approx(float(track.get("width")) / 2)
     assert "50 % of the budget" in half.find("title").text
-    full = parsed(cell_charts.budget_bar("site", 2.0, 2.0))
+    full = parsed(budget_bar("site", 2.0, 2.0))
     assert not of_class(full, "over")
-    past = parsed(cell_charts.budget_bar("site", 3.0, 2.0))
+    past = parsed(budget_bar("site", 3.0, 2.0))
     over = of_class(past, "over")[0]
     assert float(over.get("width")) == pytest.approx(
         float(of_class(past, "spent")[0].get("width")) / 2, abs=0.2

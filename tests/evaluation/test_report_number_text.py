@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.report import group_tables, number_text, plain_words
+from evaluation.report import group_tables, plain_words
+from federation.report_page import number_text
 from federation.summary import Estimate
 
 

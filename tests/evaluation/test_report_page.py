@@ -14,8 +14,9 @@ from evaluation.report import figures, plain_words
 from evaluation.report.drift_tables import drift_tables
 from evaluation.report.glossary import TERMS
 from evaluation.report.group_tables import group_tables
-from evaluation.report.page import TEMPLATES, render
+from evaluation.report.page import render
 from evaluation.report.verdict_rules import RULES
+from federation.report_page.environment import SHARED
 from federation.summary import Estimate, NoiseMeasure, SiteLevel, Summary
 
 PLACE = re.compile(r"[ML]([\d.-]+),([\d.-]+)")
@@ -473,7 +474,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def colour_schemes() -> list[dict[str, str]]:
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    style = (SHARED / "style.css").read_text(encoding="utf-8")
     blocks = re.findall(r":root \{(.*?)\}", style, flags=re.DOTALL)
     assert len(blocks) == 3
     return [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in blocks]

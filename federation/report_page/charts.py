@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from evaluation.report.svg import (
+from federation.report_page.svg import (
     Axis,
     axis_over,
     element,
