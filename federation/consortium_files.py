@@ -3,6 +3,7 @@
 consortium.pub  roster.json  run-rules.json
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,18 @@ class ConsortiumFiles:
             IntegrityError: the key or a certificate is not what was written, or has expired; one
                 line that names the file and what to do.
         """
+        return self._roster(lambda data, key: Roster.from_bytes(data, key, now))
+
+    def read_roster_of_any_time(self) -> Roster:
+        """The certificates under the pinned key, also if they have expired: to look at the past.
+
+        Raises:
+            UsageError: a file cannot be read.
+            IntegrityError: the key or a certificate is not what was written.
+        """
+        return self._roster(Roster.of_any_time)
+
+    def _roster(self, parsed: Callable[[bytes, Consortium], Roster]) -> Roster:
         data = _read(self.consortium, "the consortium's key")
         try:
             consortium = Consortium.from_pem(data)
@@ -58,7 +71,7 @@ class ConsortiumFiles:
             raise IntegrityError(f"{self.consortium}: {error}; {_COMPARE}") from error
         data = _read(self.roster, "the roster")
         try:
-            return Roster.from_bytes(data, consortium, now)
+            return parsed(data, consortium)
         except IntegrityError as error:
             raise IntegrityError(f"{self.roster}: {error}; {_ASK}") from error
 

@@ -85,13 +85,22 @@ class Roster:
         Raises:
             IntegrityError: no roster; a certificate is not genuine, or not good at `now`.
         """
+        roster = cls.of_any_time(data, consortium)
+        roster.require_current(now)
+        return roster
+
+    @classmethod
+    def of_any_time(cls, data: bytes, consortium: Consortium) -> Self:
+        """As `from_bytes`, whether or not the certificates are still good: to look at the past.
+
+        Raises:
+            IntegrityError: no roster, or a certificate is not genuine.
+        """
         try:
             file = canonical.decode_line(_File, data)
         except ValueError as error:
             raise IntegrityError(f"it is no roster: {error}") from error
-        roster = cls(consortium, file.certificates)
-        roster.require_current(now)
-        return roster
+        return cls(consortium, file.certificates)
 
     def _file(self) -> _File:
         return _File(version=1, certificates=self.certificates)

@@ -403,6 +403,10 @@ class Account:
         whole = self._is_within_whole(registered)
         return max(filtered, registered.whole - self.charged(run) if whole else 0)
 
+    def more_of(self, charge: Charge, most: int) -> int:
+        """How many charges like this the filter would admit of further plans, up to `most`."""
+        return 0 if self.owner() is not None else self._room_for(charge, most)
+
     def _bounded(self, charge: Charge) -> Iterator[tuple[Unit, Budget, PrivacyEvent]]:
         """The units that the charge is of and that have a budget."""
         for unit in UNITS:

@@ -3,9 +3,10 @@
 import typer
 
 from privacy.accounting_cli import app as accounting_commands
+from privacy.ledger_cli import app as ledger_commands
 
 app = typer.Typer(name="privacy", add_completion=False, no_args_is_help=True)
-for commands in (accounting_commands,):
+for commands in (accounting_commands, ledger_commands):
     app.registered_commands += commands.registered_commands
 
 

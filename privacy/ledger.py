@@ -11,6 +11,7 @@ An open ledger has checked every entry once; after that it reads what is new, an
 last still stands where it stood.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -315,6 +316,30 @@ def verify(path: Path, public_key: Ed25519PublicKey) -> tuple[Entry, ...]:
         return tuple(known.entries)
     finally:
         db.close()
+
+
+def first_body(path: Path) -> Mapping[str, object]:
+    """What the first entry of a ledger says of itself, unchecked: whose it is, and which key.
+
+    Raises:
+        UsageError: there is none at `path`.
+        IntegrityError: it cannot be read, or does not start with a budget.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no ledger at {path}")
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        row: tuple[str] | None = db.execute(
+            "SELECT body FROM entries ORDER BY seq LIMIT 1"
+        ).fetchone()
+        body = json.loads(row[0]) if row else None
+    except (sqlite3.DatabaseError, ValueError) as error:
+        raise IntegrityError(f"the ledger {path} cannot be read: {error}") from error
+    finally:
+        db.close()
+    if not isinstance(body, dict):
+        raise IntegrityError(f"the ledger {path}: it does not start with a budget")
+    return body
 
 
 class _Known:

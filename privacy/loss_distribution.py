@@ -13,6 +13,7 @@ person's records is `privacy.gaussian_mixture`, where both are proven to be the 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 
@@ -134,6 +135,36 @@ def epsilon(losses: tuple[Loss, ...], delta: float, discretisation: float) -> fl
     return min(_epsilon_with_block(having, others, delta, s, discretisation) for s in BLOCK_SHARES)
 
 
+def epsilons_along(
+    steps: Sequence[tuple[Loss, ...]], delta: float, discretisation: float
+) -> list[float]:
+    """Epsilon after each step of a history: upper bounds, infinite where there is none.
+
+    Each step's PLD is composed with that of all before, so that many points of a long history take
+    hardly longer than the last.
+
+    Args:
+        steps: what each adds.
+        delta: in (0, 1).
+        discretisation: width of a bin.
+    """
+    composed, log_ratio, compositions = _identity(discretisation), 0.0, 0
+    epsilons: list[float] = []
+    for step in steps:
+        compositions += sum(count for _, count in step)
+        log_ratio += sum(_log_ratio(mechanism) * count for mechanism, count in step)
+        too_much = compositions > MOST_COMPOSITIONS or log_ratio > LARGEST_EPSILON
+        if too_much or with_loss_distribution(step)[1] or (epsilons and math.isinf(epsilons[-1])):
+            epsilons.append(math.inf)
+            continue
+        for mechanism, count in step:
+            part = _repeated_often((_continuous(mechanism), count), discretisation)
+            composed = composed.compose(part)
+        whole = LossDistribution(composed, log_ratio, 1e-13 + 1e-15 * compositions)
+        epsilons.append(whole.epsilon(delta))
+    return epsilons
+
+
 def _epsilon_with_block(
     having: tuple[Loss, ...],
     others: tuple[Loss, ...],
@@ -173,6 +204,12 @@ def _composed(losses: tuple[Loss, ...], discretisation: float) -> pld.PrivacyLos
     return reduce(
         lambda one, other: one.compose(other), (_repeated(loss, discretisation) for loss in losses)
     )
+
+
+# Steps of one length recur along a history.
+@lru_cache(maxsize=8)
+def _repeated_often(loss: Loss, discretisation: float) -> pld.PrivacyLossDistribution:
+    return _repeated(loss, discretisation)
 
 
 def _repeated(loss: Loss, discretisation: float) -> pld.PrivacyLossDistribution:

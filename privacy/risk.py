@@ -127,7 +127,10 @@ def from_epsilon_delta(epsilon: float, delta: float) -> TradeOff:
 
 
 def epsilons_at(
-    events: Iterable[PrivacyEvent], deltas: Floats, neighbours: Neighbours = RECORD
+    events: Iterable[PrivacyEvent],
+    deltas: Floats,
+    neighbours: Neighbours = RECORD,
+    finest: float = DISCRETISATION,
 ) -> Floats:
     """The curve epsilon(delta), for charts: upper bounds, shape as `deltas`.
 
@@ -135,13 +138,14 @@ def epsilons_at(
         events: whose unit is a record.
         deltas: each in (0, 1).
         neighbours: who should be hidden.
+        finest: as in `trade_off`.
     """
     losses = merged_losses(tuple(events), float(np.min(deltas)), neighbours)
     if losses is None:
         return np.full(len(deltas), math.inf)
     if not losses:
         return np.zeros(len(deltas))
-    bounds = _loss_distributions(losses)
+    bounds = _loss_distributions(losses, finest)
     return np.array(
         [
             min([renyi.epsilon(losses, delta), *(whole.epsilon(delta) for whole in bounds)])

@@ -30,6 +30,7 @@ What that costs is in `privacy.sampled_discrete_gaussian`. Further honest shares
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ from federation.ring_vector import LONGEST, RING_BITS
 from privacy import noised_sum
 from privacy.accountant import RDP_ORDERS, cost
 from privacy.discrete_gaussian_divergence import Sensitivity, tau
-from privacy.event import PoissonSampledDistributedGaussian
+from privacy.event import DistributedDiscreteGaussian, PoissonSampledDistributedGaussian
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.hadamard import rotate
 from privacy.plan import ClippedStepPlan
@@ -305,12 +306,8 @@ def exposure(plan: SharedRecordNoisePlan, shares: int, rounds: int, delta: float
     Raises:
         ValueError, PrivacyRefusal: a bound above is broken.
     """
-    # A share's variance is what it is; the multiplier is rounded so as not to make it larger.
-    multiplier = plan.noise_multiplier * math.sqrt(shares / plan.honest) * (1 - 2**-50)
-    event = replace(
-        plan.event(), noise_multiplier=multiplier, honest=shares, count=rounds, dropouts=0
-    )
-    return Exposure(shares, multiplier, cost([event], delta).epsilon)
+    event = replace(with_shares(plan.event(), shares), count=rounds)
+    return Exposure(shares, event.noise_multiplier, cost([event], delta).epsilon)
 
 
 def exposure_alone(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> Exposure:
@@ -321,9 +318,26 @@ def exposure_alone(plan: SharedRecordNoisePlan, rounds: int, delta: float) -> Ex
     Raises:
         ValueError, PrivacyRefusal: as `exposure`.
     """
-    multiplier = plan.noise_multiplier / math.sqrt(plan.honest + plan.dropouts) * (1 - 2**-50)
-    alone = replace(plan.event(), noise_multiplier=multiplier, honest=1, count=rounds, dropouts=0)
-    return Exposure(1, multiplier, cost([alone], delta).epsilon)
+    event = replace(alone(plan.event()), count=rounds)
+    return Exposure(1, event.noise_multiplier, cost([event], delta).epsilon)
+
+
+SharedGaussian = TypeVar(
+    "SharedGaussian", PoissonSampledDistributedGaussian, DistributedDiscreteGaussian
+)
+
+
+def with_shares(event: SharedGaussian, shares: int) -> SharedGaussian:
+    """The event to whoever does not know so many shares, 1 to 10^5, of its noise."""
+    # A share's variance is what it is; the multiplier is rounded so as not to make it larger.
+    multiplier = event.noise_multiplier * math.sqrt(shares / event.honest) * (1 - 2**-50)
+    return replace(event, noise_multiplier=multiplier, honest=shares, dropouts=0)
+
+
+def alone(event: SharedGaussian) -> SharedGaussian:
+    """The event to whoever sees one site's vector alone."""
+    multiplier = event.noise_multiplier / math.sqrt(event.honest + event.dropouts) * (1 - 2**-50)
+    return replace(event, noise_multiplier=multiplier, honest=1, dropouts=0)
 
 
 def exposures(

@@ -18,13 +18,26 @@ from federation.report_page.svg import (
     whole_axis,
 )
 
-WIDTH, HEIGHT = 330.0, 210.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 320.0, 12.0, 168.0
+LEFT, TOP = 44.0, 12.0
 STYLES = 6
 """How many line styles the style sheet tells apart by colour, dash and marker."""
 
 MOST_MARKERS = 30
 """Along a line; more would hide it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Size of a picture and where its axes end, in pixels."""
+
+    width: float
+    height: float
+    right: float
+    bottom: float
+
+
+SMALL = Frame(330.0, 210.0, 320.0, 168.0)
+WIDE = Frame(680.0, 260.0, 596.0, 218.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +90,47 @@ def line_chart(
     Raises:
         ValueError: no series has a point, or a coordinate is not finite.
     """
+    return _lines(SMALL, title, description, x_label, series, thresholds)
+
+
+def wide_line_chart(
+    title: str,
+    description: str,
+    x_label: str,
+    series: tuple[Series, ...],
+    thresholds: tuple[Threshold, ...] = (),
+) -> Markup:
+    """As `line_chart`, over a whole text column, with the thresholds' names beside them."""
+    return _lines(WIDE, title, description, x_label, series, thresholds)
+
+
+def _lines(
+    frame: Frame,
+    title: str,
+    description: str,
+    x_label: str,
+    series: tuple[Series, ...],
+    thresholds: tuple[Threshold, ...],
+) -> Markup:
     points = [point for one in series for point in one.points]
-    across = whole_axis((point.x for point in points), LEFT, RIGHT, 6)
+    across = whole_axis((point.x for point in points), LEFT, frame.right, 6)
     heights = [*_heights(points), *(threshold.y for threshold in thresholds)]
-    upright = axis_over(heights, BOTTOM, TOP, 5)
+    upright = axis_over(heights, frame.bottom, TOP, 5)
     return picture(
-        WIDTH,
-        HEIGHT,
+        frame.width,
+        frame.height,
         title,
         description,
-        *_frame(across, upright, x_label),
-        *(_threshold(threshold, upright) for threshold in thresholds),
+        *_frame(across, upright, x_label, frame.right, frame.bottom),
+        *(_threshold(threshold, upright, frame.right) for threshold in thresholds),
+        *(_name(threshold, upright, frame) for threshold in thresholds if frame is WIDE),
         *(_band(one, across, upright) for one in series if len(one.points) > 1),
         *(part for one in reversed(series) for part in _curve(one, across, upright)),
     )
+
+
+def _name(threshold: Threshold, upright: Axis, frame: Frame) -> Markup:
+    return label(frame.right + 6, upright.at(threshold.y) + 4, threshold.name, "tick start")
 
 
 def bar_chart(
@@ -145,7 +185,7 @@ def _heights(points: Iterable[Point]) -> Iterator[float]:
 
 
 def _frame(
-    across: Axis, upright: Axis, x_label: str, right: float = RIGHT, bottom: float = BOTTOM
+    across: Axis, upright: Axis, x_label: str, right: float, bottom: float
 ) -> Iterator[Markup]:
     for tick in upright.ticks:
         y = upright.at(tick)
@@ -156,7 +196,7 @@ def _frame(
     yield label((LEFT + right) / 2, bottom + 34, x_label, "tick middle")
 
 
-def _threshold(threshold: Threshold, upright: Axis, right: float = RIGHT) -> Markup:
+def _threshold(threshold: Threshold, upright: Axis, right: float) -> Markup:
     y = upright.at(threshold.y)
     return line(LEFT, y, right, y, "threshold")
 

@@ -9,7 +9,7 @@ SHARED = Path(__file__).parent / "templates"
 
 
 def environment(templates: Path, filters: Iterable[Callable[..., str]]) -> Environment:
-    """Where a report's templates are found, `style.css` and `page_macros.html` of `SHARED` among them.
+    """Templates of a report, with `style.css` and `page_macros.html` of `SHARED` among them.
 
     Args:
         templates: folder of the report's own.

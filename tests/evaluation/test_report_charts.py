@@ -90,7 +90,7 @@ def test_a_line_chart_draws_band_curve_markers_and_threshold() -> None:
     assert len(of_class(picture, "band")) == 1
     assert len(of_class(picture, "curve")) == 1
     assert len(of_class(picture, "marker")) == 2
-    upright = svg.axis_over([0.4, 0.8, 0.3], charts.BOTTOM, charts.TOP, 5)
+    upright = svg.axis_over([0.4, 0.8, 0.3], charts.SMALL.bottom, charts.TOP, 5)
     assert float(of_class(picture, "threshold")[0].get("y1")) == pytest.approx(
         upright.at(0.3), abs=0.05
     )
