@@ -329,14 +329,18 @@ def first_body(path: Path) -> Mapping[str, object]:
         raise UsageError(f"there is no ledger at {path}")
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        row: tuple[str] | None = db.execute(
-            "SELECT body FROM entries ORDER BY seq LIMIT 1"
+        row: tuple[int, str] | None = db.execute(
+            "SELECT seq, body FROM entries ORDER BY seq LIMIT 1"
         ).fetchone()
-        body = json.loads(row[0]) if row else None
+        body = json.loads(row[1]) if row else None
     except (sqlite3.DatabaseError, ValueError) as error:
         raise IntegrityError(f"the ledger {path} cannot be read: {error}") from error
     finally:
         db.close()
+    if row is not None and row[0] != 1:
+        raise IntegrityError(
+            f"the ledger {path}, entry 1: it is missing; what it charged would not be counted"
+        )
     if not isinstance(body, dict):
         raise IntegrityError(f"the ledger {path}: it does not start with a budget")
     return body

@@ -346,8 +346,8 @@ def _floating_point(charged: Sequence[Plan]) -> str:
         return (
             f"{listing(tuple(continuous))}: numbers of finite precision stand for continuous "
             "noise. Each is the sum of four draws, so that its low bits tell no single one "
-            "(Holohan and Braghin 2021, arXiv:2107.10138); beyond that they are not in epsilon. Accounting is "
-            "rounded outwards."
+            "(Holohan and Braghin 2021, arXiv:2107.10138); beyond that they are not in epsilon. "
+            "Accounting is rounded outwards."
         )
     return "The noise is discrete and sampled exactly. Accounting is rounded outwards."
 
