@@ -7,11 +7,10 @@ from federation.errors import UsageError
 from federation.summary import Summary
 from privacy.account import Account
 from privacy.report.document import PrivacyReport, Version
-from privacy.report.federation_view import federation_view
+from privacy.report.federation_view import History, federation_view
 from privacy.report.ledger_report import ledger_report
 from privacy.report.run_facts import run_facts
 from privacy.report.source import CheckedLedger
-from privacy.report.spending import Events
 
 PACKAGES = ("hedgerow", "dp-accounting", "opacus", "numpy", "scipy")
 
@@ -37,18 +36,16 @@ def privacy_report(
     return PrivacyReport(
         as_of=max(one.integrity.last_at for one in reports),
         ledgers=tuple(reports),
-        federation=federation_view(reports, histories(ledgers)) if len(reports) > 1 else None,
+        federation=federation_view(reports, [_history(one) for one in ledgers])
+        if len(reports) > 1
+        else None,
         runs=tuple(run_facts(one) for one in sorted(summaries, key=lambda one: one.run.id)),
         versions=tuple(Version(name=name, version=version(name)) for name in PACKAGES),
     )
 
 
-def histories(ledgers: Sequence[CheckedLedger]) -> tuple[Events, ...]:
-    """What stands in each, whose unit is a record."""
-    found = []
-    for ledger in ledgers:
-        account = Account()
-        for entry in ledger.entries:
-            account.apply(entry)
-        found.append(account.events())
-    return tuple(found)
+def _history(ledger: CheckedLedger) -> History:
+    account = Account()
+    for entry in ledger.entries:
+        account.apply(entry)
+    return History.of(account)

@@ -1,13 +1,26 @@
-"""Several ledgers together: the largest epsilon, and what people pay who are at several sites."""
+"""Several ledgers together: the largest epsilon, and what people pay who are at several sites.
+
+A person with one record at each of m sites pays for all of those histories. Where each site adds
+its own noise, the releases are independent, and they compose. Where sites share the noise, all the
+person's records are in one sum behind the same noise, which moves by m sensitivities at once: that
+is what several records at one site cost, and more than composition.
+"""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from federation.report_page.number_text import setting
+from privacy import loss_distribution, person_level
+from privacy.account import Account
 from privacy.accountant import renyi_divergences
 from privacy.event import PrivacyEvent, repeated
+from privacy.mechanism import Loss, merged, singles
+from privacy.neighbours import MOST_RECORDS_PER_PERSON, RECORD, Neighbours
+from privacy.report.adversaries import fewest_shares
 from privacy.report.document import Federation, LedgerReport, Overlap
 from privacy.report.spending import Events, bounded, renyi_epsilons, tightest
 
@@ -15,12 +28,38 @@ OVERLAPS = (2, 3)
 """At how many sites a person may be, besides at all of them."""
 
 
-def federation_view(reports: Sequence[LedgerReport], histories: Sequence[Events]) -> Federation:
+@dataclass(frozen=True, slots=True)
+class History:
+    """What stands in one ledger, whose unit is a record.
+
+    Attributes:
+        own: behind the site's own noise.
+        shared: behind noise in sums that other sites are in, too, by the run: how often.
+    """
+
+    own: Events
+    shared: dict[str, Counter[PrivacyEvent]]
+
+    @classmethod
+    def of(cls, account: Account) -> "History":
+        """What an account says stands."""
+        own = Counter[PrivacyEvent]()
+        shared: dict[str, Counter[PrivacyEvent]] = {}
+        for one in account.standing.values():
+            for part in singles([one.charge.event]):
+                if fewest_shares((part,)) is None:
+                    own[part] += 1
+                else:
+                    shared.setdefault(one.run, Counter())[part] += 1
+        return cls(_added(own), shared)
+
+
+def federation_view(reports: Sequence[LedgerReport], histories: Sequence[History]) -> Federation:
     """Of the records of all ledgers, two at least.
 
     Args:
         reports: of the ledgers.
-        histories: what stands in each, whose unit is a record.
+        histories: of the same.
     """
     largest = max(reports, key=lambda one: _measure(one.record.epsilon))
     delta = max(one.record.delta for one in reports)
@@ -32,36 +71,87 @@ def federation_view(reports: Sequence[LedgerReport], histories: Sequence[Events]
         delta=delta,
         largest=f"{largest.site}: {largest.dataset}",
         overlaps=tuple(
-            Overlap(sites=sites, epsilon=_of_overlap(histories, sites, least_delta))
+            Overlap(sites=sites, epsilon=bounded(overlap(histories, sites, least_delta)))
             for sites in dict.fromkeys(wanted)
         ),
         overlap_delta=least_delta,
-        words=(
-            "If nobody's records are in two of these ledgers, the largest epsilon is everybody's; "
-            f"delta is then the largest of theirs, {setting(delta)}.",
-            "A person with one record in each of several ledgers pays for all of those histories "
-            "together: they compose. How many people that concerns, no ledger knows.",
-        ),
+        words=_words(delta, any(one.shared for one in histories)),
     )
 
 
-def _of_overlap(histories: Sequence[Events], sites: int, delta: float) -> float | None:
-    """Whichever of the sites they are.
+def _words(delta: float, are_shared: bool) -> tuple[str, ...]:  # noqa: FBT001 - a fact
+    words = (
+        "If nobody's records are in two of these ledgers, the largest epsilon is everybody's; "
+        f"delta is then the largest of theirs, {setting(delta)}.",
+        "A person with one record in each of several ledgers pays for all of those histories "
+        "together. How many people that concerns, no ledger knows.",
+    )
+    together = (
+        "Where sites share the noise, all records of such a person are in one sum, behind the "
+        "same noise: that costs more than releases that are independent."
+    )
+    return (*words, together) if are_shared else words
 
-    At each Renyi order the largest of the sites' divergences are added up, so that the sum bounds
-    every choice of them; where all histories are equal, they compose
-    tightly.
+
+def overlap(histories: Sequence[History], sites: int, delta: float) -> float:
+    """Epsilon of a person with one record at each of so many of the sites, whichever they are."""
+    own = [one.own for one in histories]
+    if not any(one.shared for one in histories):
+        return _of_independent(own, sites, delta)
+    # All of them bound every choice among them; where they are equal, so many are enough.
+    every = own[:sites] if len(set(own)) == 1 else own
+    alone = merged((event for events in every for event in events), RECORD)
+    together = _together(histories, sites)
+    if alone is None or together is None:
+        return math.inf
+    losses = (*alone, *together)
+    by_pld = loss_distribution.epsilon(losses, delta, person_level.discretisation(losses))
+    whole = {_everything(one) for one in histories}
+    steps = math.inf
+    if len(whole) == 1 and sites <= MOST_RECORDS_PER_PERSON:
+        # Record by record: each step changes one site's history only.
+        steps = person_level.quick_cost(whole.pop(), delta, sites)
+    return min(by_pld, steps)
+
+
+def _of_independent(own: Sequence[Events], sites: int, delta: float) -> float:
+    """At each Renyi order the largest of the sites' divergences add up: whichever sites they are.
+
+    Where all histories are equal, they compose tightly.
     """
-    once = np.array([renyi_divergences(events) for events in histories])
+    once = np.array([renyi_divergences(events) for events in own])
     largest = np.sort(once, axis=0)[-sites:].sum(axis=0)
     epsilon = float(renyi_epsilons(largest[None, :], delta)[0])
-    if len(set(histories)) == 1:
-        epsilon = min(epsilon, tightest(_times(histories[0], sites), delta).epsilon)
-    return bounded(epsilon)
+    if len(set(own)) == 1:
+        times = tuple(repeated(event, sites) for event in own[0])
+        epsilon = min(epsilon, tightest(times, delta).epsilon)
+    return epsilon
 
 
-def _times(events: Events, times: int) -> tuple[PrivacyEvent, ...]:
-    return tuple(repeated(event, times) for event in events)
+def _together(histories: Sequence[History], sites: int) -> tuple[Loss, ...] | None:
+    """Each run's sums once, of the site that charged most, moved by the records of all sites."""
+    losses: list[Loss] = []
+    for run in dict.fromkeys(run for one in histories for run in one.shared):
+        takers = [one.shared[run] for one in histories if run in one.shared]
+        records = min(sites, len(takers), MOST_RECORDS_PER_PERSON)
+        if records < min(sites, len(takers)):
+            return None
+        most = Counter[PrivacyEvent]()
+        for counts in takers:
+            most |= counts  # of each mechanism as many as whoever charged most of it
+        found = merged(_added(most), Neighbours(records=records))
+        if found is None:
+            return None
+        losses += found
+    return tuple(losses)
+
+
+def _added(counts: Counter[PrivacyEvent]) -> Events:
+    return tuple(repeated(event, times) for event, times in counts.items())
+
+
+def _everything(one: History) -> Events:
+    return (*one.own, *(each for run in sorted(one.shared) for each in _added(one.shared[run])))
 
 
 def _measure(epsilon: float | None) -> float:

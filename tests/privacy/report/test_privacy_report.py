@@ -291,6 +291,30 @@ def test_equal_histories_compose_tightly(tmp_path) -> None:
     assert both.epsilon == pytest.approx(exact)
 
 
+def test_who_is_at_several_sites_of_one_shared_sum_pays_as_for_several_records(tmp_path) -> None:
+    for site in ("ulm", "bonn", "jena"):
+        play(create(tmp_path, site=site), "shared", SHARED, 2).close()
+    ledgers = [read_ledger(path, Trust()) for path in sorted(tmp_path.glob("*.sqlite"))]
+    report = privacy_report(ledgers).federation
+    history = [repeated(SHARED, 2)]
+    for one in report.overlaps:
+        assert one.epsilon == pytest.approx(
+            person_level.cost(history, DELTA, one.sites).epsilon, rel=1e-6
+        )
+        composed = accountant.cost([repeated(SHARED, 2 * one.sites)], DELTA).epsilon
+        assert one.epsilon > composed
+    assert any("one sum" in sentence for sentence in report.words)
+
+
+def test_sums_of_runs_that_only_one_of_the_sites_was_in_compose(tmp_path) -> None:
+    for site in ("ulm", "bonn"):
+        play(create(tmp_path, site=site), f"run of {site}", SHARED, 2).close()
+    ledgers = [read_ledger(path, Trust()) for path in sorted(tmp_path.glob("*.sqlite"))]
+    (both,) = privacy_report(ledgers).federation.overlaps
+    exact = accountant.cost([repeated(SHARED, 4)], DELTA)
+    assert both.epsilon == pytest.approx(exact.epsilon_pld, rel=1e-6)
+
+
 def test_one_ledger_twice_is_refused(tmp_path) -> None:
     ledger = read_ledger(written(tmp_path, "plain"), Trust())
     with pytest.raises(UsageError, match="two ledgers of ulm: ward"):
