@@ -29,6 +29,8 @@ from federation.config import (
 from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.summary import SCHEMA, Summary
+from privacy.report.document import SCHEMA as PRIVACY_REPORT
+from privacy.report.document import PrivacyReport
 
 DOCS = Path(__file__).parent
 
@@ -174,6 +176,12 @@ def analysis_schema() -> str:
     return json.dumps(schema | Analysis.model_json_schema(), indent=1) + "\n"
 
 
+def privacy_report_schema() -> str:
+    """docs/privacy-report.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": PRIVACY_REPORT}
+    return json.dumps(schema | PrivacyReport.model_json_schema(), indent=1) + "\n"
+
+
 def secure_sum() -> str:
     """docs/secure-sum.md, with its tables as the code has them."""
     return secure_sum_tables.filled((DOCS / "secure-sum.md").read_text(encoding="utf-8"))
@@ -185,6 +193,7 @@ def main() -> None:
         "configuration.md": configuration(),
         "summary.schema.json": summary_schema(),
         "analytics.schema.json": analysis_schema(),
+        "privacy-report.schema.json": privacy_report_schema(),
         "secure-sum.md": secure_sum(),
     }
     stale = []

@@ -144,7 +144,7 @@ def _table(document: "PrivacyReport") -> Table:
 def _verdict(path: Path, checked: "CheckedLedger") -> tuple[str, ...]:
     sources = {
         "given": "the key that was given",
-        "roster": "the key that the consortium certified",
+        "roster": "the key that the consortium certified (consortium.pub beside the roster)",
         "ledger": "the key that the ledger itself states; hold it against the roster (--roster)",
     }
     last, first = checked.entries[-1], checked.entries[0]

@@ -178,7 +178,7 @@ class Person(Part):
     records: int
     epsilon: float | None
     epsilon_pld: float | None
-    """None where no bound is proven, or Renyi DP says already that it protects hardly anybody."""
+    """None where no bound is proven, or one is beyond any budget."""
     epsilon_rdp: float | None
 
 

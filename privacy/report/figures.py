@@ -115,4 +115,8 @@ def _cumulative(curve: Cumulative) -> tuple[Series, ...]:
         if (value := curve.rdp[number - 1]) is not None
     )
     pld = tuple(Point(one.x, one.y) for one in curve.pld if one.y is not None)
-    return Series("PLD", pld, 0), Series("RDP", renyi, 1)
+    start = (Point(0.0, 0.0),)
+    return (
+        Series("PLD", (*start, *pld) if pld else (), 0),
+        Series("RDP", (*start, *renyi) if renyi else (), 1),
+    )

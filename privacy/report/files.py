@@ -37,7 +37,7 @@ def read_sources(paths: Sequence[Path], run: Path | None, trust: Trust) -> Sourc
 
     Args:
         paths: of ledgers or run folders.
-        run: a further run folder whose summary is read, but not its ledgers.
+        run: a further run folder; its summary, roster and witness are read, not its ledgers.
         trust: what ledgers are held against; a run folder brings its own roster and witness.
 
     Raises:
@@ -50,7 +50,7 @@ def read_sources(paths: Sequence[Path], run: Path | None, trust: Trust) -> Sourc
         if path in folders:
             ledgers += _of_run(path, trust)
         else:
-            ledgers.append(read_ledger(path, trust))
+            ledgers.append(read_ledger(path, trust if run is None else _with_run(trust, run)))
     runs = [RunFolder(folder) for folder in folders]
     summaries = [one.read_summary() for one in runs if one.summary.is_file()]
     if run is not None:
@@ -90,14 +90,17 @@ def document_json(report: PrivacyReport) -> str:
 
 
 def _of_run(folder: Path, trust: Trust) -> list[CheckedLedger]:
-    run = RunFolder(folder)
     paths = sorted((folder / "ledgers").glob("*.sqlite"))
     if not paths:
         raise UsageError(f"{folder} holds no ledgers/*.sqlite: expected a ledger or a run folder")
-    if trust.roster is None and trust.public_key is None:
-        roster = folder / "roster.json"
-        own = replace(trust, roster=read_roster(roster)) if roster.is_file() else trust
-        if own.roster is not None and run.witness.is_file():
-            own = replace(own, statements=read_witness(run.witness))
-        trust = own
-    return [read_ledger(path, trust) for path in paths]
+    own = _with_run(trust, folder)
+    return [read_ledger(path, own) for path in paths]
+
+
+def _with_run(trust: Trust, folder: Path) -> Trust:
+    """What was given, or else a run folder's own roster and witness."""
+    run, roster = RunFolder(folder), folder / "roster.json"
+    if trust.roster is not None or trust.public_key is not None or not roster.is_file():
+        return trust
+    statements = read_witness(run.witness) if run.witness.is_file() else ()
+    return replace(trust, roster=read_roster(roster), statements=statements)

@@ -24,6 +24,7 @@ _FILTERS = (
     number_text.setting,
     number_text.significant,
     wording.bound,
+    wording.in_words,
     wording.left,
     wording.percent_up,
 )

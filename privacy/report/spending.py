@@ -38,8 +38,6 @@ MOST_PLD_POINTS = 40
 MOST_CHECKED = 50_000
 """Compositions beyond which the third accountant takes too long for a cross-check."""
 PEOPLE = (1, 2, 4, 8)
-HOPELESS = 60.0
-"""A person's epsilon above which a tighter bound would change no decision."""
 DELTAS = tuple(10.0**exponent for exponent in range(-10, -1))
 CURVE_RATES = (*(step / 200 for step in range(21)), *(0.1 + step / 50 for step in range(1, 46)))
 
@@ -126,13 +124,8 @@ def people(events: Events, delta: float) -> tuple[Person, ...]:
 
 
 def _person(events: Events, delta: float, records: int) -> Person:
-    quickly = person_level.quick_cost(events, delta, records)
-    if records > 1 and quickly > HOPELESS:
-        found = Cost(math.inf, quickly)
-    elif records == 1:
-        found = tightest(events, delta)
-    else:
-        found = person_level.cost(events, delta, records)
+    several = records > 1
+    found = person_level.cost(events, delta, records) if several else tightest(events, delta)
     return Person(
         records=records,
         epsilon=bounded(found.epsilon),

@@ -305,7 +305,7 @@ def _released(charged: Sequence[Plan]) -> str:
 
 def _mechanisms(charged: Sequence[Plan]) -> str:
     described = dict.fromkeys(
-        f"{plan.mechanism} ("
+        f"{in_words(plan.mechanism)} ("
         + ", ".join(f"{one.name} {one.value}" for one in plan.parameters)
         + f"), charged {_times(plan.charged)} in run {plan.run}"
         for plan in charged
@@ -315,14 +315,35 @@ def _mechanisms(charged: Sequence[Plan]) -> str:
     return "; ".join(shown[:4]) + more if shown else "None."
 
 
+MECHANISMS = {
+    "poisson_sampled_gaussian": "Gaussian noise on Poisson samples, the site's own",
+    "poisson_sampled_distributed_gaussian": (
+        "discrete Gaussian noise on Poisson samples, shared among sites"
+    ),
+    "gaussian": "Gaussian noise on all rows, the site's own",
+    "laplace": "Laplace noise, the site's own",
+    "discrete_gaussian": "discrete Gaussian noise, the site's own",
+    "discrete_laplace": "discrete Laplace noise, the site's own",
+    "distributed_discrete_laplace": "discrete Laplace noise, shared among sites",
+    "repeat_and_select": "the best of a random number of repetitions",
+    "non_private": "no noise",
+}
+"""What `privacy.event` calls mechanisms, in words."""
+
+
+def in_words(mechanism: str) -> str:
+    """One mechanism, or several joined by ` + `."""
+    return "; and ".join(MECHANISMS[name] for name in mechanism.split(" + "))
+
+
 def _scope(
     spent: Spending, policies: Sequence[Policy], plans: Sequence[Plan], period: tuple[str, str]
 ) -> str:
     expires = policies[-1].expires
     end = f" It expires at {expires}." if expires else " It does not expire."
     return (
-        f"All {len(plans)} registered run{'' if len(plans) == 1 else 's'} on this dataset, from "
-        f"{period[0]} to {period[1]}. The budget of epsilon {bound(spent.budget)} is for good: it "
+        f"{'The one registered run' if len(plans) == 1 else f'All {len(plans)} registered runs'} on "
+        f"this dataset, from {period[0]} to {period[1]}. The budget of epsilon {bound(spent.budget)} is for good: it "
         f"is never reset, and raised only by a signed amendment.{end}"
     )
 
@@ -378,8 +399,8 @@ def _software(charged: Sequence[Plan]) -> str:
     names = tuple(dict.fromkeys(plan.software or "not stated" for plan in charged))
     digests = [plan.agreement_sha256 for plan in charged if plan.agreement_sha256]
     return (
-        f"Charged by {listing(names)}; {len(digests)} signed agreement"
-        f"{'' if len(digests) == 1 else 's'}, whose digests are in the table of runs."
+        f"Charged by {listing(names)}. The table of runs has the digests of {len(digests)} signed "
+        f"agreement{'' if len(digests) == 1 else 's'}, which fix every other setting."
         if charged
         else "Nothing was charged."
     )
@@ -414,7 +435,10 @@ def integrity(source: str, entries: int, own: int, others: Iterable[str]) -> tup
     """
     keys = {
         "given": "The last entry is signed with the key that was given.",
-        "roster": "The last entry is signed with the key that the consortium certified.",
+        "roster": (
+            "The last entry is signed with the key that the roster certifies for the site; the "
+            "roster is worth what the consortium.pub beside it is."
+        ),
         "ledger": (
             "The last entry is signed with the key that the ledger itself states: whoever made up "
             "the whole ledger could have made up the key. Hold it against the roster."

@@ -10,6 +10,7 @@ import pytest
 from sample_ledgers import KINDS, QUERIES, TRAINING, create, play, written
 
 from federation.report_page import number_text
+from privacy import event
 from privacy.account import PlanTerms
 from privacy.report import wording
 from privacy.report.build import privacy_report
@@ -266,6 +267,12 @@ def test_terms_are_in_order_and_printed(reports) -> None:
     words = [term.word.casefold() for term in TERMS]
     assert words == sorted(words)
     assert {term.word for term in TERMS} <= set(outline(render(reports["plain"])).text("dt"))
+
+
+def test_every_mechanism_has_words() -> None:
+    names = {*event._MECHANISMS, event._SELECTION} - {"distributed_discrete_gaussian"}
+    assert set(wording.MECHANISMS) == names
+    assert "; and no noise" in wording.in_words("laplace + non_private")
 
 
 def test_what_is_left_is_never_overstated_and_a_hit_rate_never_understated() -> None:

@@ -133,6 +133,14 @@ def test_what_is_no_ledger_is_refused(tmp_path) -> None:
     assert "cannot be read" in refused(IntegrityError, "report", tmp_path / "x.sqlite")
 
 
+def test_a_ledger_is_held_against_the_run_that_is_given_with_it(tmp_path) -> None:
+    path = written(tmp_path, "plain")
+    run = tmp_path / "run"
+    run.mkdir()
+    consortium_files(run, "bonn")
+    assert "not in the roster" in refused(IntegrityError, "report", path, "--run", run)
+
+
 # -- verify --------------------------------------------------------------------------------------
 
 
