@@ -183,7 +183,7 @@ def _along(
 ) -> tuple[tuple[float | None, ...], tuple[CurvePoint, ...]]:
     if not events:
         return (), ()
-    rdp = _renyi_along(events, delta)
+    rdp = renyi_along(events, delta)
     total = tightest(tuple(repeated(one, count) for one, count in Counter(events).items()), delta)
     rdp[-1] = total.epsilon_rdp
     borders = _borders(len(events), starts)
@@ -196,7 +196,8 @@ def _along(
     )
 
 
-def _renyi_along(events: Events, delta: float) -> list[float]:
+def renyi_along(events: Events, delta: float) -> list[float]:
+    """Epsilon after each event, by Renyi DP; `events` has one at least."""
     kinds = tuple(dict.fromkeys(events))
     which = {event: index for index, event in enumerate(kinds)}
     at = np.array([which[event] for event in events])

@@ -341,9 +341,10 @@ def _scope(
 ) -> str:
     expires = policies[-1].expires
     end = f" It expires at {expires}." if expires else " It does not expire."
+    runs = "The one registered run" if len(plans) == 1 else f"All {len(plans)} registered runs"
+    of = "" if spent.budget is None else f" of epsilon {setting(spent.budget)}"
     return (
-        f"{'The one registered run' if len(plans) == 1 else f'All {len(plans)} registered runs'} on "
-        f"this dataset, from {period[0]} to {period[1]}. The budget of epsilon {bound(spent.budget)} is for good: it "
+        f"{runs} on this dataset, from {period[0]} to {period[1]}. The budget{of} is for good: it "
         f"is never reset, and raised only by a signed amendment.{end}"
     )
 
