@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -122,3 +123,13 @@ def test_no_cell_is_a_formula(tmp_path) -> None:
     play(ledger, "@run", SHARED, 1).close()
     (row,) = rows(checked(tmp_path / "ulm.sqlite"))
     assert (row["dataset"], row["run"]) == ("'=HYPERLINK(1)", "'@run")
+
+
+def test_the_recipe_in_the_guide_gives_the_reports_epsilon(ledger, tmp_path, monkeypatch, capsys):
+    guide = Path("docs/privacy-report.md").read_text("utf-8")
+    (recipe,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "privacy-events.csv").write_text(events_csv([ledger]), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(recipe, "docs/privacy-report.md", "exec"), {})
+    printed = float(capsys.readouterr().out)
+    assert printed == pytest.approx(privacy_report([ledger]).ledgers[0].record.epsilon, rel=1e-3)
