@@ -380,7 +380,8 @@ def _through_the_noised_sum(
     total, told = RingVector.zeros(layout.stretches), np.zeros(plan.dimension)
     for site in range(plan.sites):
         signal = update if site == 0 else np.zeros(plan.dimension)
-        rounded: Floats = rounded_gradient(plan, signal, ROTATION_SEED) * plan.granularity
+        units = rounded_gradient(plan, signal, ROTATION_SEED)
+        rounded: Floats = np.multiply(units, plan.granularity, dtype=np.float64)
         vector = layout.encode({UPDATE: rounded})
         layout.add(
             vector, UPDATE, noise_share(plan, entropy.child("noise in the sum", site, round_, 1))

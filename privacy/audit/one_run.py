@@ -21,10 +21,15 @@ from privacy.audit.trade_off import TradeOff
 Floats = npt.NDArray[np.float64]
 Coins = npt.NDArray[np.bool_]
 
-SHARES_GUESSED = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+SHARES_GUESSED = (0.05, 0.1, 0.2, 0.4)
 """Of the canaries, those with the highest and the lowest scores, half of each: one look each."""
 TOLERANCE = 1e-4
-MOST_EPSILON = 100.0
+"""Of a bound on epsilon, relative above 1."""
+CURVE_TOLERANCE = 0.01
+"""Of a curve's parameter: each further digit costs curves, which take a moment each."""
+MOST_EPSILON = 64.0
+MOST_PARAMETER = 8.0
+"""Up to which bounds are looked for; curves of an eighth of the noise and less take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ def epsilon_lower_bound(seen: Guesses, delta: float, confidence: float = 0.95) -
         delta: in [0, 1).
         confidence: in (0, 1).
     """
-    return _largest(lambda epsilon: p_value(seen, epsilon, delta) <= 1 - confidence)
+    significance = 1 - confidence
+    return _largest(lambda e: p_value(seen, e, delta) <= significance, MOST_EPSILON, TOLERANCE)
 
 
 def refutes(seen: Guesses, curve: TradeOff, confidence: float = 0.95) -> bool:
@@ -113,7 +119,7 @@ def most_refuted(
     Args:
         scores: shape (m,), high ones speak for "in".
         coins: shape (m,).
-        curve: of a parameter > 0, from which more and more is allowed.
+        curve: of a parameter up to MOST_PARAMETER, with which more and more is allowed.
         confidence: in (0, 1), of the whole; every share in SHARES_GUESSED is one look.
     """
     each = confidence_of_each(confidence, len(SHARES_GUESSED))
@@ -123,15 +129,17 @@ def most_refuted(
         allowed = curve(parameter)
         return any(refutes(look, allowed, each) for look in looks)
 
-    return _largest(refuted)
+    return _largest(refuted, MOST_PARAMETER, CURVE_TOLERANCE)
 
 
-def _largest(refuted: Callable[[float], bool]) -> float:
-    """The largest number up to which a claim is refuted, within TOLERANCE and never above it."""
+def _largest(refuted: Callable[[float], bool], most: float, tolerance: float) -> float:
+    """The largest number up to which a claim is refuted, within a tolerance below; `most` at most."""
     low, high = 0.0, 1.0
-    while high < MOST_EPSILON and refuted(high):
+    while high <= most and refuted(high):
         low, high = high, 2 * high
-    while high - low > TOLERANCE * max(1.0, high):
+    if high > most:
+        return low
+    while high - low > tolerance * max(1.0, high):
         middle = (low + high) / 2
         low, high = (middle, high) if refuted(middle) else (low, middle)
-    return low if low > TOLERANCE else 0.0
+    return low

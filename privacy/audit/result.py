@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
 
 from federation.errors import IntegrityError
@@ -58,6 +58,7 @@ class AuditResult:
         trials: in all.
         seed: fixes the whole result.
         version: of hedgerow.
+        measures: what was measured besides, by name; no claim is tested by it.
 
     Raises:
         ValueError: a number is NaN or out of range, or the verdict is not the findings'.
@@ -74,9 +75,12 @@ class AuditResult:
     trials: int
     seed: int
     version: str
+    measures: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers = [self.empirical_epsilon, self.proven_epsilon or 0.0]
+        if not all(math.isfinite(value) for value in self.measures.values()):
+            raise ValueError("audit.measures: expected finite numbers")
         for finding in self.findings:
             numbers += [finding.empirical_epsilon, finding.proven_epsilon or 0.0, finding.delta]
         if not all(math.isfinite(number) and number >= 0 for number in numbers):
@@ -94,8 +98,9 @@ def verdict_of(findings: tuple[Finding, ...]) -> Verdict:
 
 def to_plain(result: AuditResult) -> dict[str, object]:
     """The result as JSON values; floats round-trip exactly."""
-    plain = {field.name: getattr(result, field.name) for field in fields(result)}
+    plain = {each.name: getattr(result, each.name) for each in fields(result)}
     plain["parameters"] = dict(result.parameters)
+    plain["measures"] = dict(result.measures)
     plain["findings"] = [asdict(finding) for finding in result.findings]
     return {"schema": SCHEMA, **plain}
 
@@ -116,6 +121,9 @@ def from_plain(plain: object) -> AuditResult:
     for name, value in body["parameters"].items():
         if not isinstance(name, str) or type(value) not in {bool, int, float, str}:
             raise IntegrityError(f"audit.parameters.{name}: expected a number or text")
+    for name, value in body["measures"].items():
+        if not isinstance(name, str) or type(value) is not float:
+            raise IntegrityError(f"audit.measures.{name}: expected a number")
     findings = []
     for number, part in enumerate(body["findings"]):
         if not isinstance(part, dict):
@@ -142,6 +150,7 @@ _RESULT: dict[str, tuple[type, ...]] = {
     "trials": (int,),
     "seed": (int,),
     "version": (str,),
+    "measures": (dict,),
 }
 _FINDING: dict[str, tuple[type, ...]] = {
     "name": (str,),

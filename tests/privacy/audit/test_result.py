@@ -12,8 +12,9 @@ from privacy.audit.result import AuditResult, Finding, from_plain, to_plain
 
 HELD = Finding("noise", 0.02, 2.0, 1.5, 3.5, 100)
 RESULT = AuditResult(
-    "mechanism", "PASS", 2.0, 1.5, 0.95, 0.02, {"steps": 3, "noise": "own"}, (HELD,), 100, 7, "0.1"
-)
+    "mechanism", "PASS", 2.0, 1.5, 0.95, 0.02, {"steps": 3, "noise": "own"}, (HELD,), 100, 7, "0.1",
+    {"auc": 0.5},
+)  # fmt: skip
 
 
 def test_it_round_trips_through_canonical_json() -> None:
@@ -49,6 +50,8 @@ def test_a_finding_is_violated_above_what_is_proven_only() -> None:
         {"findings": [7]},
         {"findings": ()},
         {"extra": 1},
+        {"measures": {"auc": math.inf}},
+        {"measures": {"auc": "0.5"}},
     ],
 )
 def test_anything_else_is_refused(change: dict[str, object]) -> None:
