@@ -133,7 +133,7 @@ def most_refuted(
 
 
 def _largest(refuted: Callable[[float], bool], most: float, tolerance: float) -> float:
-    """The largest number up to which a claim is refuted, within a tolerance below; `most` at most."""
+    """The largest number, up to `most`, up to which a claim is refuted; by a tolerance too low."""
     low, high = 0.0, 1.0
     while high <= most and refuted(high):
         low, high = high, 2 * high
