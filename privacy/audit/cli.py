@@ -1,7 +1,8 @@
 """`hedgerow privacy audit`: what attacks on our own mechanisms show, beside what is proven."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,10 @@ Seed = Annotated[int, typer.Option(help="Fixes the whole result.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="A setting of the file: section.key=value.")
 ]
+LedgerPath = Annotated[
+    Path | None, typer.Option(help="A site's ledger to keep the result in; costs nothing.")
+]
+KeyPath = Annotated[Path | None, typer.Option(help="The site's identity key, for the ledger.")]
 Confidence = Annotated[float, typer.Option(help="Of all findings together.")]
 
 
@@ -57,6 +62,8 @@ def mechanism(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     shared: Annotated[
         bool, typer.Option("--shared", help="Noise that sites share, in one-step rounds.")
     ] = False,
+    ledger: LedgerPath = None,
+    key: KeyPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Run sampler, clip, noise and encoder with one record and without, many times.
@@ -70,7 +77,7 @@ def mechanism(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
         noise_multiplier, sampling_rate, steps, delta, trials, seed, confidence
     )
     audit = audits.audit_shared_noise if shared else audits.audit_own_noise
-    _report(audit(wanted), as_json)
+    _report(lambda: audit(wanted), ledger, key, as_json)
 
 
 @app.command()
@@ -85,6 +92,8 @@ def training(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     overrides: Overrides = None,
     seed: Seed = 2026,
     confidence: Confidence = 0.95,
+    ledger: LedgerPath = None,
+    key: KeyPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a shadow federation on the real rows, with canaries at every site.
@@ -94,7 +103,8 @@ def training(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     from privacy.audit.training import audit_training  # noqa: PLC0415 - torch only when it is used
 
     asked = min(canaries, QUICK_CANARIES) if quick else canaries
-    _report(audit_training(_shadow(config, overrides), asked, seed, confidence), as_json)
+    shadow = _shadow(config, overrides)
+    _report(lambda: audit_training(shadow, asked, seed, confidence), ledger, key, as_json)
 
 
 @app.command()
@@ -109,6 +119,8 @@ def attack(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     overrides: Overrides = None,
     seed: Seed = 2026,
     confidence: Confidence = 0.95,
+    ledger: LedgerPath = None,
+    key: KeyPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Attack a site's updates and models, with the plan's privacy and without any.
@@ -119,7 +131,7 @@ def attack(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 
     shadow = _shadow(config, overrides)
     wanted = AttackAudit(shadow, site or shadow.sites[0], shadow_models, seed, confidence)
-    _report(audit_attack(wanted), as_json)
+    _report(lambda: audit_attack(wanted), ledger, key, as_json)
 
 
 def _shadow(path: Path | None, overrides: list[str] | None) -> "Shadow":
@@ -142,20 +154,49 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _report(result: "AuditResult", as_json: bool) -> None:  # noqa: FBT001 - passed on from an option
-    """Print a result and leave with its exit code.
+def _report(
+    audit: "Callable[[], AuditResult]",
+    ledger: Path | None,
+    key: Path | None,
+    as_json: bool,  # noqa: FBT001 - passed on from an option
+) -> None:
+    """Audit, keep the result if asked to, print it, and leave with its exit code.
 
     Raises:
         typer.Exit: VIOLATION.
+        UsageError: a ledger without a key, or a key without a ledger.
     """
     from privacy.audit.result import VIOLATION_EXIT_CODE, to_plain  # noqa: PLC0415 - as above
 
+    with _recorder(ledger, key) as record:
+        result = audit()
+        entry = record(to_plain(result))
     if as_json:
         typer.echo(json.dumps(to_plain(result), allow_nan=False))
     else:
         _print(result)
+        if entry:
+            typer.echo(f"kept as entry {entry} of {ledger}")
     if result.verdict == "VIOLATION":
         raise typer.Exit(VIOLATION_EXIT_CODE)
+
+
+@contextmanager
+def _recorder(
+    ledger: Path | None, key: Path | None
+) -> Iterator[Callable[[dict[str, object]], int]]:
+    """What keeps a result and returns the entry's number, or 0 where there is no ledger."""
+    from federation.errors import UsageError  # noqa: PLC0415 - as above
+
+    if ledger is None and key is None:
+        yield lambda _: 0
+        return
+    if ledger is None or key is None:
+        raise UsageError("--ledger and --key: expected both, the site's ledger and its key")
+    from privacy.audit.record import open_ledger  # noqa: PLC0415 - as above
+
+    with open_ledger(ledger, key) as opened:
+        yield opened.record_audit
 
 
 def _print(result: "AuditResult") -> None:

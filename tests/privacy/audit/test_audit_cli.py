@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from federation.errors import ConfigError, UsageError
+from federation.errors import ConfigError, IntegrityError, UsageError
 from privacy import dp_sgd
 from privacy.audit.result import from_plain
+from privacy.budget import Budget, DatasetPolicy
+from privacy.ledger import Ledger, verify
 
 # typer asks click for names that click deprecates; both are imported late, under this filter.
 pytestmark = pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")
@@ -78,3 +82,45 @@ def test_what_is_wrong_is_said_in_one_line(arguments, error, text: str) -> None:
     assert isinstance(outcome.exception, error)
     assert text in str(outcome.exception)
     assert "\n" not in str(outcome.exception)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A ledger and the key that signs it."""
+    key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "identity.pem").write_bytes(pem)
+    rules = DatasetPolicy(Budget(1.0, 1e-3))
+    path = tmp_path / "ulm.sqlite"
+    Ledger.create(path, key, ("ulm", "heart"), rules, lambda: "2026-01-01T00:00:00+00:00").close()
+    return path, tmp_path / "identity.pem", key
+
+
+def test_a_result_is_kept_in_a_ledger_at_no_cost(ledger) -> None:
+    path, pem, key = ledger
+    outcome = call("mechanism", *FEW, "--ledger", path, "--key", pem)
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.output.endswith(f"kept as entry 2 of {path}\n")
+    entry = verify(path, key.public_key())[-1]
+    assert entry.kind == "audit"
+    kept = from_plain(entry.body["result"])
+    assert kept == from_plain(json.loads(call("mechanism", *FEW, "--json").output))
+
+
+def test_a_ledger_that_cannot_be_written_to_is_refused_before_the_audit(ledger, tmp_path) -> None:
+    path, pem, _ = ledger
+    other = tmp_path / "other.pem"
+    key = Ed25519PrivateKey.generate()
+    other.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "text").write_text("no key")
+    for arguments, error, text in [
+        (("--ledger", path), UsageError, "expected both"),
+        (("--key", pem), UsageError, "expected both"),
+        (("--ledger", path, "--key", other), IntegrityError, "ledger"),
+        (("--ledger", path, "--key", tmp_path / "text"), UsageError, "no private key"),
+        (("--ledger", path, "--key", tmp_path / "none"), UsageError, "cannot read the key"),
+        (("--ledger", tmp_path / "none", "--key", pem), UsageError, "no ledger"),
+    ]:
+        outcome = call("mechanism", "--trials", 10**7, *arguments)
+        assert isinstance(outcome.exception, error)
+        assert text in str(outcome.exception)
