@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 CANARIES, QUICK_CANARIES = 2000, 400
+TITLES = {
+    "mechanism": "audit of the mechanism",
+    "training": "audit of training",
+    "attack": "audit by the usual attacks",
+}
 MEMBERSHIP = (
     ("membership by loss: AUC", "loss_auc"),
     ("membership by loss: TPR at 1 % FPR", "loss_tpr"),
@@ -201,7 +206,7 @@ def _recorder(
 
 def _print(result: "AuditResult") -> None:
     table = Table(
-        title=f"audit of the {result.kind}: a shadow run, nothing is charged",
+        title=f"{TITLES[result.kind]}: a shadow run, nothing is charged",
         title_justify="left", box=box.SIMPLE, header_style="bold",
     )  # fmt: skip
     table.add_column("what was run", overflow="fold")
