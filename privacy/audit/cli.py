@@ -263,6 +263,8 @@ def _summary(result: "AuditResult") -> list[str]:
             f">= {result.empirical_epsilon:.3f} at delta {result.delta:g}, gap {gap:.3f}"
         )
     lines += _power(result)
+    if result.kind == "attack" and "inversion_1_without" not in result.measures:
+        lines.append("gradient inversion is not tried: the model's first layer is not linear")
     if violated:
         return [
             *lines,

@@ -64,6 +64,15 @@ def test_training_and_attack_read_a_federation_file(tmp_path) -> None:
     assert "gradient inversion, batch of 1: cosine" in outcome.output
 
 
+def test_an_attack_that_does_not_apply_is_said_not_to_be_tried() -> None:
+    digits = ("--set", "task.name=digits", "--set", "run.rounds=1", "--shadow-models", 4)
+    outcome = call("attack", *digits)
+    assert outcome.exit_code == 0, outcome.output
+    assert (
+        "gradient inversion is not tried: the model's first layer is not linear" in outcome.output
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

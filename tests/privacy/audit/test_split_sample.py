@@ -115,6 +115,7 @@ def test_equal_runs_show_nothing() -> None:
 
 def test_many_looks_at_a_right_claim_refute_it_no_more_often() -> None:
     each = confidence_of_each(0.95, 10)
+    assert each == pytest.approx(0.995)
     wrong = 0
     for family in range(100):
         seeds = range(10 * family, 10 * family + 10)
