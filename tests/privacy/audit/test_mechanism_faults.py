@@ -34,12 +34,12 @@ def half_the_discrete_noise(size, variance, entropy):
     return real_discrete(size, variance / 4, entropy)
 
 
-def without_clip(model, rows, loss, max_grad_norm, *rest):
-    return real_sum(model, rows, loss, 1e9, *rest)
+def without_clip(model, rows, loss, max_grad_norm, **rest):
+    return real_sum(model, rows, loss, 1e9, **rest)
 
 
-def half_as_much_again(model, rows, loss, max_grad_norm, *rest):
-    return real_sum(model, rows, loss, 1.5 * max_grad_norm, *rest)
+def half_as_much_again(model, rows, loss, max_grad_norm, **rest):
+    return real_sum(model, rows, loss, 1.5 * max_grad_norm, **rest)
 
 
 def twice_the_rate(rows, rate, entropy):

@@ -52,8 +52,8 @@ def test_half_the_noise_is_caught(monkeypatch, short: Shadow, seed: int) -> None
 
 
 def test_a_missing_clip_is_caught(monkeypatch, short: Shadow) -> None:
-    def without_clip(model, rows, loss, max_grad_norm, *rest):
-        return real_sum(model, rows, loss, 1e9, *rest)
+    def without_clip(model, rows, loss, max_grad_norm, **rest):
+        return real_sum(model, rows, loss, 1e9, **rest)
 
     monkeypatch.setattr(dp_sgd, "clipped_gradient_sum", without_clip)
     assert audit_training(short, 300, 1).verdict == "VIOLATION"
