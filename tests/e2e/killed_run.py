@@ -38,7 +38,8 @@ def main(folder: Path, step: int) -> None:
         _, status = os.waitpid(child, 0)
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         told = {"killed": killed, "status": status, "sites": counts(federation.folder, sent)}
-        print(json.dumps(told | {"folder": str(federation.folder.path)}), flush=True)
+        sys.stdout.write(json.dumps(told | {"folder": str(federation.folder.path)}) + "\n")
+        sys.stdout.flush()
         if not killed:
             return
 

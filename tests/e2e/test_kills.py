@@ -1,4 +1,4 @@
-"""Whenever a site is killed, its ledger says at least what left it, and the run comes out the same."""
+"""Whenever sites are killed, ledgers count at least what left; the run comes out the same."""
 
 import json
 import os
