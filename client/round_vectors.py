@@ -6,20 +6,24 @@ after any crash the round goes on under the charge that stands open, and nothing
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 
 from client.analytics import AnalyticsBench, analytics_contribution
 from client.consent import Refusal
 from client.contribution import Workbench, evaluation_contribution, training_contribution
 from client.journal import Contribution, Journal
+from federation.entropy import SystemEntropy
 from federation.envelope import RUN_OVERSPENT, Phase
 from federation.errors import PrivacyRefusal, ProtocolViolation
 from federation.ring_vector import Bytes, RingVector
 from federation.round_layout import RoundKind
 from federation.sum_groups import smallest_sum_group
+from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats
-from privacy.account import ChargePlan, Standing
+from privacy.account import ChargePlan, PlanTerms, Standing
 from privacy.ledger import Ledger
+from privacy.run_plan import shared_record_noise
 from privacy.secure_sum.terms import SessionTerms
 
 Bench = Workbench | AnalyticsBench
@@ -194,7 +198,30 @@ def charge_plan(bench: Bench) -> ChargePlan:
     """What the run will be charged, from the agreement alone."""
     agreement = bench.agreement
     cohort = smallest_sum_group(agreement).quorum
-    return ChargePlan(agreement.run, bench.charge(), agreement.rounds, cohort)
+    return ChargePlan(agreement.run, bench.charge(), agreement.rounds, cohort, _terms(bench))
+
+
+def _terms(bench: Bench) -> PlanTerms:
+    agreement, group = bench.agreement, smallest_sum_group(bench.agreement)
+    common = PlanTerms(
+        agreement_sha256=agreement.digest().hex(),
+        task=agreement.task.name,
+        sites=len(group.sites),
+        threshold=group.threshold,
+        noise_source=SYSTEM if isinstance(bench.entropy, SystemEntropy) else SEEDED,
+        software=f"hedgerow {version('hedgerow')}",
+    )
+    if isinstance(bench, AnalyticsBench):
+        return common
+    noise = bench.agreement.noise_in_the_sum
+    privacy, shared = bench.agreement.privacy, shared_record_noise(bench.agreement)
+    return replace(
+        common,
+        colluders=noise.colluders if noise else None,
+        max_grad_norm=privacy.max_grad_norm if privacy else None,
+        expected_batch_size=(shared.step if shared else bench.plan()).expected_batch_size,
+        local_steps=bench.agreement.training.local_steps,
+    )
 
 
 def _sha256(vector: Bytes) -> str:

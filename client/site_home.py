@@ -108,7 +108,7 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     policy = SitePolicy.read(home.policy)
     key = home.read_identity()
     holder = (policy.site, policy.dataset)
-    Ledger.create(path, key, holder, dataset_policy(policy), utc_now).close()
+    Ledger.create(path, key, holder, dataset_policy(policy), utc_now, policy.public_rows).close()
 
 
 def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent:

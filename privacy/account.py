@@ -16,7 +16,7 @@ Pure: entries in, decisions out; no clock, no file, no key.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TypeVar
 
 from federation.errors import BudgetExhausted, PrivacyRefusal, UsageError
@@ -77,6 +77,35 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanTerms:
+    """What a reader of the ledger wants to know of a run besides its cost; None where it has none.
+
+    Attributes:
+        agreement_sha256: of what all sites signed; it names every other setting.
+        task: what is trained or asked.
+        sites: how many were invited.
+        threshold: fewest sites that together can open anything.
+        colluders: how many sites that tell the coordinator their noise are allowed for.
+        max_grad_norm: L2 bound of one record's gradient.
+        expected_batch_size: the public divisor of the noised sum.
+        local_steps: of one round.
+        noise_source: of batches and noise.
+        software: name and version of what charged.
+    """
+
+    agreement_sha256: str | None = None
+    task: str | None = None
+    sites: int | None = None
+    threshold: int | None = None
+    colluders: int | None = None
+    max_grad_norm: float | None = None
+    expected_batch_size: float | None = None
+    local_steps: int | None = None
+    noise_source: str | None = None
+    software: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChargePlan:
     """What a run will be charged, fixed before its first release: a charge a round.
 
@@ -85,12 +114,14 @@ class ChargePlan:
         charge: of each round.
         rounds: how many were agreed, >= 1.
         cohort: fewest sites whose sum carries the release.
+        terms: for readers; two plans that differ in them alone are one plan.
     """
 
     run: str
     charge: Charge
     rounds: int
     cohort: int
+    terms: PlanTerms = field(default=PlanTerms(), compare=False)
 
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.cohort < 1:
@@ -256,6 +287,7 @@ class Account:
             "cohort": plan.cohort,
             "whole": self.whole(plan),
             "orders": {unit: str(order) for unit, order in new.items()},
+            "terms": asdict(plan.terms),
             **charge.to_plain(),
         }
 
@@ -474,8 +506,16 @@ def policy_from_plain(body: Mapping[str, object]) -> DatasetPolicy:
 
 
 def _plan(body: Mapping[str, object]) -> ChargePlan:
-    charge = Charge.from_plain(body)
-    return ChargePlan(str(body["run"]), charge, _whole(body, "rounds"), _whole(body, "cohort"))
+    terms = body["terms"]
+    if not isinstance(terms, dict) or set(terms) != {each.name for each in fields(PlanTerms)}:
+        raise UsageError(f"terms = {terms!r}: expected those of a plan")
+    return ChargePlan(
+        run=str(body["run"]),
+        charge=Charge.from_plain(body),
+        rounds=_whole(body, "rounds"),
+        cohort=_whole(body, "cohort"),
+        terms=PlanTerms(**terms),
+    )
 
 
 def _place(body: Mapping[str, object]) -> tuple[str, int, int]:

@@ -66,6 +66,7 @@ class Ledger:
         holder: tuple[str, str],
         policy: DatasetPolicy,
         clock: Clock,
+        public_rows: int | None = None,
     ) -> "Ledger":
         """A new ledger whose first entry is the budget.
 
@@ -75,6 +76,7 @@ class Ledger:
             holder: the site and the dataset.
             policy: what may be spent on the dataset, and on what.
             clock: UTC now, ISO 8601.
+            public_rows: the number of rows that the site declares in public, if it does.
 
         Raises:
             UsageError: `path` exists.
@@ -89,6 +91,7 @@ class Ledger:
             facts: dict[str, object] = {
                 "site": holder[0],
                 "dataset": holder[1],
+                "public_rows": public_rows,
                 "public_key": key.public_key().public_bytes_raw().hex(),
             }
             ledger._append("budget", policy_to_plain(policy) | facts)
