@@ -36,6 +36,7 @@ from privacy.event import (
     Composed,
     DistributedDiscreteGaussian,
     PrivacyEvent,
+    RepeatAndSelect,
     from_plain,
     mechanism_name,
     repeated,
@@ -530,8 +531,11 @@ def _whole(body: Mapping[str, object], name: str) -> int:
 
 
 def _names(event: PrivacyEvent) -> tuple[str, ...]:
-    parts = event.events if isinstance(event, Composed) else (event,)
-    return tuple(mechanism_name(part) for part in parts)
+    """Of the event and of all that it is made of: a selection is of what is selected from, too."""
+    if isinstance(event, Composed):
+        return tuple(name for part in event.events for name in _names(part))
+    inner = _names(event.event) if isinstance(event, RepeatAndSelect) else ()
+    return (mechanism_name(event), *inner)
 
 
 def _best_order(policy: DatasetPolicy, unit: Unit, event: PrivacyEvent) -> float:

@@ -1,10 +1,18 @@
 """The least noise that keeps a whole run within a target, by the accountant that will judge it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from scipy.optimize import brentq
+
 from federation.errors import PrivacyRefusal
-from privacy.accountant import is_affordable, is_clearly_affordable
+from privacy.accountant import (
+    is_affordable,
+    is_clearly_affordable,
+    quick_epsilon,
+    renyi_epsilon,
+)
 from privacy.distributed_noise import DistributedNoisePlan
 from privacy.event import PoissonSampledGaussian
 from privacy.shared_record_noise import SharedRecordNoisePlan
@@ -51,6 +59,41 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
     while high > step and fits(high - step):
         high, step = high - step, 2 * step
     return _least(fits, max(high - step, 0), high) / SCALE
+
+
+def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
+    """As `noise_multiplier`, by a bound that is ten times faster and hardly looser: for planning.
+
+    Never less than that one, and usually within a thousandth of it.
+
+    Raises:
+        PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
+    """
+
+    def excess(log_noise: float, bound: Callable[..., float] = quick_epsilon) -> float:
+        event = PoissonSampledGaussian(sampling_rate, math.exp(log_noise), steps)
+        # Far off, what matters is on which side.
+        return math.log(max(min(bound([event], delta), 1e3), 1e-9) / epsilon)
+
+    low, high = math.log(1 / SCALE), math.log(LARGEST_NOISE_MULTIPLIER)
+    if excess(high, renyi_epsilon) > 0:
+        raise PrivacyRefusal(
+            f"epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up to "
+            f"{LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, local steps "
+            "or the sampling rate"
+        )
+    # Renyi DP is fast and a little above: bisect by it, then find the root of the other below.
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle, renyi_epsilon) > 0 else (low, middle)
+    low = high - 0.15
+    while excess(low) <= 0 and low > math.log(1 / SCALE):
+        low, high = low - 0.3, low
+    root = high if excess(high) >= 0 else float(brentq(excess, low, high, xtol=1e-4))
+    units = math.ceil(math.exp(root) * SCALE)
+    while excess(math.log(units / SCALE)) > 0:
+        units += 1
+    return units / SCALE
 
 
 def site_level_noise_multiplier(

@@ -1,13 +1,16 @@
-"""`hedgerow privacy`: what privacy costs, and what attacks show of it."""
+"""`hedgerow privacy`: mounts the commands about privacy, each in a file of its own."""
 
 import typer
 
+from privacy.accounting_cli import app as accounting_commands
 from privacy.audit.cli import app as audit_commands
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(name="privacy", add_completion=False, no_args_is_help=True)
+for commands in (accounting_commands,):
+    app.registered_commands += commands.registered_commands
 app.add_typer(audit_commands, name="audit")
 
 
 @app.callback()
 def _group() -> None:
-    """Look into what is promised about privacy."""
+    """Say what noise costs, plan how much it takes, attack it, look at what was spent."""

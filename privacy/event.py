@@ -9,6 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fractions import Fraction
 
 import dp_accounting
+from dp_accounting import dp_event
 
 from federation.errors import PrivacyRefusal
 from privacy.discrete_gaussian_divergence import Sensitivity
@@ -194,6 +195,140 @@ class DiscreteLaplace:
 
 
 @dataclass(frozen=True, slots=True)
+class Gaussian:
+    """`count` times Gaussian noise on what all rows give, without sampling: no amplification.
+
+    Also what an epoch of shuffled batches costs at most, each record being in one batch of it: its
+    noise multiplier, once an epoch. (Poisson sampling that was not done amplifies nothing.)
+
+    Attributes:
+        noise_multiplier: deviation of the noise in each coordinate over the L2 sensitivity of the
+            vector, finite, > 0.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    noise_multiplier: float
+    count: int
+
+    def __post_init__(self) -> None:
+        _check_noise(self, self.noise_multiplier, self.count)
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The same in dp-accounting's terms."""
+        once = dp_accounting.GaussianDpEvent(self.noise_multiplier)
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Laplace:
+    """`count` times one number with continuous Laplace noise.
+
+    One number, for of a vector the bound is not proven here: charge it coordinate by coordinate,
+    or as `DiscreteLaplace`, which is costed as the worst mechanism of its epsilon.
+
+    Attributes:
+        noise_multiplier: scale of the noise over the sensitivity, finite, > 0.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    noise_multiplier: float
+    count: int
+
+    def __post_init__(self) -> None:
+        _check_noise(self, self.noise_multiplier, self.count)
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The same in dp-accounting's terms."""
+        once = dp_accounting.LaplaceDpEvent(self.noise_multiplier)
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscreteGaussian:
+    """`count` vectors of whole numbers released with discrete Gaussian noise in each coordinate.
+
+    Canonne, Kamath and Steinke 2020, arXiv:2004.00010. Its Renyi divergence is that of a Gaussian
+    exactly; its PLD is that of a Gaussian of slightly less variance, of which it is nearly a
+    function (`privacy.sampled_discrete_gaussian`), and is left out below a variance of 8.
+
+    Attributes:
+        dimension: 1 to 2**40.
+        squared_sensitivity: largest squared L2 norm by which one record moves the vector, 1 to
+            2**62.
+        noise_multiplier: square root of the noise's parameter sigma^2 over the L2 sensitivity,
+            finite, > 0.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    dimension: int
+    squared_sensitivity: int
+    noise_multiplier: float
+    count: int
+
+    def __post_init__(self) -> None:
+        _check_noise(self, self.noise_multiplier, self.count)
+        if not (
+            1 <= self.dimension <= LARGEST_DIMENSION
+            and 1 <= self.squared_sensitivity <= LARGEST_SENSITIVITY
+        ):
+            raise PrivacyRefusal(
+                f"event {self}: expected dimension from 1 to 2**40 and squared_sensitivity from 1 "
+                "to 2**62"
+            )
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The continuous mechanism it is near to, in dp-accounting's terms: for comparison only."""
+        return Gaussian(self.noise_multiplier, self.count).to_dp_event()
+
+
+@dataclass(frozen=True, slots=True)
+class DistributedDiscreteLaplace:
+    """`count` sums of whole numbers that the shares of `honest` sites hide with Laplace noise.
+
+    A share is the difference of two Polya (negative binomial) variables with parameters 1 / honest
+    and exp(-1 / scale): `honest` of them add up to discrete Laplace noise of that scale (Goryczka
+    and Xiong 2017, IEEE TDSC 14(5), section 4). Further shares are independent noise on top, which
+    costs nothing; it is charged as `DiscreteLaplace`.
+
+    Attributes:
+        sensitivity: how far one record moves all the numbers together (L1), from 1 to 2**62.
+        scale: of the noise of `honest` shares together, finite, > 0.
+        honest: fewest shares that hide a record, 1 to 10**5.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken.
+    """
+
+    sensitivity: int
+    scale: float
+    honest: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.honest <= MOST_SHARES:
+            raise PrivacyRefusal(f"event {self}: expected honest from 1 to 10**5")
+        self.at_once()
+
+    def at_once(self) -> DiscreteLaplace:
+        """The same noise from one hand."""
+        return DiscreteLaplace(self.sensitivity, self.scale, self.count)
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The same in dp-accounting's terms, as the mechanism that bounds it."""
+        return self.at_once().to_dp_event()
+
+
+@dataclass(frozen=True, slots=True)
 class NonPrivate:
     """A release without any guarantee; costs an infinite epsilon."""
 
@@ -244,9 +379,70 @@ class DistributedDiscreteGaussian(_NoiseInShares):
         return dp_accounting.SelfComposedDpEvent(once, self.count)
 
 
-SingleEvent = (
-    PoissonSampledGaussian | PoissonSampledDistributedGaussian | DiscreteLaplace | NonPrivate
+def _check_noise(event: object, noise: float, count: int) -> None:
+    if not (0 < noise < math.inf and 1 <= count <= MOST_REPETITIONS):
+        raise PrivacyRefusal(
+            f"event {event}: expected a finite noise_multiplier > 0 and count from 1 to 10**9"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatAndSelect:
+    """`count` times: a release is made a random number of times, and the best alone is released.
+
+    Hyper-parameter tuning. The number of times is drawn from a truncated negative binomial or a
+    Poisson law and known to nobody; which is best is judged from the releases, or from rows by the
+    released event itself. Papernot and Steinke 2022, arXiv:2110.03620, Theorems 2 and 6.
+
+    Attributes:
+        event: what one repetition releases.
+        mean: mean number of repetitions, 1 to 10**9.
+        shape: of the truncated negative binomial, >= 0 (0 logarithmic, 1 geometric); infinite for
+            Poisson.
+        count: how often, 1 to 10**9.
+
+    Raises:
+        PrivacyRefusal: a bound above is broken, or `event` is itself a selection.
+    """
+
+    event: "Mechanism | Composed"
+    mean: float
+    shape: float
+    count: int
+
+    def __post_init__(self) -> None:
+        if any(isinstance(part, RepeatAndSelect) for part in self.parts()):
+            raise PrivacyRefusal("event repeat_and_select: expected no selection inside another")
+        sound = 1 <= self.mean <= MOST_REPETITIONS and self.shape >= 0
+        if not (sound and 1 <= self.count <= MOST_REPETITIONS):
+            raise PrivacyRefusal(
+                f"event {self}: expected mean from 1 to 10**9, shape >= 0 (inf: Poisson) and count "
+                "from 1 to 10**9"
+            )
+
+    def parts(self) -> "tuple[SingleEvent, ...]":
+        """What one repetition releases, one by one."""
+        return self.event.events if isinstance(self.event, Composed) else (self.event,)
+
+    def to_dp_event(self) -> dp_accounting.DpEvent:
+        """The same in dp-accounting's terms."""
+        once = dp_event.RepeatAndSelectDpEvent(
+            self.event.to_dp_event(), mean=self.mean, shape=self.shape
+        )
+        return dp_accounting.SelfComposedDpEvent(once, self.count)
+
+
+Mechanism = (
+    PoissonSampledGaussian
+    | PoissonSampledDistributedGaussian
+    | Gaussian
+    | Laplace
+    | DiscreteGaussian
+    | DiscreteLaplace
+    | DistributedDiscreteLaplace
+    | NonPrivate
 )
+SingleEvent = Mechanism | RepeatAndSelect
 """One release, of which the unit of privacy is a record."""
 
 
@@ -271,15 +467,22 @@ class Composed:
 
 PrivacyEvent = SingleEvent | DistributedDiscreteGaussian | Composed
 
-_MECHANISMS: dict[str, type[SingleEvent] | type[DistributedDiscreteGaussian]] = {
+_MECHANISMS: dict[str, type[Mechanism] | type[DistributedDiscreteGaussian]] = {
     "poisson_sampled_gaussian": PoissonSampledGaussian,
     "poisson_sampled_distributed_gaussian": PoissonSampledDistributedGaussian,
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "discrete_gaussian": DiscreteGaussian,
     "discrete_laplace": DiscreteLaplace,
+    "distributed_discrete_laplace": DistributedDiscreteLaplace,
     "distributed_discrete_gaussian": DistributedDiscreteGaussian,
     "non_private": NonPrivate,
 }
 _COMPOSED = "composed"
-PURE = frozenset({"discrete_laplace"})
+_SELECTION = "repeat_and_select"
+_POISSON = "poisson"
+"""The infinite shape, which JSON has no number for."""
+PURE = frozenset({"laplace", "discrete_laplace", "distributed_discrete_laplace"})
 """Names of mechanisms of which delta is 0."""
 
 
@@ -304,6 +507,8 @@ def _repeated_single(event: SingleEvent, times: int) -> SingleEvent:
 
 def mechanism_name(event: SingleEvent | DistributedDiscreteGaussian) -> str:
     """What the mechanism is called in JSON."""
+    if isinstance(event, RepeatAndSelect):
+        return _SELECTION
     (name,) = (name for name, kind in _MECHANISMS.items() if isinstance(event, kind))
     return name
 
@@ -312,6 +517,14 @@ def to_plain(event: PrivacyEvent) -> dict[str, object]:
     """The event as JSON values; floats round-trip exactly."""
     if isinstance(event, Composed):
         return {"mechanism": _COMPOSED, "events": [to_plain(part) for part in event.events]}
+    if isinstance(event, RepeatAndSelect):
+        return {
+            "mechanism": _SELECTION,
+            "event": to_plain(event.event),
+            "mean": event.mean,
+            "shape": _POISSON if math.isinf(event.shape) else event.shape,
+            "count": event.count,
+        }
     return {"mechanism": mechanism_name(event), **asdict(event)}
 
 
@@ -334,11 +547,37 @@ def from_plain(plain: object) -> PrivacyEvent:
 
 
 def _single(plain: object) -> SingleEvent | DistributedDiscreteGaussian:
+    if isinstance(plain, dict) and plain.get("mechanism") == _SELECTION:
+        return _selection(plain)
+    return _mechanism(plain)
+
+
+def _selection(plain: dict[str, object]) -> RepeatAndSelect:
+    inner, mean, shape, count = (plain.get(key) for key in ("event", "mean", "shape", "count"))
+    shape = math.inf if shape == _POISSON else shape
+    repeats = isinstance(inner, dict) and inner.get("mechanism") == _SELECTION
+    if (
+        set(plain) != {"mechanism", "event", "mean", "shape", "count"}
+        or repeats
+        or type(mean) is not float
+        or type(shape) is not float
+        or type(count) is not int
+    ):
+        raise PrivacyRefusal(
+            f"event {_SELECTION}: expected event (no selection itself), mean and shape (floats, or "
+            f'"{_POISSON}") and a whole count, got {plain}'
+        )
+    event = from_plain(inner)
+    if isinstance(event, DistributedDiscreteGaussian | RepeatAndSelect):
+        raise PrivacyRefusal(f"event {_SELECTION}: expected an event of record-level privacy")
+    return RepeatAndSelect(event, mean, shape, count)
+
+
+def _mechanism(plain: object) -> Mechanism | DistributedDiscreteGaussian:
     name = plain.get("mechanism") if isinstance(plain, dict) else None
     if not isinstance(plain, dict) or not isinstance(name, str) or name not in _MECHANISMS:
-        raise PrivacyRefusal(
-            f"event: unknown mechanism {name!r}; known are {', '.join(_MECHANISMS)}"
-        )
+        known = ", ".join((*_MECHANISMS, _SELECTION, _COMPOSED))
+        raise PrivacyRefusal(f"event: unknown mechanism {name!r}; known are {known}")
     kind = _MECHANISMS[name]
     parameters = {key: value for key, value in plain.items() if key != "mechanism"}
     types = {field.name: field.type for field in fields(kind)}

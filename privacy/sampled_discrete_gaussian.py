@@ -49,7 +49,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 from privacy.discrete_gaussian_divergence import Sensitivity, tau
 
@@ -140,7 +139,12 @@ def _log_moment(order: int, q: float, squared_shift: float) -> float:
     with np.errstate(divide="ignore"):  # an exponent of zero adds nothing
         excess = exponents + np.log(-np.expm1(-exponents))
     weights = _log_binomials(order) + chosen * math.log(q) + (order - chosen) * math.log1p(-q)
-    return float(np.logaddexp(0.0, logsumexp(weights + excess)))
+    terms = weights + excess
+    largest = terms.max()
+    if largest == -math.inf:
+        return 0.0
+    # scipy's logsumexp takes ten times as long, and ledgers ask for every order of every event.
+    return float(np.logaddexp(0.0, largest + np.log(np.exp(terms - largest).sum())))
 
 
 @lru_cache(maxsize=128)

@@ -8,8 +8,8 @@ from dp_accounting import rdp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.errors import BudgetExhausted, UsageError
-from privacy.account import Account, Charge, ChargePlan, policy_to_plain
+from federation.errors import BudgetExhausted, PrivacyRefusal, UsageError
+from privacy.account import Account, Charge, ChargePlan, policy_to_plain, require_allowed
 from privacy.accountant import RDP_ORDERS, cost, renyi_divergences
 from privacy.budget import Budget, DatasetPolicy, epsilon_at_order, filter_order
 from privacy.event import (
@@ -17,6 +17,7 @@ from privacy.event import (
     DiscreteLaplace,
     DistributedDiscreteGaussian,
     PoissonSampledGaussian,
+    RepeatAndSelect,
 )
 from privacy.ledger_entry import Entry
 
@@ -152,6 +153,18 @@ def test_the_two_units_are_bounded_apart() -> None:
     )
     with pytest.raises(BudgetExhausted, match="site-level budget of epsilon 1"):
         book.charge("r")
+
+
+def test_a_selection_is_allowed_only_if_what_it_selects_from_is() -> None:
+    inner = PoissonSampledGaussian(0.1, 9.0, 1)
+    selection = RepeatAndSelect(Composed((inner,)), 5.0, 1.0, 1)
+    for names, missing in (
+        (("repeat_and_select",), "poisson_sampled_gaussian"),
+        (("poisson_sampled_gaussian",), "repeat_and_select"),
+    ):
+        policy = DatasetPolicy(Budget(1.0, DELTA), mechanisms=names)
+        with pytest.raises(PrivacyRefusal, match=f"does not allow {missing}"):
+            require_allowed(policy, ChargePlan("r", Charge(selection), 1, 3), "2026")
 
 
 def test_an_empty_plan_is_refused() -> None:

@@ -17,7 +17,7 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 
 from federation.errors import PrivacyRefusal
-from privacy import accountant
+from privacy import accountant, renyi
 from privacy.accountant import DISCRETISATION, Cost, cost, is_affordable, is_clearly_affordable
 from privacy.calibration import noise_multiplier
 from privacy.discrete_gaussian_divergence import tau
@@ -83,9 +83,9 @@ def test_unsampled_gaussians_meet_the_closed_form(sigma, steps, published) -> No
 
 
 @pytest.mark.parametrize("delta", [1e-5, 1e-8, 1e-10, 1e-12, 1e-14])
-@pytest.mark.parametrize(("sigma", "steps"), [(1.0, 1), (5.0, 100), (100.0, 5_000)])
+@pytest.mark.parametrize(("sigma", "steps"), [(1.0, 1), (1.0, 100), (5.0, 100), (100.0, 5_000)])
 def test_rounding_never_makes_it_optimistic(sigma, steps, delta) -> None:
-    # dp-accounting alone is up to 0.04 below the closed form here.
+    # dp-accounting alone is up to 0.15 below the closed form here: 100 of noise 1 at delta 1e-14.
     exact = gaussian_epsilon(sigma / math.sqrt(steps), delta)
     assert cost([sgd(1.0, sigma, steps)], delta).epsilon >= exact
 
@@ -143,7 +143,7 @@ def test_renyi_agrees_with_its_formula(q, sigma, steps, delta) -> None:
 
 
 def cost_by_renyi(q: float, sigma: float, steps: int, delta: float) -> float:
-    return accountant._epsilon_by_rdp(((sgd(q, sigma, 1), steps),), delta)
+    return renyi.epsilon(((sgd(q, sigma, 1), steps),), delta)
 
 
 def test_fifty_rounds_cost_what_fifty_rounds_cost() -> None:
