@@ -18,18 +18,15 @@ from torch import Tensor, nn
 
 from federation.entropy import Entropy
 from federation.errors import PrivacyRefusal
+from privacy.clipped_sum import clipped_gradient_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
-from privacy.mechanisms.clipping import norm_rounding
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.model_validation import require_private_layers
-from privacy.per_sample_gradients import Loss, per_example, per_sample_gradients
+from privacy.per_sample_gradients import Loss, per_example
 from privacy.plan import MOST_SUMMED_ROWS, ClippedStepPlan, DpSgdPlan, NonPrivatePlan
 from privacy.poisson_sampling import poisson_sample
 
 Floats = npt.NDArray[np.float64]
-
-LARGEST_PHYSICAL_BATCH = 512
-"""Rows whose per-sample gradients are held at once; bounds memory, changes no guarantee."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,38 +172,6 @@ def train_without_privacy(
 
     delta = _descend(model, len(rows[1]), plan, descent, entropy, gradient)
     return LocalUpdate(delta, total / max(seen, 1))
-
-
-def clipped_gradient_sum(
-    model: nn.Module,
-    rows: tuple[Tensor, Tensor],
-    loss: Loss,
-    max_grad_norm: float,
-    largest_batch: int = LARGEST_PHYSICAL_BATCH,
-) -> tuple[Floats, int]:
-    """Sum of per-sample gradients, each clipped to L2 norm `max_grad_norm` over all parameters.
-
-    Adding or removing one row changes it by at most `max_grad_norm`: also a row whose gradient is
-    not finite, which contributes zero.
-
-    Returns:
-        the sum, shape (d,), float64; and how many rows contributed zero for not being finite.
-    """
-    total = np.zeros(sum(p.numel() for p in trainable(model)))
-    not_finite = 0
-    for inputs, targets in zip(
-        torch.split(rows[0], largest_batch), torch.split(rows[1], largest_batch), strict=True
-    ):
-        if not len(targets):
-            continue
-        gradients = per_sample_gradients(model, (inputs, targets), loss)
-        finite = torch.isfinite(gradients).all(dim=1)
-        not_finite += int((~finite).sum())
-        gradients = torch.where(finite[:, None], gradients, 0.0).double()
-        norms = gradients.norm(dim=1) * (1 + norm_rounding(gradients.shape[1]))
-        factors = (max_grad_norm / norms.clamp(min=max_grad_norm)) * (1 - 2**-51)
-        total += (gradients * factors[:, None]).sum(dim=0).numpy()
-    return total, not_finite
 
 
 def _descend(
