@@ -35,7 +35,7 @@ CONVOLVED_AT_ONCE = 32
 _Pass = tuple[list[Tensor], Tensor]
 """What went into a layer, and what came back to its output."""
 
-_UNTRAINABLE = "the model cannot be trained with record-level privacy"
+UNTRAINABLE = "the model cannot be trained with record-level privacy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def _uses_noted(model: nn.Module) -> Iterator[list[_Use]]:
         tensors = [one for one in inputs if isinstance(one, Tensor)]
         if not isinstance(output, Tensor) or not tensors or len(tensors) != len(inputs):
             raise PrivacyRefusal(
-                f"{_UNTRAINABLE}: the layer {type(layer).__name__} has parameters of its own and "
+                f"{UNTRAINABLE}: the layer {type(layer).__name__} has parameters of its own and "
                 "takes or gives something else than tensors; make it of layers that do"
             )
         if output.requires_grad:
@@ -204,7 +204,7 @@ def _part(found: list[RowGradients], parameter: nn.Parameter, rows: int) -> RowG
     for part in found:
         if len(part) != rows:
             raise PrivacyRefusal(
-                f"{_UNTRAINABLE}: a layer has gradients for {len(part)} records of a batch of "
+                f"{UNTRAINABLE}: a layer has gradients for {len(part)} records of a batch of "
                 f"{rows}; records must be the first dimension of what every layer is given (for "
                 "attention and recurrent layers: batch_first=True)"
             )
