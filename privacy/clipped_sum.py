@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.flat_parameters import trainable
 from privacy.ghost_clipping import linear_layers
 from privacy.mechanisms.clipping import norm_rounding
@@ -28,6 +29,7 @@ def clipped_gradient_sum(
     loss: Loss,
     max_grad_norm: float,
     largest_batch: int = LARGEST_PHYSICAL_BATCH,
+    arithmetic: Arithmetic = ON_CPU,
 ) -> tuple[Floats, int]:
     """Sum of per-sample gradients, each clipped to L2 norm `max_grad_norm` over all parameters.
 
@@ -40,6 +42,7 @@ def clipped_gradient_sum(
         loss: per example, shape (B,).
         max_grad_norm: > 0.
         largest_batch: rows whose gradients are held at once.
+        arithmetic: on whose device the model is; the bound holds in any.
 
     Returns:
         the sum, shape (d,), float64; and how many rows contributed zero for not being finite.
@@ -49,16 +52,19 @@ def clipped_gradient_sum(
         ValueError: `loss` is not per example.
     """
     factored = linear_layers(model)
-    return clipped_gradient_sum_by(factored, model, rows, loss, max_grad_norm, largest_batch)
+    return clipped_gradient_sum_by(
+        factored, model, rows, loss, max_grad_norm, largest_batch, arithmetic
+    )
 
 
-def clipped_gradient_sum_by(
+def clipped_gradient_sum_by(  # noqa: PLR0913, PLR0917 - those of the other, and how
     factored: Collection[nn.Linear],
     model: nn.Module,
     rows: tuple[Tensor, Tensor],
     loss: Loss,
     max_grad_norm: float,
     largest_batch: int = LARGEST_PHYSICAL_BATCH,
+    arithmetic: Arithmetic = ON_CPU,
 ) -> tuple[Floats, int]:
     """`clipped_gradient_sum`, with ghost clipping in the layers that are `factored`."""
     total = np.zeros(sum(p.numel() for p in trainable(model)))
@@ -68,7 +74,7 @@ def clipped_gradient_sum_by(
     ):
         if not len(targets):
             continue
-        gradients = row_gradients(model, (inputs, targets), loss, factored)
+        gradients = row_gradients(model, (inputs, targets), loss, factored, arithmetic)
         clipped, left_out = _clipped_sum(gradients, len(total), max_grad_norm)
         total += clipped.cpu().numpy()
         not_finite += left_out

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from federation.errors import PrivacyRefusal
+from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.flat_parameters import trainable
 from privacy.row_gradients import OuterProducts, RowGradients, WrittenOut
 
@@ -70,6 +71,7 @@ def row_gradients(
     rows: tuple[Tensor, Tensor],
     loss: Loss,
     factored: Collection[nn.Linear] = (),
+    arithmetic: Arithmetic = ON_CPU,
 ) -> list[RowGradients]:
     """Gradient of each row's loss: one part per trainable parameter, in their order.
 
@@ -79,13 +81,19 @@ def row_gradients(
         loss: per example, shape (B,).
         factored: layers of the model whose weight is no other layer's; their gradients are kept as
             outer products where each row goes through them once, as one vector.
+        arithmetic: on whose device the model is.
+
+    Returns:
+        parts of float32 on that device.
 
     Raises:
         PrivacyRefusal: the gradients of a layer cannot be told apart by row.
         ValueError: `loss` is not per example.
     """
-    with _uses_noted(model) as uses:
-        losses = per_example(loss, model(rows[0]), rows[1])
+    inputs, targets = (one.to(arithmetic.device) for one in rows)
+    with _uses_noted(model) as uses, arithmetic.forward_pass():
+        output = model(inputs)
+    losses = per_example(loss, _at_least_float32(output), targets)
     edges = [use.output for use in uses]
     returned = torch.autograd.grad(losses.sum(), edges, allow_unused=True) if edges else ()
     by_layer: dict[nn.Module, list[_Pass]] = defaultdict(list)

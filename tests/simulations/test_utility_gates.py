@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-
-from benchmarks.utility import CASES, NONE, OWN, POOLED, SHARED, measured, rows_of
+from utility import CASES, NONE, OWN, POOLED, SHARED, measured, rows_of
 
 
 @pytest.mark.slow
