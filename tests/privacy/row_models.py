@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from opacus.layers import DPLSTM, DPMultiheadAttention
+from opacus.layers import DPGRU, DPLSTM, DPRNN, DPMultiheadAttention
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -80,9 +80,9 @@ class Attention(nn.Module):
 
 
 class Recurrent(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, kind: type[nn.Module]) -> None:
         super().__init__()
-        self.cells, self.head = DPLSTM(3, 5, batch_first=True), nn.Linear(5, CLASSES)
+        self.cells, self.head = kind(3, 5, batch_first=True), nn.Linear(5, CLASSES)
 
     def forward(self, x):
         return self.head(self.cells(x)[0][:, -1])
@@ -175,6 +175,9 @@ CASES = {
         ),
         (2, 9),
     ),
+    "convolutional, of volumes": Case(
+        lambda: nn.Sequential(nn.Conv3d(1, 2, 2), nn.Flatten(), nn.Linear(16, 3)), (1, 3, 3, 3)
+    ),
     "no bias": Case(lambda: nn.Sequential(nn.Linear(4, 8, bias=False), nn.Tanh(), nn.Linear(8, 3))),
     "layer norm": Case(lambda: nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 3))),
     "frozen backbone": Case(frozen_backbone),
@@ -184,7 +187,9 @@ CASES = {
     "low rank": Case(lambda: nn.Sequential(LowRank(4, 8, 2), nn.Tanh(), LowRank(8, 3, 2))),
     "embedding": Case(MeanToken, (6,), tokens=7),
     "attention": Case(Attention, (6,), tokens=7),
-    "recurrent": Case(Recurrent, (5, 3)),
+    "recurrent, LSTM": Case(lambda: Recurrent(DPLSTM), (5, 3)),
+    "recurrent, GRU": Case(lambda: Recurrent(DPGRU), (5, 3)),
+    "recurrent, plain": Case(lambda: Recurrent(DPRNN), (5, 3)),
     "sequence": Case(
         lambda: nn.Sequential(nn.Linear(3, 4), nn.Flatten(), nn.Linear(20, 3)), (5, 3)
     ),
