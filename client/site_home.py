@@ -29,6 +29,7 @@ from federation.file_lock import hold
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
+from privacy.arithmetic import arithmetic_on
 from privacy.ledger import Budget, Ledger
 
 LEAVING_SECONDS = 30.0
@@ -227,8 +228,11 @@ def _policy_and_account(
 
     Raises:
         IntegrityError: it is not; the ledger would go on enforcing another budget.
+        ConfigError: the policy names a device that is not there.
     """
-    policy, account = SitePolicy.read(home.policy), Ledger.open(path, key, utc_now)
+    policy = SitePolicy.read(home.policy)
+    arithmetic_on(policy.device)  # refused before any run, not within one
+    account = Ledger.open(path, key, utc_now)
     budget = account.budget()
     epsilon = math.inf if policy.epsilon_budget is None else policy.epsilon_budget
     stated = (policy.site, policy.dataset, epsilon, policy.delta, _site_level_budget(policy))
