@@ -23,7 +23,8 @@ from client.contribution import (
     require_trainable,
 )
 from client.journal import Journal
-from client.round_vectors import Bench, GivenModel, RoundVectors
+from client.ledger_witness import LedgerWitness
+from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
 from federation.entropy import Entropy, SystemEntropy
@@ -46,6 +47,7 @@ from federation.round_messages import (
     COMPLETED,
     Disclosure,
     Enlistment,
+    Heads,
     Invitation,
     Statement,
     Work,
@@ -126,12 +128,21 @@ class SiteAgent:
         self._sessions: dict[Place, _Session] = {}
         # Of the latest session of one run. In memory only: a restart falls back on signatures.
         self._acquaintances: dict[str, Acquaintances] = {}
+        self._witness = LedgerWitness(
+            federation=assets.roster.federation,
+            site=assets.policy.site,
+            identity=assets.identity,
+            keys=assets.roster.public_keys(),
+            ledger=assets.ledger,
+            journal=assets.journal,
+        )
         # Keys and self-masks come from the operating system even in a seeded simulation: they
         # cancel in the sum, so nothing is gained by repeating them.
         self._key_entropy = SystemEntropy()
         self._answers: dict[Phase, Callable[[Request], bytes]] = {
             Phase.ENLIST: self._enlist,
             Phase.AGREE: self._agree,
+            Phase.WITNESS: self._witness_ledgers,
             Phase.ADVERTISE: self._advertise,
             Phase.SHARE: self._share,
             Phase.TRAIN: self._train,
@@ -196,7 +207,7 @@ class SiteAgent:
         if request.body.decode(errors="replace") != self._assets.roster.federation:
             raise Refusal("unknown_federation", "this site belongs to another federation")
         policy, ledger = self._assets.policy, self._assets.ledger
-        budget = ledger.budget()
+        budget = ledger.account().in_force().record
         return Enlistment(
             public_rows=policy.public_rows,
             roster_digest=self._assets.roster.digest(),
@@ -204,6 +215,8 @@ class SiteAgent:
             delta=budget.delta,
             epsilon_budget=_finite(budget.epsilon),
             epsilon_spent=_finite(ledger.spent().epsilon),
+            ledger=self._witness.own_head(request.run),
+            remembered=self._witness.remembered(request.run),
         ).to_bytes()
 
     def _agree(self, request: Request) -> bytes:
@@ -217,17 +230,21 @@ class SiteAgent:
         else:
             check_agreement(assets.policy, assets.rules, roster_sites, agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
-        self._bench(request.run)
+        self._assets.ledger.require_allowed(charge_plan(self._bench(request.run)))
         return agreement.digest()
+
+    def _witness_ledgers(self, request: Request) -> bytes:
+        return self._witness.answer(request.run, Heads.from_bytes(request.body)).to_bytes()
 
     def _close(self, request: Request) -> bytes:
         self._sessions.clear()
         self._acquaintances.clear()
         if request.body == COMPLETED:
+            self._vectors.void_what_never_left(request.run)
             self._assets.journal.forget(request.run)
         ledger, cost = self._assets.ledger, self._assets.ledger.spent()
-        budget = ledger.budget()
-        kinds = [entry.kind for entry in ledger.entries()]
+        account = ledger.account()
+        budget, kinds = account.in_force().record, account.counts
         head_seq, head_hash = ledger.head()
         seeded = not isinstance(self._assets.training_entropy, SystemEntropy)
         return Statement(
@@ -236,11 +253,12 @@ class SiteAgent:
             epsilon_pld=_finite(cost.epsilon_pld),
             epsilon_rdp=_finite(cost.epsilon_rdp),
             epsilon_budget=_finite(budget.epsilon),
-            reserved=kinds.count("reserve"),
-            committed=kinds.count("commit"),
-            voided=kinds.count("void"),
-            refused=kinds.count("refuse"),
+            reserved=kinds["reserve"],
+            committed=kinds["commit"],
+            voided=kinds["void"],
+            refused=kinds["refuse"],
             ledger_head=f"{head_seq}:{head_hash}",
+            ledger=self._witness.own_head(request.run),
             noise_source=SEEDED if seeded else SYSTEM,
             **self._site_level_statement(request.run),
         ).to_bytes()
@@ -252,12 +270,12 @@ class SiteAgent:
         terms = agreement.site_level if isinstance(agreement, Agreement) else None
         if terms is None:
             return {}
-        ledger = self._assets.ledger
-        budget = ledger.site_level_budget()
+        account = self._assets.ledger.account()
+        budget = account.in_force().site
         delta = budget.delta if budget else terms.delta
         return {
             "site_level_delta": delta,
-            "site_level_epsilon_spent": _finite(ledger.spent_site_level(delta).epsilon),
+            "site_level_epsilon_spent": _finite(account.spent("site", delta).epsilon),
             "site_level_epsilon_budget": budget.epsilon if budget else None,
         }
 
@@ -287,6 +305,7 @@ class SiteAgent:
     # -- the five phases of a round --------------------------------------------------------
 
     def _advertise(self, request: Request) -> bytes:
+        self._witness.require_not_behind()
         bench, invitation = self._bench(request.run), Invitation.from_bytes(request.body)
         if invitation.agreement_digest != bench.agreement.digest().hex():
             raise ProtocolViolation("invitation: not under the agreement this site knows")

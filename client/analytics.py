@@ -22,8 +22,8 @@ from federation.round_layout import RoundKind
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
 from federation.task import SiteData, Task
+from privacy.account import Charge
 from privacy.event import Composed, DiscreteLaplace, NonPrivate, PrivacyEvent, SingleEvent
-from privacy.ledger import Charge
 from privacy.mechanisms.discrete_laplace import discrete_laplace
 
 

@@ -34,6 +34,7 @@ from federation.round_layout import (
     scoped,
 )
 from federation.task import Floats, SiteData, Task
+from privacy.account import Charge
 from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.distributed_noise import DistributedNoisePlan, rounded_update
 from privacy.dp_sgd import (
@@ -45,7 +46,6 @@ from privacy.dp_sgd import (
     train_without_privacy,
 )
 from privacy.flat_parameters import load_flat_parameters
-from privacy.ledger import Charge
 from privacy.mechanisms.clipping import clip_l2
 from privacy.model_validation import (
     require_private_layers,

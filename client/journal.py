@@ -1,10 +1,11 @@
 """The journal of a site: what it has irrevocably said, durable before it says it.
 
 It holds the agreements of running runs, one mark per irreversible answer, the one model a round is
-about, the one contribution a site ever makes to it, and the one survivor set it helps to open for
-it. A retry of a round therefore resends the stored contribution (no second noise on one charge),
-and never to a second survivor set (two sums of the same vectors over different sets would differ by
-one site's vector); and no round has held-out rows judged on model after model.
+about, the one contribution a site ever makes to it, the one survivor set it helps to open for it,
+and how far other sites' ledgers had come. A retry of a round therefore resends the stored
+contribution (no second noise on one charge), and never to a second survivor set (two sums of the
+same vectors over different sets would differ by one site's vector); and no round has held-out rows
+judged on model after model.
 """
 
 import json
@@ -31,6 +32,9 @@ CREATE TABLE IF NOT EXISTS models (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS ledger_head (
     only INTEGER PRIMARY KEY CHECK (only = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS witnessed (
+    site TEXT, dataset TEXT, seq INTEGER NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (site, dataset)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS survivors (
     run TEXT, round INTEGER, sites TEXT NOT NULL, PRIMARY KEY (run, round)
@@ -190,6 +194,24 @@ class Journal:
         """What `remember_ledger` recorded last."""
         row = self._db.execute("SELECT seq, hash FROM ledger_head").fetchone()
         return (int(row[0]), str(row[1])) if row else None
+
+    def witness_head(self, site: str, dataset: str, seq: int, digest: str) -> None:
+        """Record how far another site's ledger had come."""
+        with self._db:
+            self._db.execute(
+                "INSERT OR REPLACE INTO witnessed VALUES (?, ?, ?, ?)", (site, dataset, seq, digest)
+            )
+
+    def witnessed_head(self, site: str, dataset: str) -> tuple[int, str] | None:
+        """What `witness_head` recorded last of a ledger."""
+        query = "SELECT seq, hash FROM witnessed WHERE site = ? AND dataset = ?"
+        row = self._db.execute(query, (site, dataset)).fetchone()
+        return (int(row[0]), str(row[1])) if row else None
+
+    def witnessed_heads(self) -> list[tuple[str, str, int, str]]:
+        """Site, dataset, number and hash of every ledger that was recorded."""
+        query = "SELECT site, dataset, seq, hash FROM witnessed ORDER BY site, dataset"
+        return self._db.execute(query).fetchall()
 
     def forget(self, run: str) -> None:
         """Delete what a finished run no longer needs; marks and survivor sets stay."""

@@ -6,18 +6,24 @@ after any crash the round goes on under the charge that stands open, and nothing
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 
 from client.analytics import AnalyticsBench, analytics_contribution
 from client.consent import Refusal
 from client.contribution import Workbench, evaluation_contribution, training_contribution
 from client.journal import Contribution, Journal
+from federation.entropy import SystemEntropy
 from federation.envelope import RUN_OVERSPENT, Phase
-from federation.errors import BudgetExhausted, ProtocolViolation
+from federation.errors import PrivacyRefusal, ProtocolViolation
 from federation.ring_vector import Bytes, RingVector
 from federation.round_layout import RoundKind
+from federation.sum_groups import smallest_sum_group
+from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats
-from privacy.ledger import Ledger, Reservation
+from privacy.account import ChargePlan, PlanTerms, Standing
+from privacy.ledger import Ledger
+from privacy.run_plan import shared_record_noise
 from privacy.secure_sum.terms import SessionTerms
 
 Bench = Workbench | AnalyticsBench
@@ -93,13 +99,28 @@ class RoundVectors:
         if standing is not None or self._paid(run, round_, layout_digest):
             return
         self._require_within_agreement(bench, run)
-        asked = bench.charge()
+        self.ledger.register(charge_plan(bench))
         try:
-            self.ledger.require_affordable(asked)
-        except BudgetExhausted:
+            self.ledger.require_admitted(run)
+        except PrivacyRefusal:
             # The same question again, for the record: a refusal is an entry of the ledger.
-            self.ledger.reserve(run, round_, charge, asked)
+            self.ledger.reserve(run, round_, charge)
             raise
+
+    def void_what_never_left(self, run: str) -> None:
+        """Give back what a run that is over reserved for vectors that it never sent.
+
+        A vector leaves with an answer to `train`, and each of these is marked in the journal before
+        it is given; so a reservation that stands open in a round without a mark released nothing.
+        """
+        for standing in self.ledger.account().open_of(run):
+            if not self.journal.is_marked(run, standing.round, Phase.TRAIN):
+                self.ledger.void(
+                    standing.seq,
+                    "the run is over, and the journal, which notes every answer before it is "
+                    f"given, holds none with a vector of round {standing.round}",
+                )
+                self.journal.remember_ledger(*self.ledger.head())
 
     def _evaluation(self, bench: Workbench, terms: SessionTerms, model: GivenModel) -> RingVector:
         """An evaluation round's vector: counted once, whatever becomes of the rows on the disk."""
@@ -123,7 +144,7 @@ class RoundVectors:
 
     def _paid(
         self, run: str, round_: int, layout_digest: bytes
-    ) -> tuple[Contribution, Reservation] | None:
+    ) -> tuple[Contribution, Standing] | None:
         """What this site has for the round already, and the reservation that it is paid with.
 
         Paid for, and by a release of exactly this vector: else it is a release of its own. It was
@@ -141,7 +162,7 @@ class RoundVectors:
         self._require_first_vector(run, round_)
         return None
 
-    def _unpaid_charge(self, run: str, round_: int) -> tuple[int, Reservation | None]:
+    def _unpaid_charge(self, run: str, round_: int) -> tuple[int, Standing | None]:
         """The number of the round's next release, and the reservation that stands open for it.
 
         An open reservation released nothing: it is committed before the reply that would carry the
@@ -160,16 +181,47 @@ class RoundVectors:
         if standing is not None:
             return charge, standing.seq
         self._require_within_agreement(bench, run)
-        entry = self.ledger.reserve(run, round_, charge, bench.charge())
+        self.ledger.register(charge_plan(bench))
+        entry = self.ledger.reserve(run, round_, charge)
         self.journal.remember_ledger(*self.ledger.head())
         return charge, entry
 
     def _require_within_agreement(self, bench: Bench, run: str) -> None:
         """A run may charge for as many rounds as were agreed, whatever the budget would bear."""
-        if self.ledger.reserved_for(run) >= bench.agreement.rounds:
+        if self.ledger.account().charged(run) >= bench.agreement.rounds:
             raise Refusal(
                 RUN_OVERSPENT, "this run has charged this site for all the rounds it agreed to"
             )
+
+
+def charge_plan(bench: Bench) -> ChargePlan:
+    """What the run will be charged, from the agreement alone."""
+    agreement = bench.agreement
+    cohort = smallest_sum_group(agreement).quorum
+    return ChargePlan(agreement.run, bench.charge(), agreement.rounds, cohort, _terms(bench))
+
+
+def _terms(bench: Bench) -> PlanTerms:
+    agreement, group = bench.agreement, smallest_sum_group(bench.agreement)
+    common = PlanTerms(
+        agreement_sha256=agreement.digest().hex(),
+        task=agreement.task.name,
+        sites=len(group.sites),
+        threshold=group.threshold,
+        noise_source=SYSTEM if isinstance(bench.entropy, SystemEntropy) else SEEDED,
+        software=f"hedgerow {version('hedgerow')}",
+    )
+    if isinstance(bench, AnalyticsBench):
+        return common
+    noise = bench.agreement.noise_in_the_sum
+    privacy, shared = bench.agreement.privacy, shared_record_noise(bench.agreement)
+    return replace(
+        common,
+        colluders=noise.colluders if noise else None,
+        max_grad_norm=privacy.max_grad_norm if privacy else None,
+        expected_batch_size=(shared.step if shared else bench.plan()).expected_batch_size,
+        local_steps=bench.agreement.training.local_steps,
+    )
 
 
 def _sha256(vector: Bytes) -> str:

@@ -3,7 +3,6 @@
 site.toml  identity.pem  consortium.pub  roster.json  run-rules.json  journal.sqlite
 """
 
-import math
 import os
 import time
 import weakref
@@ -29,8 +28,8 @@ from federation.file_lock import hold
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
-from privacy.arithmetic import arithmetic_on
-from privacy.ledger import Budget, Ledger
+from privacy.dataset_policy import dataset_policy, require_same
+from privacy.ledger import Ledger
 
 LEAVING_SECONDS = 30.0
 """How long an agent whose coordinator was killed may take to finish and leave."""
@@ -108,16 +107,8 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     """Open an account: a new ledger with the budget that the site's policy sets."""
     policy = SitePolicy.read(home.policy)
     key = home.read_identity()
-    epsilon = float("inf") if policy.epsilon_budget is None else policy.epsilon_budget
-    budget = Budget(epsilon, policy.delta)
     holder = (policy.site, policy.dataset)
-    Ledger.create(path, key, holder, budget, utc_now, _site_level_budget(policy)).close()
-
-
-def _site_level_budget(policy: SitePolicy) -> Budget | None:
-    if policy.site_level_epsilon_budget is None or policy.site_level_delta is None:
-        return None
-    return Budget(policy.site_level_epsilon_budget, policy.site_level_delta)
+    Ledger.create(path, key, holder, dataset_policy(policy), utc_now, policy.public_rows).close()
 
 
 def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent:
@@ -233,18 +224,11 @@ def _policy_and_account(
     policy = SitePolicy.read(home.policy)
     arithmetic_on(policy.device)  # refused before any run, not within one
     account = Ledger.open(path, key, utc_now)
-    budget = account.budget()
-    epsilon = math.inf if policy.epsilon_budget is None else policy.epsilon_budget
-    stated = (policy.site, policy.dataset, epsilon, policy.delta, _site_level_budget(policy))
-    held = (*account.holder(), budget.epsilon, budget.delta, account.site_level_budget())
-    names = ("site", "dataset", "epsilon_budget", "delta", "site_level_epsilon_budget")
-    for name, ours, theirs in zip(names, stated, held, strict=True):
-        if ours != theirs:
-            account.close()
-            raise IntegrityError(
-                f"{name} is {ours} in {home.policy} and {theirs} in the ledger {path}: a ledger "
-                "keeps what it was opened with; set it back, or open a ledger for another dataset"
-            )
+    try:
+        require_same(policy, account.account(), str(path))
+    except IntegrityError:
+        account.close()
+        raise
     return policy, account
 
 

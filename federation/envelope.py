@@ -47,6 +47,7 @@ class Phase(StrEnum):
 
     ENLIST = "enlist"
     AGREE = "agree"
+    WITNESS = "witness"
     ADVERTISE = "advertise"
     SHARE = "share"
     TRAIN = "train"

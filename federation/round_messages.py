@@ -8,8 +8,9 @@ from pydantic import Field, ValidationError
 from federation import canonical
 from federation.agreement import LARGEST_PUBLIC_ROWS
 from federation.canonical import Digest
-from federation.config import Section
+from federation.config import Name, Section
 from federation.errors import ProtocolViolation
+from federation.ledger_head import HeadStatement
 from federation.round_layout import RoundKind
 
 MODEL_LENGTH_BYTES = 8
@@ -49,6 +50,34 @@ class Enlistment(Body):
     delta: float
     epsilon_budget: float | None
     epsilon_spent: float | None
+    ledger: HeadStatement
+    """How far the site's ledger has come."""
+    remembered: tuple[HeadStatement, ...]
+    """How far the site saw others' ledgers to have come."""
+
+
+class Heads(Body):
+    """The body of `witness`: what sites claim of their ledgers, and what others saw of yours."""
+
+    claims: tuple[HeadStatement, ...]
+    about_you: tuple[HeadStatement, ...]
+
+
+class Setback(Section):
+    """A ledger that is shown with less, or with something else, than was shown before."""
+
+    site: Name
+    shown: int
+    """Number of the last entry now."""
+    remembered: int
+    """Number of the last entry then."""
+
+
+class Witnessed(Body):
+    """The answer to `witness`: what this site saw, signed, and what does not fit what it saw."""
+
+    statements: tuple[HeadStatement, ...]
+    setbacks: tuple[Setback, ...]
 
 
 class Invitation(Body):
@@ -75,6 +104,7 @@ class Statement(Body):
     voided: int
     refused: int
     ledger_head: str
+    ledger: HeadStatement
     noise_source: str
     site_level_delta: float | None = None
     site_level_epsilon_spent: float | None = None

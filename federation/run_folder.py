@@ -2,7 +2,7 @@
 
 runs/<utc>-<name>-<short id>/
 config.toml  environment.json  agreement.json  rounds.jsonl
-consortium.pub  roster.json  run-rules.json
+consortium.pub  roster.json  run-rules.json  witness.json
 model.safetensors  summary.json  report.html
 ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
 """
@@ -104,6 +104,11 @@ class RunFolder:
             yield
         finally:
             os.close(lock)
+
+    @property
+    def witness(self) -> Path:
+        """How far every site's ledger had come, as signed by its owner and by those who saw it."""
+        return self.path / "witness.json"
 
     @property
     def id(self) -> str:

@@ -13,6 +13,9 @@ from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
 from federation.setting_error import first_error
 
+_UTC = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"
+"""As ledgers write times, so that later ones sort later."""
+
 TaskOptions = dict[str, OptionValue]
 
 
@@ -36,6 +39,12 @@ class SitePolicy(Section):
     or `allow_exact_analytics` is true."""
     delta: Annotated[float, Field(gt=0, lt=1)]
     """The delta the budget is stated at."""
+    budget_mechanisms: tuple[str, ...] | None = None
+    """Names of the mechanisms that the budget may be spent on, such as `poisson_sampled_gaussian`;
+    all if left out."""
+    budget_expires: Annotated[str, Field(pattern=_UTC)] | None = None
+    """From when on nothing is charged any more, such as `2027-01-01T00:00:00+00:00`; never if left
+    out."""
     minimum_quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     """Fewest survivors whose sum the site helps to open."""
     minimum_threshold: Annotated[int, Field(ge=2)] = 2

@@ -142,6 +142,30 @@ def is_affordable(events: Iterable[PrivacyEvent], delta: float, epsilon: float) 
     )
 
 
+def renyi_divergences(events: Iterable[PrivacyEvent]) -> Floats:
+    """Renyi divergence at each of `RDP_ORDERS` that all events of records have together at most.
+
+    Shape (len(RDP_ORDERS),); zero for no events, infinite where an event has no bound. It is a
+    sum over events, so what a further event adds is known without the others; a mechanism that was
+    seen before costs a look-up.
+
+    Raises:
+        PrivacyRefusal: an event whose unit is a site.
+    """
+    events = tuple(events)
+    if _of_sites(events):
+        raise PrivacyRefusal(
+            f"event {events[0]}: expected events of record-level privacy; the divergences of sites "
+            "are at orders of their own (site_level_divergences)"
+        )
+    total = np.zeros(len(RDP_ORDERS))
+    for event in _singles(events):
+        if isinstance(event, NonPrivate):
+            return np.full(len(RDP_ORDERS), math.inf)
+        total += _renyi_once(_once_only(event)) * event.count
+    return total
+
+
 def _of_sites(events: tuple[PrivacyEvent, ...]) -> list[DistributedDiscreteGaussian]:
     """The events whose unit is a site: all of them, or none.
 
@@ -316,6 +340,19 @@ def _epsilon_by_rdp(losses: tuple[Loss, ...], delta: float) -> float:
     divergences = np.sum([_renyi_once(mechanism) * count for mechanism, count in losses], axis=0)
     epsilon, _ = compute_epsilon(RDP_ORDERS, divergences, delta)
     return min(float(epsilon), _sum_if_pure(losses))
+
+
+def pure_epsilon(events: Iterable[PrivacyEvent]) -> float:
+    """Sum of the epsilons of events of delta 0, infinite where one has none; exact, rounded up.
+
+    It holds however later events were chosen (Rogers, Roth, Ullman and Vadhan 2016,
+    arXiv:1605.08294, section 3).
+    """
+    singles = tuple(_singles(events))
+    mechanisms = [event for event in singles if not isinstance(event, NonPrivate)]
+    if len(mechanisms) < len(singles):
+        return math.inf
+    return _sum_if_pure(tuple((_once_only(event), event.count) for event in mechanisms))
 
 
 def _sum_if_pure(losses: tuple[Loss, ...]) -> float:

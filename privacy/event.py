@@ -5,7 +5,7 @@ JSON names a mechanism out of a fixed list; an unknown one is refused, never imp
 """
 
 import math
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fractions import Fraction
 
 import dp_accounting
@@ -279,14 +279,40 @@ _MECHANISMS: dict[str, type[SingleEvent] | type[DistributedDiscreteGaussian]] = 
     "non_private": NonPrivate,
 }
 _COMPOSED = "composed"
+PURE = frozenset({"discrete_laplace"})
+"""Names of mechanisms of which delta is 0."""
+
+
+def repeated(event: PrivacyEvent, times: int) -> PrivacyEvent:
+    """The event, so many times.
+
+    Raises:
+        PrivacyRefusal: that is more often than an event can say.
+    """
+    if isinstance(event, Composed):
+        return Composed(tuple(_repeated_single(part, times) for part in event.events))
+    if isinstance(event, DistributedDiscreteGaussian):
+        return replace(event, count=event.count * times)
+    return _repeated_single(event, times)
+
+
+def _repeated_single(event: SingleEvent, times: int) -> SingleEvent:
+    if isinstance(event, NonPrivate):
+        return event
+    return replace(event, count=event.count * times)
+
+
+def mechanism_name(event: SingleEvent | DistributedDiscreteGaussian) -> str:
+    """What the mechanism is called in JSON."""
+    (name,) = (name for name, kind in _MECHANISMS.items() if isinstance(event, kind))
+    return name
 
 
 def to_plain(event: PrivacyEvent) -> dict[str, object]:
     """The event as JSON values; floats round-trip exactly."""
     if isinstance(event, Composed):
         return {"mechanism": _COMPOSED, "events": [to_plain(part) for part in event.events]}
-    (name,) = (name for name, kind in _MECHANISMS.items() if isinstance(event, kind))
-    return {"mechanism": name, **asdict(event)}
+    return {"mechanism": mechanism_name(event), **asdict(event)}
 
 
 def from_plain(plain: object) -> PrivacyEvent:

@@ -1,34 +1,41 @@
 """The ledger: one site's account of one dataset, over all runs, that no crash can make under-count.
 
 One SQLite file, whole after every entry (rollback journal, `synchronous=EXTRA`): a write-ahead log
-beside it could be lost, and with it what was spent. Append-only by triggers. Every entry is
-hash-chained to the one before and signed with the site's Ed25519 key. A reservation is durable
-before any work starts and counts as spent until it is voided; `reserve` decides and writes in one
-transaction, so two processes cannot overspend together. The ledger holds events, never an epsilon
-alone, and never anything about rows.
+beside it could be lost, and with it what was spent. Append-only by triggers; a chain of signed
+entries (`privacy.ledger_entry`). A run's plan is registered before its first charge. A reservation
+is durable before any work starts and counts as spent until it is voided; `reserve` decides and
+writes in one transaction, so two processes cannot overspend together. The ledger holds events,
+never an epsilon alone, and never anything about rows.
+
+An open ledger has checked every entry once; after that it reads what is new, and that what it read
+last still stands where it stood.
 """
 
-import hashlib
-import json
-import math
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from federation import canonical
-from federation.errors import BudgetExhausted, IntegrityError, StorageError, UsageError
-from privacy.accountant import Cost, cost, is_affordable
-from privacy.event import DistributedDiscreteGaussian, PrivacyEvent, from_plain, to_plain
+from federation.errors import (
+    BudgetExhausted,
+    IntegrityError,
+    PrivacyRefusal,
+    StorageError,
+    UsageError,
+)
+from privacy.account import (
+    Account,
+    ChargePlan,
+    Standing,
+    policy_to_plain,
+    require_allowed,
+)
+from privacy.accountant import Cost
+from privacy.budget import DatasetPolicy
+from privacy.ledger_entry import Entry, Kind, Row, checked, written
 
-VERSION = 1
-GENESIS = "0" * 64
-_SIGNING = b"hedgerow/ledger/v1\x00"
 _SCHEMA = """
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL, signature TEXT NOT NULL
@@ -36,64 +43,9 @@ CREATE TABLE entries (
 CREATE TRIGGER no_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER no_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 """
+_ROWS = "SELECT seq, body, hash, signature FROM entries"
 
-Kind = Literal["budget", "reserve", "commit", "void", "refuse"]
 Clock = Callable[[], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What may be spent in all: epsilon at delta, in one unit of privacy.
-
-    Attributes:
-        epsilon: > 0; infinite where a site sets no bound.
-        delta: in (0, 1).
-    """
-
-    epsilon: float
-    delta: float
-
-    def __post_init__(self) -> None:
-        if not (self.epsilon > 0 and 0 < self.delta < 1):
-            raise ValueError(f"budget: expected epsilon > 0 and 0 < delta < 1, got {self}")
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What one release costs: in records, and apart from that in sites, if it hides those, too."""
-
-    event: PrivacyEvent
-    site_level: DistributedDiscreteGaussian | None = None
-
-    def to_plain(self) -> dict[str, object]:
-        """As JSON values."""
-        plain: dict[str, object] = {"event": to_plain(self.event)}
-        return plain | ({"site_level": to_plain(self.site_level)} if self.site_level else {})
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry; `hash` covers the body, and the body names the hash before it."""
-
-    seq: int
-    kind: Kind
-    body: dict[str, object]
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """A charge for one round, and what became of it."""
-
-    seq: int
-    event: PrivacyEvent
-    released_sha256: str | None
-    """Digest of what was released; None while the reservation is open."""
-
-    @property
-    def committed(self) -> bool:
-        """Whether it was released."""
-        return self.released_sha256 is not None
 
 
 class Ledger:
@@ -104,6 +56,7 @@ class Ledger:
     ) -> None:
         """Use `create` or `open`."""
         self._db, self._key, self._clock, self._path = db, key, clock, path
+        self._known = _Known(path, key.public_key())
 
     @classmethod
     def create(
@@ -111,9 +64,9 @@ class Ledger:
         path: Path,
         key: Ed25519PrivateKey,
         holder: tuple[str, str],
-        budget: Budget,
+        policy: DatasetPolicy,
         clock: Clock,
-        site_level: Budget | None = None,
+        public_rows: int | None = None,
     ) -> "Ledger":
         """A new ledger whose first entry is the budget.
 
@@ -121,9 +74,9 @@ class Ledger:
             path: must not exist.
             key: the site's identity.
             holder: the site and the dataset.
-            budget: of the dataset, per record, add or remove one.
+            policy: what may be spent on the dataset, and on what.
             clock: UTC now, ISO 8601.
-            site_level: of the site's updates as a whole, with or without one; None sets no bound.
+            public_rows: the number of rows that the site declares in public, if it does.
 
         Raises:
             UsageError: `path` exists.
@@ -135,24 +88,19 @@ class Ledger:
             for statement in _SCHEMA.split(";\n"):
                 if statement.strip():
                     ledger._db.execute(statement)
-            site, dataset = holder
-            ledger._append(
-                "budget",
-                site=site,
-                dataset=dataset,
-                epsilon=None if math.isinf(budget.epsilon) else budget.epsilon,
-                delta=budget.delta,
-                unit="record",
-                neighbouring_relation="add-or-remove-one",
-                public_key=key.public_key().public_bytes_raw().hex(),
-                **_site_level_facts(site_level),
-            )
+            facts: dict[str, object] = {
+                "site": holder[0],
+                "dataset": holder[1],
+                "public_rows": public_rows,
+                "public_key": key.public_key().public_bytes_raw().hex(),
+            }
+            ledger._append("budget", policy_to_plain(policy) | facts)
         path.chmod(0o600)
         return ledger
 
     @classmethod
     def open(cls, path: Path, key: Ed25519PrivateKey, clock: Clock) -> "Ledger":
-        """An existing ledger, after every entry's chain and signature is checked.
+        """An existing ledger, after every entry is checked.
 
         Raises:
             UsageError: there is none at `path`.
@@ -161,7 +109,7 @@ class Ledger:
         if not path.is_file():
             raise UsageError(f"there is no ledger at {path}")
         ledger = cls(_connect(path), key, clock, path)
-        ledger._checked_entries()
+        ledger.account()
         return ledger
 
     def close(self) -> None:
@@ -174,98 +122,95 @@ class Ledger:
         Raises:
             IntegrityError: the ledger is damaged.
         """
-        return self._checked_entries()
+        self.account()
+        return tuple(self._known.entries)
 
-    def budget(self) -> Budget:
-        """The budget in force."""
-        return _budget(self._checked_entries())
+    def account(self) -> Account:
+        """What all entries come to, now; to be looked at and not to be changed.
 
-    def site_level_budget(self) -> Budget | None:
-        """The budget whose unit is the site, if it set one."""
-        return _site_level_budget(self._checked_entries())
-
-    def holder(self) -> tuple[str, str]:
-        """The site and the dataset that the ledger is of."""
-        body = self._checked_entries()[0].body
-        return str(body["site"]), str(body["dataset"])
+        Raises:
+            IntegrityError: the ledger is damaged.
+        """
+        return self._known.caught_up(self._db)
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the last entry: printed or sent elsewhere, it shows a cut tail."""
-        last = self._checked_entries()[-1]
+        last = self.entries()[-1]
         return last.seq, last.hash
 
     def spent(self) -> Cost:
-        """What is reserved or committed costs, by the budget's delta."""
-        entries = self._checked_entries()
-        return cost(_counted(entries), _budget(entries).delta)
+        """What is reserved or committed costs a record, by the budget's delta."""
+        account = self.account()
+        return account.spent("record", account.in_force().record.delta)
 
-    def spent_site_level(self, delta: float) -> Cost:
-        """What the site's updates as a whole cost: the other unit, never added to `spent`."""
-        return cost(_counted_site_level(self._checked_entries()), delta)
-
-    def require_affordable(self, charge: Charge) -> None:
-        """Return if the charge would be admitted now; writes nothing.
-
-        Raises:
-            BudgetExhausted: it would not; the text has the numbers.
-        """
-        _require_affordable(self._checked_entries(), charge)
-
-    def reservation(self, run: str, round_: int, charge: int) -> Reservation | None:
-        """The standing reservation of a round, unless it was voided.
+    def reservation(self, run: str, round_: int, number: int) -> Standing | None:
+        """The standing reservation of a release, unless it was voided.
 
         Args:
             run: id of the run.
             round_: number of the round.
-            charge: 1 for the round's first release, 2 if it had to be released anew, ...
+            number: 1 for the round's first release, 2 if it had to be released anew, ...
         """
-        entries = self._checked_entries()
-        settled = {
-            entry.body["reservation"]: entry
-            for entry in entries
-            if entry.kind in ("commit", "void")
-        }
-        for entry in entries:
-            body = entry.body
-            same = (body.get("run"), body.get("round"), body.get("charge")) == (run, round_, charge)
-            end = settled.get(entry.seq)
-            if entry.kind == "reserve" and same and (end is None or end.kind == "commit"):
-                released = None if end is None else str(end.body["released_sha256"])
-                return Reservation(entry.seq, from_plain(body["event"]), released)
-        return None
+        return self.account().at(run, round_, number)
 
-    def reserved_for(self, run: str) -> int:
-        """How many charges of a run stand, open or committed."""
-        entries = self._checked_entries()
-        voided = _voided(entries)
-        return sum(
-            entry.kind == "reserve" and entry.body["run"] == run and entry.seq not in voided
-            for entry in entries
-        )
-
-    def reserve(self, run: str, round_: int, number: int, charge: Charge) -> int:
-        """Charge a release, in both units, before the work starts; returns the entry's number.
+    def register(self, plan: ChargePlan) -> None:
+        """Fix what a run will be charged, before its first charge; again is allowed, if the same.
 
         Raises:
-            BudgetExhausted: the budget would be overspent; the first refusal of a charge is an
-                entry, too. Later ones are not: else whoever keeps asking fills the disk.
-            UsageError: this charge is reserved already.
+            PrivacyRefusal: the dataset's policy does not allow the plan.
+            UsageError: the run has another plan.
         """
-        if self.reservation(run, round_, number) is not None:
-            raise UsageError(f"run {run}, round {round_}, charge {number}: reserved already")
-        place: dict[str, object] = {"run": run, "round": round_, "charge": number}
-        asked = place | charge.to_plain()
-        refusal: BudgetExhausted | None = None
         with self._transaction():
-            entries = self._checked_entries()
+            account = self.account()
+            known = account.plans.get(plan.run)
+            if known is not None:
+                if known.plan != plan:
+                    raise UsageError(f"run {plan.run} has registered another plan in this ledger")
+                return
+            self.require_allowed(plan)
+            self._append("plan", account.registration(plan))
+
+    def require_allowed(self, plan: ChargePlan) -> None:
+        """Return if the dataset's policy allows a plan, whatever it costs; writes nothing.
+
+        Raises:
+            PrivacyRefusal: it does not.
+        """
+        account = self.account()
+        require_allowed(account.in_force(), plan, max(self._clock(), account.latest))
+
+    def require_admitted(self, run: str) -> None:
+        """Return if the next charge of a run's plan would be admitted now; writes nothing.
+
+        Raises:
+            PrivacyRefusal: the policy does not allow it.
+            BudgetExhausted: a budget does not cover it; the text has the numbers.
+            UsageError: the run has registered no plan.
+        """
+        self.account().require_admitted(run, self._clock())
+
+    def reserve(self, run: str, round_: int, number: int) -> int:
+        """Charge a release as the run's plan says, before the work starts; returns the entry.
+
+        Raises:
+            PrivacyRefusal, BudgetExhausted: as `require_admitted`; the first refusal of a charge is
+                an entry, too. Later ones are not: else whoever keeps asking fills the disk.
+            UsageError: this charge is reserved already, or the run has registered no plan.
+        """
+        place: dict[str, object] = {"run": run, "round": round_, "charge": number}
+        refusal: PrivacyRefusal | None = None
+        with self._transaction():
+            account = self.account()
+            if account.at(run, round_, number) is not None:
+                raise UsageError(f"run {run}, round {round_}, charge {number}: reserved already")
             try:
-                _require_affordable(entries, charge)
-            except BudgetExhausted as error:
+                charge = account.require_admitted(run, self._clock())
+                return self._append("reserve", place | charge.to_plain())
+            except PrivacyRefusal as error:
                 refusal = error
-            if refusal is None:
-                return self._append("reserve", **asked)
-            if not _is_refused(entries, place):
-                self._append("refuse", **asked)
+            if not account.is_refused(run, round_, number):
+                over = isinstance(refusal, BudgetExhausted)
+                self._append("refuse", place | {"reason": "budget" if over else "policy"})
         raise refusal
 
     def commit(self, reservation: int, released_sha256: str) -> None:
@@ -276,7 +221,8 @@ class Ledger:
         """
         with self._transaction():
             self._require_open(reservation)
-            self._append("commit", reservation=reservation, released_sha256=released_sha256)
+            facts = {"reservation": reservation, "released_sha256": released_sha256}
+            self._append("commit", facts)
 
     def void(self, reservation: int, proof: str) -> None:
         """Give a charge back because nothing was released; `proof` says how that is known.
@@ -288,29 +234,46 @@ class Ledger:
             raise UsageError("void: expected a proof that nothing was released")
         with self._transaction():
             self._require_open(reservation)
-            self._append("void", reservation=reservation, proof=proof)
+            self._append("void", {"reservation": reservation, "proof": proof})
+
+    def amend(self, policy: DatasetPolicy, reason: str, role: str) -> None:
+        """Put another policy in force from now on; what was spent stays spent.
+
+        Args:
+            policy: whole, not what changes in it.
+            reason: why, in words.
+            role: of whoever decided, such as `data protection officer`.
+
+        Raises:
+            UsageError: reason or role is empty, or nothing changes.
+        """
+        for name, text in (("reason", reason), ("role", role)):
+            if not text.strip():
+                raise UsageError(f"{name}: expected words that a reader of the ledger will want")
+        with self._transaction():
+            account = self.account()
+            if policy == account.in_force():
+                raise UsageError("the ledger holds this budget already; nothing was written")
+            facts = {"reason": reason, "role": role}
+            self._append("budget", account.amendment(policy) | facts)
+
+    def record_audit(self, result: Mapping[str, object]) -> int:
+        """Keep the result of an audit, which costs nothing; returns the entry's number."""
+        with self._transaction():
+            return self._append("audit", {"result": dict(result)})
 
     def _require_open(self, reservation: int) -> None:
-        entries = self._checked_entries()
-        exists = any(e.seq == reservation and e.kind == "reserve" for e in entries)
-        settled = any(e.body.get("reservation") == reservation for e in entries)
-        if not exists or settled:
+        standing = self.account().standing.get(reservation)
+        if standing is None or standing.committed:
             raise UsageError(f"entry {reservation} is no open reservation")
 
-    def _append(self, kind: Kind, **facts: object) -> int:
-        last = self._db.execute("SELECT seq, hash FROM entries ORDER BY seq DESC").fetchone()
-        seq, before = (last[0] + 1, last[1]) if last else (1, GENESIS)
-        body = {"v": VERSION, "seq": seq, "kind": kind, "at": self._clock(), "before": before}
-        encoded = canonical.encode(body | facts)
-        digest = hashlib.sha256(encoded).hexdigest()
-        signature = self._key.sign(_SIGNING + bytes.fromhex(digest)).hex()
-        self._db.execute(
-            "INSERT INTO entries VALUES (?, ?, ?, ?)", (seq, encoded.decode(), digest, signature)
-        )
-        return seq
-
-    def _checked_entries(self) -> tuple[Entry, ...]:
-        return _check_chain(self._db, self._key.public_key(), self._path)
+    def _append(self, kind: Kind, facts: Mapping[str, object]) -> int:
+        last: Row | None = self._db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT 1").fetchone()
+        # A clock that was set back would make a budget last beyond its end.
+        at = max(self._clock(), self._known.account.latest)
+        row = written(kind, facts, at, last, self._key)
+        self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", row)
+        return row[0]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -328,6 +291,8 @@ class Ledger:
         except BaseException:
             self._roll_back()
             raise
+        # So that a cut shows that takes away what this ledger itself wrote.
+        self.account()
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -335,7 +300,7 @@ class Ledger:
 
 
 def verify(path: Path, public_key: Ed25519PublicKey) -> tuple[Entry, ...]:
-    """All entries of a ledger, read-only, after every chain link and signature is checked.
+    """All entries of a ledger, read-only, after the whole chain is checked.
 
     Raises:
         UsageError: there is none at `path`.
@@ -343,11 +308,61 @@ def verify(path: Path, public_key: Ed25519PublicKey) -> tuple[Entry, ...]:
     """
     if not path.is_file():
         raise UsageError(f"there is no ledger at {path}")
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        return _check_chain(db, public_key, path)
+        known = _Known(path, public_key)
+        known.caught_up(db)
+        return tuple(known.entries)
     finally:
         db.close()
+
+
+class _Known:
+    """What was read and checked of a ledger so far."""
+
+    def __init__(self, path: Path, public_key: Ed25519PublicKey) -> None:
+        self._path, self._public_key = path, public_key
+        self._last: Row | None = None
+        self.entries: list[Entry] = []
+        self.account = Account()
+
+    def caught_up(self, db: sqlite3.Connection) -> Account:
+        """The account, after whatever is new was read and checked.
+
+        Raises:
+            IntegrityError: something is not what was written.
+        """
+        since = self._last[0] if self._last else 0
+        try:
+            rows: list[Row] = db.execute(
+                f"{_ROWS} WHERE seq >= ? ORDER BY seq", (since,)
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError(f"the ledger {self._path} cannot be read: {error}") from error
+        if self._last is not None:
+            if not rows or rows[0] != self._last:
+                raise IntegrityError(
+                    f"the ledger {self._path}, entry {since}: it is not what stood there before; "
+                    "the file was exchanged or cut while it was open"
+                )
+            del rows[0]
+        elif not rows:
+            raise IntegrityError(f"the ledger {self._path}: it does not start with a budget")
+        for entry in checked(rows, self._last, self._public_key, str(self._path)):
+            self._take(entry)
+        self._last = rows[-1] if rows else self._last
+        return self.account
+
+    def _take(self, entry: Entry) -> None:
+        try:
+            self.account.apply(entry)
+        except (KeyError, PrivacyRefusal, UsageError, ValueError) as error:
+            # Signed by the site and yet not an entry: other software wrote it with the site's key.
+            raise IntegrityError(
+                f"the ledger {self._path}, entry {entry.seq}: {entry.kind} makes no sense here: "
+                f"{error}"
+            ) from error
+        self.entries.append(entry)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -360,100 +375,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise IntegrityError(f"the ledger {path} cannot be opened: {error}") from error
     return db
-
-
-def _check_chain(
-    db: sqlite3.Connection, public_key: Ed25519PublicKey, path: Path
-) -> tuple[Entry, ...]:
-    try:
-        rows = db.execute("SELECT seq, body, hash, signature FROM entries ORDER BY seq").fetchall()
-    except sqlite3.DatabaseError as error:
-        raise IntegrityError(f"the ledger {path} cannot be read: {error}") from error
-    entries: list[Entry] = []
-    before = GENESIS
-    for number, (seq, text, digest, signature) in enumerate(rows, start=1):
-        place = f"the ledger {path}, entry {number}"
-        if seq != number:
-            raise IntegrityError(f"{place}: it is missing")
-        if hashlib.sha256(text.encode()).hexdigest() != digest:
-            raise IntegrityError(f"{place}: its body was changed")
-        body = json.loads(text)
-        if body["before"] != before or body["seq"] != seq:
-            raise IntegrityError(f"{place}: it does not follow the entry before it")
-        try:
-            public_key.verify(bytes.fromhex(signature), _SIGNING + bytes.fromhex(digest))
-        except (InvalidSignature, ValueError) as error:
-            raise IntegrityError(f"{place}: it is not signed by the site") from error
-        entries.append(Entry(seq, body["kind"], body, digest))
-        before = digest
-    if not entries or entries[0].kind != "budget":
-        raise IntegrityError(f"the ledger {path}: it does not start with a budget")
-    return tuple(entries)
-
-
-def _budget(entries: tuple[Entry, ...]) -> Budget:
-    body = [entry.body for entry in entries if entry.kind == "budget"][-1]
-    epsilon = body["epsilon"]
-    return Budget(math.inf if epsilon is None else float(str(epsilon)), float(str(body["delta"])))
-
-
-def _site_level_facts(budget: Budget | None) -> dict[str, object]:
-    if budget is None:
-        return {}
-    return {"site_level_epsilon": budget.epsilon, "site_level_delta": budget.delta}
-
-
-def _site_level_budget(entries: tuple[Entry, ...]) -> Budget | None:
-    body = [entry.body for entry in entries if entry.kind == "budget"][-1]
-    if "site_level_epsilon" not in body:
-        return None
-    return Budget(float(str(body["site_level_epsilon"])), float(str(body["site_level_delta"])))
-
-
-def _voided(entries: tuple[Entry, ...]) -> set[object]:
-    return {entry.body["reservation"] for entry in entries if entry.kind == "void"}
-
-
-def _is_refused(entries: tuple[Entry, ...], place: dict[str, object]) -> bool:
-    """Whether an entry says so of a charge, given by its run, round and number."""
-    return any(entry.kind == "refuse" and place.items() <= entry.body.items() for entry in entries)
-
-
-def _counted(entries: tuple[Entry, ...]) -> list[PrivacyEvent]:
-    """Events of all reservations but the voided ones: an open one counts as spent."""
-    voided = _voided(entries)
-    return [
-        from_plain(entry.body["event"])
-        for entry in entries
-        if entry.kind == "reserve" and entry.seq not in voided
-    ]
-
-
-def _counted_site_level(entries: tuple[Entry, ...]) -> list[PrivacyEvent]:
-    """As `_counted`, of what hides whole sites."""
-    voided = _voided(entries)
-    return [
-        from_plain(entry.body["site_level"])
-        for entry in entries
-        if entry.kind == "reserve" and entry.seq not in voided and "site_level" in entry.body
-    ]
-
-
-def _require_affordable(entries: tuple[Entry, ...], charge: Charge) -> None:
-    _require_covered("the budget", _budget(entries), _counted(entries), charge.event)
-    site_level = _site_level_budget(entries)
-    if site_level is not None and charge.site_level is not None:
-        counted = _counted_site_level(entries)
-        _require_covered("the site-level budget", site_level, counted, charge.site_level)
-
-
-def _require_covered(
-    name: str, budget: Budget, counted: list[PrivacyEvent], event: PrivacyEvent
-) -> None:
-    if not is_affordable([*counted, event], budget.delta, budget.epsilon):
-        before = cost(counted, budget.delta).epsilon
-        after = cost([*counted, event], budget.delta).epsilon
-        raise BudgetExhausted(
-            f"{name} of epsilon {budget.epsilon:g} at delta {budget.delta:g} does not cover "
-            f"this: {before:.4f} is spent, and with it {after:.4f} would be"
-        )

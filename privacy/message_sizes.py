@@ -22,17 +22,20 @@ from privacy.secure_sum.wire import HEADER_BYTES
 LARGEST_QUESTION: Mapping[Phase, int] = {
     Phase.ENLIST: 256,
     Phase.AGREE: 1 << 20,
+    Phase.WITNESS: 1 << 21,
     Phase.ADVERTISE: 1 << 10,
     Phase.CLOSE: len(COMPLETED),
 }
-"""Bytes, where no session is open yet: a name, an agreement, an invitation, one word."""
+"""Bytes, where no session is open yet: a name, an agreement, heads of ledgers, an invitation, one
+word."""
 
 LARGEST_ANSWER: Mapping[Phase, int] = {
-    Phase.ENLIST: 1 << 12,
+    Phase.ENLIST: 1 << 20,
     Phase.AGREE: DIGEST_BYTES,
+    Phase.WITNESS: 1 << 20,
     Phase.CLOSE: 1 << 12,
 }
-"""Bytes, outside sessions: public facts, a digest, what a ledger says."""
+"""Bytes, outside sessions: public facts, a digest, heads of ledgers, what a ledger says."""
 
 
 def largest_question(phase: Phase, terms: SessionTerms, model_bytes: int) -> int:

@@ -25,6 +25,7 @@ from privacy.secure_sum.terms import SessionTerms
 from server.closing import closing_statements
 from server.conversation import Conversation, Place
 from server.coordination import agree, common_rules, enlist
+from server.ledger_witness import Shown, show_at_the_end
 from server.run_record import (
     read_record,
     record_attempt,
@@ -77,7 +78,7 @@ def analyze(
     # 2. One agreement, signed by every site before anything is counted.
     agreement = _settled(folder, config, enlisted)
     plan = agreed_plan(task.schema, agreement)
-    agree(conversation, agreement, place, rules.round_timeout_seconds)
+    agree(conversation, agreement, folder, Shown.at_the_start(enlisted))
 
     # 3. One sum.
     line = Line(conversation, rules.round_timeout_seconds)
@@ -118,7 +119,8 @@ def analyze(
     text = analysis.model_dump_json(indent=1).encode() + b"\n"
     write_atomically(analysis_path(folder), text)
     # Only now: until the answers are written, sites keep what they would have to send again.
-    _close(conversation, agreement, COMPLETED)
+    statements = _close(conversation, agreement, COMPLETED)
+    show_at_the_end(conversation, folder, statements, rules.round_timeout_seconds)
     return analysis
 
 

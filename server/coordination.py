@@ -25,7 +25,9 @@ from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment, Statement
 from federation.run_folder import RunFolder
 from federation.task import Task
-from server.conversation import Conversation, Place
+from privacy.message_sizes import LARGEST_ANSWER
+from server.conversation import Answers, Conversation, Place, Question
+from server.ledger_witness import Shown, keep, show_at_the_end
 from server.proposal import propose
 from server.rounds import Observer, Rounds, Stop
 from server.run_record import RunRecord, read_record, record_start
@@ -87,7 +89,7 @@ def coordinate(
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
     agreement = _settled(folder, config, task, rows, common_rules(enlisted))
-    agree(conversation, agreement, Place(folder.id), config.federation.round_timeout_seconds)
+    agree(conversation, agreement, folder, Shown.at_the_start(enlisted))
     rounds = Rounds(
         conversation,
         folder,
@@ -116,6 +118,7 @@ def coordinate(
 
     # 5. What the ledgers say.
     statements = rounds.close(completed=not stopped)
+    show_at_the_end(conversation, folder, statements, config.federation.round_timeout_seconds)
     stretches = rounds.layout(RoundKind.TRAIN).stretches
     return Outcome(
         agreement,
@@ -198,21 +201,33 @@ def common_rules(enlisted: Mapping[str, Enlistment]) -> str:
 
 
 def agree(
-    conversation: Conversation, agreement: AnyAgreement, place: Place, timeout: float
+    conversation: Conversation, agreement: AnyAgreement, folder: RunFolder, shown: Shown
 ) -> None:
-    """Have every site sign.
+    """Have every site sign, and look at what the others' ledgers have come to.
 
     Raises:
         PrivacyRefusal: a site will not.
+        IntegrityError: a site's ledger holds less than another site saw, or something else.
         RoundFailed: a site did not answer.
     """
+    place = Place(folder.id)
     bodies = dict.fromkeys(agreement.sites, agreement.to_bytes())
-    answers = conversation.ask(Phase.AGREE, place, bodies, timeout)
-    if answers.lost:
-        told = "; ".join(f"{site}: {reason}" for site, reason in sorted(answers.lost.items()))
-        # A site that refuses a message, for its age for instance, says nothing about privacy.
-        unwilling = set(answers.refusals.values()) - {"protocol"}
-        kind = PrivacyRefusal if unwilling else RoundFailed
-        raise kind(f"not every site agreed: {told}")
+    question = Question(Phase.AGREE, place, bodies, LARGEST_ANSWER[Phase.AGREE])
+    timeout = agreement.federation.round_timeout_seconds
+    witness = shown.question(place, agreement.sites)
+    answers, witnessed = conversation.ask_with_rider(question, witness, timeout)
+    _require_all(answers)
     if any(body != agreement.digest() for body in answers.bodies.values()):
         raise RoundFailed("a site signed another agreement than the one proposed")
+    _require_all(witnessed)
+    keep(folder, shown, witnessed)
+
+
+def _require_all(answers: Answers) -> None:
+    if not answers.lost:
+        return
+    told = "; ".join(f"{site}: {reason}" for site, reason in sorted(answers.lost.items()))
+    # A site that refuses a message, for its age for instance, says nothing about privacy.
+    unwilling = set(answers.refusals.values()) - {"protocol"}
+    kind = PrivacyRefusal if unwilling else RoundFailed
+    raise kind(f"not every site agreed: {told}")

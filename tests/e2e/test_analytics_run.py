@@ -137,8 +137,8 @@ def test_exact_answers_are_those_of_pandas_on_the_pooled_rows(tmp_path, table) -
         true = np.quantile(pooled, p, method="inverted_cdf")
         assert found.at_bound or abs(found.released.value - true) <= 0.5
     for site in SITES:
-        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
-        event = from_plain(events_of(folder, site)[1][1])
+        assert kinds_of(folder, site) == ["budget", "plan", "reserve", "commit"]
+        event = from_plain(events_of(folder, site)[2][1])
         assert set(event.events) == {NonPrivate()}
         assert analysis.accounts[site].epsilon_spent is None
 
@@ -162,8 +162,8 @@ def test_noised_answers_are_charged_once_with_the_noise_that_was_added(tmp_path,
     plan = plan_queries(TASK.schema, read_analytics(folder.path / analytics.QUERIES).queries, 1)
     added = Composed(tuple(DiscreteLaplace(p.sensitivity, p.scale, 1) for p in plan.parts))
     for site in SITES:
-        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
-        assert from_plain(events_of(folder, site)[1][1]) == added
+        assert kinds_of(folder, site) == ["budget", "plan", "reserve", "commit"]
+        assert from_plain(events_of(folder, site)[2][1]) == added
         assert analysis.accounts[site].epsilon_spent <= 1.5 < analysis.accounts[site].epsilon_budget
         assert analysis.accounts[site].noise_source == "seeded (simulation)"
     assert len(line.sent(Phase.TRAIN)) == 4
@@ -204,7 +204,7 @@ def test_a_failed_round_is_asked_again_with_the_same_noised_numbers(
     assert analysis.attempts == 2
     assert analysis.answers == undisturbed.answers
     for site in SITES:
-        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
+        assert kinds_of(folder, site) == ["budget", "plan", "reserve", "commit"]
 
 
 @pytest.mark.parametrize("phase", [Phase.SHARE, Phase.TRAIN, Phase.OPEN, Phase.CLOSE])
@@ -224,7 +224,7 @@ def test_a_kill_costs_nothing_twice(phase, undisturbed, tmp_path) -> None:
     analysis, _ = ask(folder)
     assert analysis.answers == undisturbed.answers
     for site in SITES:
-        assert kinds_of(folder, site) == ["budget", "reserve", "commit"]
+        assert kinds_of(folder, site) == ["budget", "plan", "reserve", "commit"]
 
 
 def test_a_lost_site_is_left_out_and_named(tmp_path, table) -> None:
@@ -483,7 +483,7 @@ def test_a_model_that_travels_with_queries_is_refused_and_charges_nothing(tmp_pa
 
     with pytest.raises(RoundFailed, match="in phase train: the largest that can be"):
         ask(folder, add_model)
-    assert kinds_of(folder, "hungary") == ["budget"]
+    assert kinds_of(folder, "hungary") == ["budget", "plan"]
 
 
 def test_a_budget_that_is_too_small_refuses_before_anything_is_counted(tmp_path) -> None:
@@ -494,7 +494,7 @@ def test_a_budget_that_is_too_small_refuses_before_anything_is_counted(tmp_path)
         ask(folder, lines.append)
     assert lines[0].sent(Phase.TRAIN) == []
     for site in SITES:
-        assert kinds_of(folder, site) == ["budget", "refuse"]
+        assert kinds_of(folder, site) == ["budget", "plan", "refuse"]
 
 
 def test_the_example_is_a_file_that_reads_back(tmp_path) -> None:

@@ -320,14 +320,20 @@ def following(sitting: Sitting, phase: Phase) -> tuple[str, ...] | None:
 
 
 def test_riders_neither_reserve_nor_charge(sites: Sites, fresh: int) -> None:
-    before = {site: sites.agent(site)._assets.ledger.head() for site in sites.names}
+    def charged() -> dict[str, tuple[int, int]]:
+        accounts = {site: sites.agent(site)._assets.ledger.account() for site in sites.names}
+        return {
+            site: (one.counts["reserve"], one.counts["refuse"]) for site, one in accounts.items()
+        }
+
+    before = charged()
     sitting = played_to(sites, sites.agreement.rounds + 1, 1, Phase.TRAIN)
     sitting.prepare(Phase.SIGN)
     for attempt, (site, body) in enumerate(sitting.shown[Phase.SIGN].items(), start=1):
         rider = sites.request(Phase.ADVERTISE, fresh, attempt, sites.invitation(fresh))
         reply = sites.ask(site, sitting.request(Phase.SIGN, body, rider))
         assert ridden(reply).status == "ok"
-    assert {site: sites.agent(site)._assets.ledger.head() for site in sites.names} == before
+    assert charged() == before
 
 
 # -- what a round is bound to --------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Rounds over real agents: who may be lost, what a retry costs, what a refusal stops."""
 
 import json
+import shutil
 import sqlite3
 from dataclasses import replace
 
@@ -60,7 +61,7 @@ def test_an_undisturbed_run_records_everything(undisturbed) -> None:
     assert summary.utility[-1].overall.rows == 276
     assert summary.privacy.noise_source == "seeded (simulation)"
     for site in SITES:
-        assert ledger_kinds(undisturbed, site) == ["budget", *["reserve", "commit"] * 3]
+        assert ledger_kinds(undisturbed, site) == ["budget", "plan", *["reserve", "commit"] * 3]
 
 
 def test_every_number_is_what_sklearn_and_fairlearn_find_on_the_pooled_rows(undisturbed) -> None:
@@ -175,7 +176,7 @@ def test_a_retry_resends_the_same_vectors_and_costs_nothing(undisturbed, tmp_pat
         assert ledger_kinds(federation, site) == ledger_kinds(undisturbed, site)
 
 
-@pytest.mark.parametrize("phase", list(Phase)[2:7])
+@pytest.mark.parametrize("phase", list(Phase)[3:8])
 @pytest.mark.parametrize("restarted", [False, True], ids=["agents live", "agents die too"])
 def test_a_killed_run_resumes_to_the_same_model_and_spends_nothing_twice(
     undisturbed, tmp_path, phase: Phase, restarted: bool
@@ -328,7 +329,7 @@ def test_a_site_refuses_a_spent_round_as_often_as_it_is_asked_and_notes_it_once(
     asked = [(node, q) for node, q, _ in line.wire if (q.phase, q.round) == (Phase.ADVERTISE, 2)]
     node, invitation = asked[0]
     before = ledger_kinds(federation, SITES[node])
-    assert before == ["budget", "reserve", "commit", "refuse"]
+    assert before == ["budget", "plan", "reserve", "commit", "refuse"]
     for attempt in range(50, 55):
         again = replace(invitation, attempt=attempt, expires=invitation.expires + 1e3)
         answer = simulated_site(federation.folder.path, node)(again.to_bytes())
@@ -533,4 +534,21 @@ def test_a_site_that_did_not_allow_it_refuses_a_sparse_graph(tmp_path) -> None:
     assert "allow_sparse_graph = true" in text
     home.policy.write_text(text.replace("allow_sparse_graph = true", "allow_sparse_graph = false"))
     with pytest.raises(PrivacyRefusal, match="this site masks with all other sites"):
+        federation.play()
+
+
+def test_a_site_put_back_from_a_backup_between_two_starts_is_found(tmp_path) -> None:
+    federation = Federation(tmp_path, two_lost(attempts_per_round=1))
+    kept = (federation.folder.ledger("hungary"), federation.folder.site_home("hungary"))
+    backup = tmp_path / "backup"
+    shutil.copytree(kept[1], backup / "home")
+    shutil.copy(kept[0], backup / "ledger")
+    assert federation.play().stopped is not None
+    statements = json.loads(federation.folder.witness.read_bytes())["statements"]
+    assert {one["signer"] for one in statements} == set(SITES)
+    federation.restart_agents()
+    shutil.rmtree(kept[1])
+    shutil.copytree(backup / "home", kept[1])
+    shutil.copy(backup / "ledger", kept[0])
+    with pytest.raises(PrivacyRefusal, match=r"hungary: .*this site's ledger ends at entry 1, and"):
         federation.play()

@@ -118,8 +118,8 @@ def test_every_reply_is_one_of_the_protocols_messages(recorded) -> None:
     _, wire = recorded
     for _, request, reply in wire:
         body = parse_reply(reply)[0].body
-        if request.phase in (Phase.ENLIST, Phase.CLOSE):
-            continue  # public facts as JSON: the site's declared rows and its ledger's head
+        if request.phase in (Phase.ENLIST, Phase.WITNESS, Phase.CLOSE):
+            continue  # public facts as JSON: the site's declared rows and heads of ledgers
         if request.phase is Phase.AGREE:
             assert len(body) == 32
         else:
@@ -132,15 +132,22 @@ def test_public_facts_say_nothing_beyond_what_is_declared(recorded) -> None:
     close = parse_reply(next(r for _, q, r in wire if q.phase is Phase.CLOSE))[0].body
     assert set(json.loads(enlist)) == {
         "public_rows", "roster_digest", "rules_digest", "delta", "epsilon_budget", "epsilon_spent",
+        "ledger", "remembered",
     }  # fmt: skip
+    witness = parse_reply(next(r for _, q, r in wire if q.phase is Phase.WITNESS))[0].body
+    assert json.loads(witness)["setbacks"] == []
+    head = {"run", "site", "dataset", "seq", "hash"}
+    for statement in (*json.loads(witness)["statements"], json.loads(close)["ledger"]):
+        assert set(statement) == {"head", "signer", "signature"}
+        assert set(statement["head"]) == head
     assert set(json.loads(close)) == {
-        "delta", "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget", "reserved",
-        "committed", "voided", "refused", "ledger_head", "noise_source",
+        "ledger", "delta", "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget",
+        "reserved", "committed", "voided", "refused", "ledger_head", "noise_source",
         "site_level_delta", "site_level_epsilon_spent", "site_level_epsilon_budget",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("phase", list(Phase)[2:7])
+@pytest.mark.parametrize("phase", list(Phase)[3:8])
 def test_a_replayed_request_is_refused(recorded, phase: Phase) -> None:
     federation, wire = recorded
     node, request, _ = next(item for item in wire if item[1].phase is phase)

@@ -9,6 +9,7 @@ import dp_accounting
 import numpy as np
 import pytest
 from dp_accounting.pld import PLDAccountant
+from dp_accounting.rdp import compute_epsilon
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -208,6 +209,19 @@ def test_noise_in_shares_composes_with_other_events_of_records() -> None:
     site = DistributedDiscreteGaussian(10, 100, 1.0, 2, 1)
     with pytest.raises(PrivacyRefusal, match="never added"):
         cost([shared(0.1, 2.0, 1), site], 1e-5)
+
+
+def test_renyi_divergences_add_up_over_events_and_make_the_epsilon() -> None:
+    history = [sgd(0.1, 2.0, 30), Composed((sgd(0.02, 1.0, 100), shared(0.1, 2.0, 5)))]
+    whole = accountant.renyi_divergences(history)
+    parts = [accountant.renyi_divergences([event]) for event in history]
+    assert whole == pytest.approx(sum(parts), rel=1e-12)
+    epsilon, _ = compute_epsilon(accountant.RDP_ORDERS, whole, 1e-5)
+    assert epsilon == pytest.approx(cost(history, 1e-5).epsilon_rdp, rel=1e-12)
+    assert not np.any(accountant.renyi_divergences([]))
+    assert np.all(np.isinf(accountant.renyi_divergences([*history, NonPrivate()])))
+    with pytest.raises(PrivacyRefusal, match="record-level"):
+        accountant.renyi_divergences([DistributedDiscreteGaussian(10, 100, 1.0, 2, 1)])
 
 
 def test_what_is_far_from_a_discrete_gaussian_is_charged_for_it() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rehearsal import Rehearsal, Stage, make_terms, names, play, play_again
 
-from federation.agreement import Agreement
+from federation.agreement import LARGEST_PUBLIC_ROWS, Agreement
 from federation.config import (
     EvaluationRules,
     FederationRules,
@@ -18,9 +18,20 @@ from federation.config import (
 )
 from federation.envelope import Phase
 from federation.errors import ProtocolViolation, RoundFailed
+from federation.ledger_head import HeadStatement, LedgerHead
 from federation.ring_vector import Stretch
 from federation.round_layout import RoundKind
-from federation.round_messages import COMPLETED, SEED_BYTES, Disclosure, Invitation, Statement, Work
+from federation.round_messages import (
+    COMPLETED,
+    SEED_BYTES,
+    Disclosure,
+    Enlistment,
+    Heads,
+    Invitation,
+    Statement,
+    Witnessed,
+    Work,
+)
 from privacy.message_sizes import (
     LARGEST_ANSWER,
     LARGEST_QUESTION,
@@ -101,14 +112,31 @@ def test_what_is_said_outside_sessions_has_room() -> None:
     digest = "0" * 64
     invitation = Invitation(kind=RoundKind.EVALUATE, agreement_digest=digest, layout_digest=digest)
     longest = -sys.float_info.min / 3
+    name = "s" * 63
+    head = LedgerHead(run="r" * 200, site=name, dataset=digest, seq=2**62, hash=digest)
+    seen = HeadStatement(head=head, signer=name, signature=digest + digest)
+    longest_of = {int: 2**62, str: digest + digest, HeadStatement: seen}
     statement = Statement(
         **{
-            name: (digest + digest if field.annotation is str else 2**62)
-            if field.annotation in (int, str)
-            else longest
+            name: longest_of.get(field.annotation, longest)
             for name, field in Statement.model_fields.items()
         }
     )
+    enlistment = Enlistment(
+        public_rows=LARGEST_PUBLIC_ROWS,
+        roster_digest=digest,
+        rules_digest=digest,
+        delta=longest,
+        epsilon_budget=longest,
+        epsilon_spent=longest,
+        ledger=seen,
+        remembered=(seen,) * 999,
+    )
+    heads = Heads(claims=(seen,) * 1000, about_you=(seen,) * 999)
+    witnessed = Witnessed(statements=(seen,) * 999, setbacks=())
+    assert len(enlistment.to_bytes()) <= LARGEST_ANSWER[Phase.ENLIST]
+    assert len(heads.to_bytes()) <= LARGEST_QUESTION[Phase.WITNESS]
+    assert len(witnessed.to_bytes()) <= LARGEST_ANSWER[Phase.WITNESS]
     assert 2 * len(invitation.to_bytes()) <= LARGEST_QUESTION[Phase.ADVERTISE]
     assert 2 * len(statement.to_bytes()) <= LARGEST_ANSWER[Phase.CLOSE]
     assert len(COMPLETED) == LARGEST_QUESTION[Phase.CLOSE]
