@@ -28,6 +28,7 @@ from federation.file_lock import hold
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
+from privacy.arithmetic import arithmetic_on
 from privacy.dataset_policy import dataset_policy, require_same
 from privacy.ledger import Ledger
 
