@@ -15,6 +15,7 @@ import typer
 
 from evaluation.cli import app as evaluation_commands
 from federation.errors import HedgerowError, Interrupted, StorageError
+from privacy.cli import app as privacy_commands
 from privacy.secure_sum_cli import app as secure_sum_commands
 from simulations.analytics_cli import app as analytics_commands
 from simulations.cli import app as simulation_commands
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for commands in (simulation_commands, evaluation_commands):
     app.registered_commands += commands.registered_commands
+app.add_typer(privacy_commands, name="privacy")
 app.add_typer(secure_sum_commands, name="secure-sum")
 app.add_typer(analytics_commands, name="analytics")
 
