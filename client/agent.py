@@ -57,6 +57,7 @@ from federation.site_policy import SitePolicy
 from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
+from privacy.arithmetic import arithmetic_on
 from privacy.ledger import Ledger
 from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
 from privacy.secure_sum import site as secure_sum
@@ -293,7 +294,8 @@ class SiteAgent:
             if isinstance(agreement, AnalyticsAgreement):
                 bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
             else:
-                bench = Workbench(policy.site, agreement, task, data, entropy)
+                arithmetic = arithmetic_on(policy.device)
+                bench = Workbench(policy.site, agreement, task, data, entropy, arithmetic)
                 require_trainable(bench)
             # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
             self._benches = {run: bench}

@@ -3,7 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
@@ -63,6 +63,8 @@ class SitePolicy(Section):
     site-level noise is agreed to."""
     site_level_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The delta that budget is stated at."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What the site trains on: its processor, or a GPU, with the forward pass in bfloat16."""
     analytics_columns: tuple[str, ...] = ()
     """Features and sensitive attributes that the site answers queries about; none if left out."""
     analytics_epsilon: Annotated[float, Field(gt=0)] | None = None
