@@ -260,6 +260,8 @@ class SiteAgent:
             ledger_head=f"{head_seq}:{head_hash}",
             ledger=self._witness.own_head(request.run),
             noise_source=SEEDED if seeded else SYSTEM,
+            records_per_person=account.in_force().neighbours.records,
+            neighbouring_relation=account.in_force().neighbours.relation,
             **self._site_level_statement(request.run),
         ).to_bytes()
 

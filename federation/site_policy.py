@@ -39,6 +39,11 @@ class SitePolicy(Section):
     or `allow_exact_analytics` is true."""
     delta: Annotated[float, Field(gt=0, lt=1)]
     """The delta the budget is stated at."""
+    records_per_person: Annotated[int, Field(ge=1, le=64)] = 1
+    """The budget is per person, of whom the dataset holds so many records at most: a promise about
+    the data, kept where rows are loaded. 1: it is per record."""
+    neighbouring_relation: Literal["add-or-remove-one", "replace-one"] = "add-or-remove-one"
+    """What the budget hides: whether a record (or person) is there, or which one it is."""
     budget_mechanisms: tuple[str, ...] | None = None
     """Names of the mechanisms that the budget may be spent on, such as `poisson_sampled_gaussian`;
     all if left out."""
