@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from scipy.optimize import brentq
+
 from federation.errors import PrivacyRefusal
 from privacy.accountant import (
     is_affordable,
@@ -84,15 +86,13 @@ def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, s
     while high - low > 0.01:
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle, renyi_epsilon) > 0 else (low, middle)
-    # That bound costs tens of milliseconds, and is nearly a power of the noise: two straight lines.
     low = high - 0.15
-    below, above = excess(low), excess(high)
-    middle = high if above >= 0 or below <= 0 else low + (high - low) * below / (below - above)
-    off = excess(middle)
-    slope = min((off - below) / (middle - low), -0.1)
-    units = math.ceil(math.exp(middle - off / slope + 2e-4) * SCALE)
+    while excess(low) <= 0 and low > math.log(1 / SCALE):
+        low, high = low - 0.3, low
+    root = high if excess(high) >= 0 else float(brentq(excess, low, high, xtol=1e-4))
+    units = math.ceil(math.exp(root) * SCALE)
     while excess(math.log(units / SCALE)) > 0:
-        units += max(1, units // 5000)
+        units += 1
     return units / SCALE
 
 
