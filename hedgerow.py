@@ -34,9 +34,9 @@ app = typer.Typer(
 )
 for commands in (simulation_commands, evaluation_commands):
     app.registered_commands += commands.registered_commands
+app.add_typer(privacy_commands, name="privacy")
 app.add_typer(secure_sum_commands, name="secure-sum")
 app.add_typer(analytics_commands, name="analytics")
-app.add_typer(privacy_commands, name="privacy")
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback protocol

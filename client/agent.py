@@ -57,6 +57,7 @@ from federation.site_policy import SitePolicy
 from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
+from privacy.arithmetic import arithmetic_on
 from privacy.ledger import Ledger
 from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
 from privacy.secure_sum import site as secure_sum
@@ -259,6 +260,8 @@ class SiteAgent:
             ledger_head=f"{head_seq}:{head_hash}",
             ledger=self._witness.own_head(request.run),
             noise_source=SEEDED if seeded else SYSTEM,
+            records_per_person=account.in_force().neighbours.records,
+            neighbouring_relation=account.in_force().neighbours.relation,
             **self._site_level_statement(request.run),
         ).to_bytes()
 
@@ -293,7 +296,8 @@ class SiteAgent:
             if isinstance(agreement, AnalyticsAgreement):
                 bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
             else:
-                bench = Workbench(policy.site, agreement, task, data, entropy)
+                arithmetic = arithmetic_on(policy.device)
+                bench = Workbench(policy.site, agreement, task, data, entropy, arithmetic)
                 require_trainable(bench)
             # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
             self._benches = {run: bench}

@@ -35,6 +35,7 @@ from federation.round_layout import (
 )
 from federation.task import Floats, SiteData, Task
 from privacy.account import Charge
+from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.distributed_noise import DistributedNoisePlan, rounded_update
 from privacy.dp_sgd import (
     Descent,
@@ -74,6 +75,7 @@ class Workbench:
         task: model, loss and schema.
         data: the site's rows.
         entropy: of batches and noise; the operating system's in a deployment.
+        arithmetic: of training.
     """
 
     site: str
@@ -81,6 +83,7 @@ class Workbench:
     task: Task
     data: SiteData
     entropy: Entropy
+    arithmetic: Arithmetic = ON_CPU
 
     @property
     def kinds(self) -> tuple[RoundKind, ...]:
@@ -207,14 +210,15 @@ def _model(bench: Workbench, parameters: Floats) -> nn.Module:
 
 def _train(bench: Workbench, model: nn.Module, round_: int, charge: int) -> LocalUpdate:
     training, rows = bench.agreement.training, (bench.data.train.inputs, bench.data.train.targets)
+    loss, arithmetic = bench.task.loss, bench.arithmetic
     descent = Descent(training.learning_rate, training.momentum, training.proximal_mu)
     entropy, plan = bench.entropy.child("training", bench.site, round_, charge), bench.plan()
     shared = shared_record_noise(bench.agreement)
     if shared is not None:
-        return train_for_shared_noise(model, rows, bench.task.loss, shared.step, entropy)
+        return train_for_shared_noise(model, rows, loss, shared.step, entropy, arithmetic)
     if isinstance(plan, DpSgdPlan):
-        return train_privately(model, rows, bench.task.loss, plan, descent, entropy)
-    return train_without_privacy(model, rows, bench.task.loss, plan, descent, entropy)
+        return train_privately(model, rows, loss, plan, descent, entropy, arithmetic)
+    return train_without_privacy(model, rows, loss, plan, descent, entropy, arithmetic)
 
 
 def _update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:

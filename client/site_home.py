@@ -28,6 +28,7 @@ from federation.file_lock import hold
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
+from privacy.arithmetic import arithmetic_on
 from privacy.dataset_policy import dataset_policy, require_same
 from privacy.ledger import Ledger
 
@@ -219,8 +220,11 @@ def _policy_and_account(
 
     Raises:
         IntegrityError: it is not; the ledger would go on enforcing another budget.
+        ConfigError: the policy names a device that is not there.
     """
-    policy, account = SitePolicy.read(home.policy), Ledger.open(path, key, utc_now)
+    policy = SitePolicy.read(home.policy)
+    arithmetic_on(policy.device)  # refused before any run, not within one
+    account = Ledger.open(path, key, utc_now)
     try:
         require_same(policy, account.account(), str(path))
     except IntegrityError:

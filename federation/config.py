@@ -281,6 +281,8 @@ class SitePolicyChoice(Section):
 
     epsilon_budget: Positive | None = None
     """What each site allows to be spent; privacy.epsilon if left out."""
+    records_per_person: Annotated[int, Field(ge=1, le=64)] = 1
+    """That budget is per person, with up to so many records each; 1: per record."""
     minimum_quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     """Sites refuse a federation with a smaller quorum."""
     minimum_threshold: Annotated[int, Field(ge=2)] = 2

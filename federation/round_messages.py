@@ -91,7 +91,8 @@ class Invitation(Body):
 class Statement(Body):
     """What a site's ledger says, in answer to `close`; facts of its budget, not of its rows.
 
-    Every epsilon is at `delta`, which is the ledger's.
+    Every epsilon is at `delta`, which is the ledger's, and of what the ledger's budget hides: a
+    record, or a person with up to `records_per_person`.
     """
 
     delta: float
@@ -106,6 +107,8 @@ class Statement(Body):
     ledger_head: str
     ledger: HeadStatement
     noise_source: str
+    records_per_person: int
+    neighbouring_relation: str
     site_level_delta: float | None = None
     site_level_epsilon_spent: float | None = None
     site_level_epsilon_budget: float | None = None

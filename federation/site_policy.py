@@ -3,7 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import tomli_w
 from pydantic import Field, ValidationError, model_validator
@@ -39,6 +39,11 @@ class SitePolicy(Section):
     or `allow_exact_analytics` is true."""
     delta: Annotated[float, Field(gt=0, lt=1)]
     """The delta the budget is stated at."""
+    records_per_person: Annotated[int, Field(ge=1, le=64)] = 1
+    """The budget is per person, of whom the dataset holds so many records at most: a promise about
+    the data, kept where rows are loaded. 1: it is per record."""
+    neighbouring_relation: Literal["add-or-remove-one", "replace-one"] = "add-or-remove-one"
+    """What the budget hides: whether a record (or person) is there, or which one it is."""
     budget_mechanisms: tuple[str, ...] | None = None
     """Names of the mechanisms that the budget may be spent on, such as `poisson_sampled_gaussian`;
     all if left out."""
@@ -63,6 +68,8 @@ class SitePolicy(Section):
     site-level noise is agreed to."""
     site_level_delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The delta that budget is stated at."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What the site trains on: its processor, or a GPU, with the forward pass in bfloat16."""
     analytics_columns: tuple[str, ...] = ()
     """Features and sensitive attributes that the site answers queries about; none if left out."""
     analytics_epsilon: Annotated[float, Field(gt=0)] | None = None

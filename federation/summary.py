@@ -207,7 +207,8 @@ class Drift(Part):
 class SiteAccount(Part):
     """What one site's ledger says at the end.
 
-    `epsilon_spent` counts open reservations too; every epsilon is at the ledger's own `delta`.
+    `epsilon_spent` counts open reservations too; every epsilon is at the ledger's own `delta`, and
+    hides a person with up to `records_per_person` records, by `neighbouring_relation`.
     """
 
     public_rows: int
@@ -222,6 +223,8 @@ class SiteAccount(Part):
     voided: int
     refused: int
     ledger_head: str
+    records_per_person: int = 1
+    neighbouring_relation: str = "add-or-remove-one"
     site_level_epsilon_spent: float | None = None
     site_level_epsilon_budget: float | None = None
 

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TypeVar
 
 from federation.errors import BudgetExhausted, PrivacyRefusal, UsageError
+from privacy import person_level
 from privacy.accountant import (
     RDP_ORDERS,
     SITE_LEVEL_ORDERS,
@@ -30,18 +31,27 @@ from privacy.accountant import (
     renyi_divergences,
     site_level_divergences,
 )
-from privacy.budget import Budget, DatasetPolicy, Unit, epsilon_at_order, filter_order
+from privacy.budget import (
+    Budget,
+    DatasetPolicy,
+    Unit,
+    epsilon_at_order,
+    filter_order,
+    room_at,
+)
 from privacy.event import (
     PURE,
     Composed,
     DistributedDiscreteGaussian,
     PrivacyEvent,
+    RepeatAndSelect,
     from_plain,
     mechanism_name,
     repeated,
     to_plain,
 )
 from privacy.ledger_entry import Entry
+from privacy.neighbours import RECORD, Neighbours, relation_named
 
 E = TypeVar("E", bound=PrivacyEvent)
 UNITS: tuple[Unit, Unit] = ("record", "site")
@@ -324,8 +334,8 @@ class Account:
     def _is_within(self, charge: Charge, rounds: int) -> bool:
         return all(
             math.isinf(budget.epsilon)
-            or is_affordable([repeated(event, rounds)], budget.delta, budget.epsilon)
-            for _, budget, event in self._bounded(charge)
+            or _is_affordable(self._hidden(unit), repeated(event, rounds), budget)
+            for unit, budget, event in self._bounded(charge)
         )
 
     def require_admitted(self, run: str, at: str) -> Charge:
@@ -345,6 +355,10 @@ class Account:
             raise UsageError(f"run {run} has registered no plan in this ledger")
         charge = registered.plan.charge
         require_allowed(self.in_force(), registered.plan, max(at, self.latest))
+        if self.charged(run) >= registered.plan.rounds:
+            raise PrivacyRefusal(
+                f"run {run} has charged for all {registered.plan.rounds} rounds of its plan"
+            )
         owner = self.owner()
         if owner is not None and owner != run:
             raise BudgetExhausted(
@@ -381,8 +395,8 @@ class Account:
     ) -> tuple[float, BudgetExhausted]:
         """By which factor the budget would be overspent, by the tightest bound; and the refusal."""
         stands = self.events(unit)
-        before = cost(stands, budget.delta).epsilon
-        after = cost((*stands, event), budget.delta).epsilon
+        before = self._cost(unit, stands, budget.delta).epsilon
+        after = self._cost(unit, (*stands, event), budget.delta).epsilon
         name = "the budget" if unit == "record" else "the site-level budget"
         text = (
             f"{name} of epsilon {budget.epsilon:g} at delta {budget.delta:g} does not cover "
@@ -440,18 +454,47 @@ class Account:
         assert budget is not None
         return self._filtered(unit, budget.delta, self.events(unit))
 
+    def share_used(self, unit: Unit = "record") -> float:
+        """How much of what the filter allows is used, from 0 to 1, and above where a whole plan is.
+
+        Divergences add up, as epsilons do not: half of this is half of the releases. Infinite where
+        the budget has no room at the filter's order; 0 without a bound.
+        """
+        budget, events = self.in_force().of(unit), self.events(unit)
+        assert budget is not None
+        if not events or math.isinf(budget.epsilon):
+            return 0.0
+        order, hidden = self.orders[unit], self._hidden(unit)
+        if math.isinf(order):
+            return pure_epsilon(events, hidden) / budget.epsilon
+        used = math.fsum(_divergence(event, order, hidden) for event in events)
+        room = room_at(budget, order)
+        return used / room if room > 0 else math.inf
+
     def _filtered(self, unit: Unit, delta: float, events: Iterable[PrivacyEvent]) -> float:
         events = tuple(events)
         if not events:
             return 0.0
         order = self._order(unit, events[0])
+        hidden = self._hidden(unit)
         if math.isinf(order):
-            return pure_epsilon(events)
-        return epsilon_at_order(order, [_divergence(event, order) for event in events], delta)
+            return pure_epsilon(events, hidden)
+        divergences = [_divergence(event, order, hidden) for event in events]
+        return epsilon_at_order(order, divergences, delta)
 
     def spent(self, unit: Unit, delta: float) -> Cost:
         """What stands costs if all of its parameters were fixed beforehand."""
-        return cost(self.events(unit), delta)
+        return self._cost(unit, self.events(unit), delta)
+
+    def _cost(self, unit: Unit, events: Iterable[PrivacyEvent], delta: float) -> Cost:
+        hidden = self._hidden(unit)
+        if hidden.records > 1:
+            return person_level.cost(events, delta, hidden.records, hidden.relation)
+        return cost(events, delta, hidden.relation)
+
+    def _hidden(self, unit: Unit) -> Neighbours:
+        """What a budget of this unit hides; a site is one, and added or removed."""
+        return self.in_force().neighbours if unit == "record" else RECORD
 
 
 def require_allowed(policy: DatasetPolicy, plan: ChargePlan, at: str) -> None:
@@ -483,8 +526,9 @@ def policy_to_plain(policy: DatasetPolicy) -> dict[str, object]:
     plain: dict[str, object] = {
         "epsilon": None if math.isinf(policy.record.epsilon) else policy.record.epsilon,
         "delta": policy.record.delta,
-        "unit": "record",
-        "neighbouring_relation": "add-or-remove-one",
+        "unit": "record" if policy.neighbours.records == 1 else "person",
+        "records_per_person": policy.neighbours.records,
+        "neighbouring_relation": policy.neighbours.relation,
         "minimum_cohort": policy.minimum_cohort,
         "mechanisms": None if policy.mechanisms is None else list(policy.mechanisms),
         "expires": policy.expires,
@@ -506,6 +550,9 @@ def policy_from_plain(body: Mapping[str, object]) -> DatasetPolicy:
         tuple(str(name) for name in names) if isinstance(names, list) else None,
         _whole(body, "minimum_cohort"),
         None if expires is None else str(expires),
+        Neighbours(
+            relation_named(str(body["neighbouring_relation"])), _whole(body, "records_per_person")
+        ),
     )
 
 
@@ -534,8 +581,11 @@ def _whole(body: Mapping[str, object], name: str) -> int:
 
 
 def _names(event: PrivacyEvent) -> tuple[str, ...]:
-    parts = event.events if isinstance(event, Composed) else (event,)
-    return tuple(mechanism_name(part) for part in parts)
+    """Of the event and of all that it is made of: a selection is of what is selected from, too."""
+    if isinstance(event, Composed):
+        return tuple(name for part in event.events for name in _names(part))
+    inner = _names(event.event) if isinstance(event, RepeatAndSelect) else ()
+    return (mechanism_name(event), *inner)
 
 
 def _best_order(policy: DatasetPolicy, unit: Unit, event: PrivacyEvent) -> float:
@@ -544,13 +594,20 @@ def _best_order(policy: DatasetPolicy, unit: Unit, event: PrivacyEvent) -> float
     budget = policy.of(unit)
     assert budget is not None
     orders = RDP_ORDERS if unit == "record" else SITE_LEVEL_ORDERS
-    return filter_order(budget, orders, lambda order: _divergence(event, order))
+    return filter_order(budget, orders, lambda order: _divergence(event, order, policy.neighbours))
 
 
-def _divergence(event: PrivacyEvent, order: float) -> float:
+def _is_affordable(hidden: Neighbours, event: PrivacyEvent, budget: Budget) -> bool:
+    if hidden.records == 1:
+        return is_affordable([event], budget.delta, budget.epsilon, hidden.relation)
+    spent = person_level.cost([event], budget.delta, hidden.records, hidden.relation)
+    return spent.epsilon <= budget.epsilon
+
+
+def _divergence(event: PrivacyEvent, order: float, hidden: Neighbours) -> float:
     if isinstance(event, DistributedDiscreteGaussian):
         return float(site_level_divergences(event, (order,))[0]) * event.count
-    return float(renyi_divergences([event])[RDP_ORDERS.index(int(order))])
+    return float(renyi_divergences([event], hidden)[RDP_ORDERS.index(int(order))])
 
 
 def _most(fits: Callable[[int], bool], most: int) -> int:

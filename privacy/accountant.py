@@ -133,7 +133,7 @@ def is_affordable(
     )
 
 
-def renyi_divergences(events: Iterable[PrivacyEvent]) -> Floats:
+def renyi_divergences(events: Iterable[PrivacyEvent], neighbours: Neighbours = RECORD) -> Floats:
     """Renyi divergence at each of `RDP_ORDERS` that all events of records have together at most.
 
     Shape (len(RDP_ORDERS),); zero for no events, infinite where an event has no bound. It is a
@@ -149,7 +149,7 @@ def renyi_divergences(events: Iterable[PrivacyEvent]) -> Floats:
             f"event {events[0]}: expected events of record-level privacy; the divergences of sites "
             "are at orders of their own (site_level_divergences)"
         )
-    losses = merged(events, RECORD)
+    losses = merged(events, neighbours)
     return np.full(len(RDP_ORDERS), math.inf) if losses is None else renyi.divergences(losses)
 
 
@@ -168,13 +168,13 @@ def quick_epsilon(
     return min(by_pld, renyi.epsilon(losses, delta))
 
 
-def pure_epsilon(events: Iterable[PrivacyEvent]) -> float:
+def pure_epsilon(events: Iterable[PrivacyEvent], neighbours: Neighbours = RECORD) -> float:
     """Sum of the epsilons of events of delta 0, infinite where one has none; exact, rounded up.
 
     It holds however later events were chosen (Rogers, Roth, Ullman and Vadhan 2016,
     arXiv:1605.08294, section 3).
     """
-    losses = merged(events, RECORD)
+    losses = merged(events, neighbours)
     return math.inf if losses is None else renyi.sum_if_pure(losses)
 
 

@@ -14,6 +14,8 @@ from typing import Literal
 
 from dp_accounting.rdp import compute_epsilon
 
+from privacy.neighbours import RECORD, Neighbours
+
 ROUNDING = 1e-12
 """Relative; far above what adding up to 10**5 floats exactly, and one conversion, can lose."""
 
@@ -45,12 +47,15 @@ class DatasetPolicy:
     """The rules of one ledger: what the dataset's owner allows to be spent, and on what.
 
     Attributes:
-        record: budget per record, add or remove one.
+        record: budget per unit of `neighbours`: a record, or a person with up to so many.
         site: budget of the site's updates as a whole, with or without them; None sets no bound.
         mechanisms: names of `privacy.event` that may be charged; None allows all. Where all of
             them are pure, the order of the filter is infinite, and epsilons simply add up.
         minimum_cohort: fewest sites whose sum may carry a release.
         expires: UTC, ISO 8601, from when on nothing is charged any more; None is never.
+        neighbours: what the budget hides: one record or up to k of a person, added or removed, or
+            replaced. That nobody has more than k is a promise about the data, kept where rows are
+            loaded.
     """
 
     record: Budget
@@ -58,6 +63,7 @@ class DatasetPolicy:
     mechanisms: tuple[str, ...] | None = None
     minimum_cohort: int = 1
     expires: str | None = None
+    neighbours: Neighbours = RECORD
 
     def of(self, unit: Unit) -> Budget | None:
         """The budget in a unit."""
@@ -74,7 +80,7 @@ def filter_order(
         orders: to choose from, > 1.
         divergence: of such a release, Renyi, at an order; >= 0.
     """
-    return max(orders, key=lambda order: _ratio(_room_at(budget, order), divergence(order)))
+    return max(orders, key=lambda order: _ratio(room_at(budget, order), divergence(order)))
 
 
 def _ratio(room: float, divergence: float) -> float:
@@ -93,7 +99,7 @@ def epsilon_at_order(order: float, divergences: Iterable[float], delta: float) -
     return float(epsilon) * (1 + ROUNDING)
 
 
-def _room_at(budget: Budget, order: float) -> float:
-    """The largest divergence at `order` that a budget has room for; may be negative."""
+def room_at(budget: Budget, order: float) -> float:
+    """The largest divergence at `order` that a budget has room for; negative where for none."""
     offset = math.log1p(-1 / order) - math.log(budget.delta * order) / (order - 1)
     return budget.epsilon - offset

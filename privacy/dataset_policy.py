@@ -6,6 +6,7 @@ from federation.errors import IntegrityError
 from federation.site_policy import SitePolicy
 from privacy.account import Account
 from privacy.budget import Budget, DatasetPolicy
+from privacy.neighbours import Neighbours, relation_named
 
 
 def dataset_policy(policy: SitePolicy) -> DatasetPolicy:
@@ -20,6 +21,9 @@ def dataset_policy(policy: SitePolicy) -> DatasetPolicy:
         mechanisms=policy.budget_mechanisms,
         minimum_cohort=policy.minimum_quorum,
         expires=policy.budget_expires,
+        neighbours=Neighbours(
+            relation_named(policy.neighbouring_relation), policy.records_per_person
+        ),
     )
 
 
@@ -39,6 +43,8 @@ def require_same(policy: SitePolicy, account: Account, path: str) -> None:
         ("budget_mechanisms", stated.mechanisms, held.mechanisms),
         ("minimum_quorum", stated.minimum_cohort, held.minimum_cohort),
         ("budget_expires", stated.expires, held.expires),
+        ("records_per_person", stated.neighbours.records, held.neighbours.records),
+        ("neighbouring_relation", stated.neighbours.relation, held.neighbours.relation),
     )
     for name, ours, theirs in pairs:
         if ours != theirs:

@@ -18,18 +18,16 @@ from torch import Tensor, nn
 
 from federation.entropy import Entropy
 from federation.errors import PrivacyRefusal
+from privacy.arithmetic import ON_CPU, Arithmetic
+from privacy.clipped_sum import clipped_gradient_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
-from privacy.mechanisms.clipping import norm_rounding
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.model_validation import require_private_layers
-from privacy.per_sample_gradients import Loss, per_example, per_sample_gradients
+from privacy.per_sample_gradients import Loss, per_example
 from privacy.plan import MOST_SUMMED_ROWS, ClippedStepPlan, DpSgdPlan, NonPrivatePlan
 from privacy.poisson_sampling import poisson_sample
 
 Floats = npt.NDArray[np.float64]
-
-LARGEST_PHYSICAL_BATCH = 512
-"""Rows whose per-sample gradients are held at once; bounds memory, changes no guarantee."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +59,14 @@ class LocalUpdate:
     mean_loss: float | None
 
 
-def train_privately(
+def train_privately(  # noqa: PLR0913, PLR0917 - what a round of training is made of
     model: nn.Module,
     rows: tuple[Tensor, Tensor],
     loss: Loss,
     plan: DpSgdPlan,
     descent: Descent,
     entropy: Entropy,
+    arithmetic: Arithmetic = ON_CPU,
 ) -> LocalUpdate:
     """Run `plan.steps` steps of DP-SGD from the model's parameters; the model is left as it was.
 
@@ -78,6 +77,7 @@ def train_privately(
         plan: sampling rate, steps, clip, noise and divisor.
         descent: learning rate and the like.
         entropy: of batches, noise and dropout layers.
+        arithmetic: of gradients; noise and steps are computed on the processor in float64.
 
     Raises:
         PrivacyRefusal: the model has a layer that mixes records, such as BatchNorm.
@@ -86,15 +86,17 @@ def train_privately(
     require_private_layers(model)
 
     def noised_gradient(local: nn.Module, batch: Tensor, step: Entropy) -> Floats:
+        taken = rows[0][batch], rows[1][batch]
         clipped, _ = clipped_gradient_sum(
-            local, (rows[0][batch], rows[1][batch]), loss, plan.max_grad_norm
+            local, taken, loss, plan.max_grad_norm, arithmetic=arithmetic
         )
         deviation = plan.noise_multiplier * plan.max_grad_norm
         noise = gaussian_noise(len(clipped), deviation, step.child("noise"))
         noised: Floats = (clipped + noise) / plan.expected_batch_size
         return noised
 
-    delta = _descend(model, len(rows[1]), plan, descent, entropy, noised_gradient)
+    there = copy.deepcopy(model).to(arithmetic.device)
+    delta = _descend(there, len(rows[1]), plan, descent, entropy, noised_gradient)
     return LocalUpdate(delta, None)
 
 
@@ -104,6 +106,7 @@ def train_for_shared_noise(
     loss: Loss,
     plan: ClippedStepPlan,
     entropy: Entropy,
+    arithmetic: Arithmetic = ON_CPU,
 ) -> LocalUpdate:
     """The one step of `train_privately` WITHOUT its noise: for `shared_record_noise`, nobody else.
 
@@ -118,6 +121,7 @@ def train_for_shared_noise(
         loss: per example, shape (B,).
         plan: sampling rate, learning rate, clip and divisor.
         entropy: of the batch and dropout layers.
+        arithmetic: of gradients.
 
     Raises:
         PrivacyRefusal: the model has a layer that mixes records; or too many rows.
@@ -125,12 +129,13 @@ def train_for_shared_noise(
     """
     require_private_layers(model)
     require_summable(len(rows[1]))
-    local = copy.deepcopy(model).train()
-    with _torch_seeded(entropy.child("torch")):
+    local = copy.deepcopy(model).to(arithmetic.device).train()
+    with _torch_seeded(entropy.child("torch"), local):
         coins = entropy.child("step", 0).child("batch")
         batch = torch.from_numpy(poisson_sample(len(rows[1]), plan.sampling_rate, coins))
+        taken = rows[0][batch], rows[1][batch]
         clipped, _ = clipped_gradient_sum(
-            local, (rows[0][batch], rows[1][batch]), loss, plan.max_grad_norm
+            local, taken, loss, plan.max_grad_norm, arithmetic=arithmetic
         )
     return LocalUpdate(-plan.learning_rate / plan.expected_batch_size * clipped, None)
 
@@ -147,13 +152,14 @@ def require_summable(rows: int) -> None:
         )
 
 
-def train_without_privacy(
+def train_without_privacy(  # noqa: PLR0913, PLR0917 - as above
     model: nn.Module,
     rows: tuple[Tensor, Tensor],
     loss: Loss,
     plan: NonPrivatePlan,
     descent: Descent,
     entropy: Entropy,
+    arithmetic: Arithmetic = ON_CPU,
 ) -> LocalUpdate:
     """The same steps on the same Poisson batches, without clip and noise: no guarantee at all.
 
@@ -167,46 +173,18 @@ def train_without_privacy(
         parameters = trainable(local)
         if not len(batch):
             return np.zeros(sum(p.numel() for p in parameters))
-        losses = per_example(loss, local(rows[0][batch]), rows[1][batch])
+        inputs, targets = (one[batch].to(arithmetic.device) for one in rows)
+        with arithmetic.forward_pass():
+            output = local(inputs)
+        losses = per_example(loss, output.float(), targets)
         total, seen = total + float(losses.detach().sum()), seen + len(batch)
         parts = torch.autograd.grad(losses.sum(), parameters)
-        flat: Floats = torch.cat([part.reshape(-1) for part in parts]).double().numpy()
+        flat: Floats = torch.cat([part.reshape(-1) for part in parts]).double().cpu().numpy()
         return flat / plan.expected_batch_size
 
-    delta = _descend(model, len(rows[1]), plan, descent, entropy, gradient)
+    there = copy.deepcopy(model).to(arithmetic.device)
+    delta = _descend(there, len(rows[1]), plan, descent, entropy, gradient)
     return LocalUpdate(delta, total / max(seen, 1))
-
-
-def clipped_gradient_sum(
-    model: nn.Module,
-    rows: tuple[Tensor, Tensor],
-    loss: Loss,
-    max_grad_norm: float,
-    largest_batch: int = LARGEST_PHYSICAL_BATCH,
-) -> tuple[Floats, int]:
-    """Sum of per-sample gradients, each clipped to L2 norm `max_grad_norm` over all parameters.
-
-    Adding or removing one row changes it by at most `max_grad_norm`: also a row whose gradient is
-    not finite, which contributes zero.
-
-    Returns:
-        the sum, shape (d,), float64; and how many rows contributed zero for not being finite.
-    """
-    total = np.zeros(sum(p.numel() for p in trainable(model)))
-    not_finite = 0
-    for inputs, targets in zip(
-        torch.split(rows[0], largest_batch), torch.split(rows[1], largest_batch), strict=True
-    ):
-        if not len(targets):
-            continue
-        gradients = per_sample_gradients(model, (inputs, targets), loss)
-        finite = torch.isfinite(gradients).all(dim=1)
-        not_finite += int((~finite).sum())
-        gradients = torch.where(finite[:, None], gradients, 0.0).double()
-        norms = gradients.norm(dim=1) * (1 + norm_rounding(gradients.shape[1]))
-        factors = (max_grad_norm / norms.clamp(min=max_grad_norm)) * (1 - 2**-51)
-        total += (gradients * factors[:, None]).sum(dim=0).numpy()
-    return total, not_finite
 
 
 def _descend(
@@ -217,11 +195,11 @@ def _descend(
     entropy: Entropy,
     gradient_of: Callable[[nn.Module, Tensor, Entropy], Floats],
 ) -> Floats:
-    """Gradient steps on a copy of the model; returns local minus global parameters."""
-    local = copy.deepcopy(model).train()
+    """Gradient steps on the model, a copy of the caller's own; local minus global parameters."""
+    local = model.train()
     start = flat_parameters(local).astype(np.float64)
     here, velocity = start.copy(), np.zeros_like(start)
-    with _torch_seeded(entropy.child("torch")):
+    with _torch_seeded(entropy.child("torch"), local):
         for number in range(plan.steps):
             step = entropy.child("step", number)
             batch = poisson_sample(rows, plan.sampling_rate, step.child("batch"))
@@ -234,8 +212,9 @@ def _descend(
 
 
 @contextmanager
-def _torch_seeded(entropy: Entropy) -> Iterator[None]:
+def _torch_seeded(entropy: Entropy, model: nn.Module) -> Iterator[None]:
     """Dropout layers draw from torch's global generator: seed it for this round, then restore."""
-    with torch.random.fork_rng(devices=[]):
+    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(int.from_bytes(entropy.bytes(8), "little"))
         yield

@@ -108,8 +108,9 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
         else (
             "A person with several records: the guarantee is for one record each, and weakens with "
             "every further one.",
-            "Later runs whose settings were chosen after seeing what earlier ones gave: the ledger "
-            "adds up all runs as if their settings had been fixed beforehand.",
+            "Later runs whose settings were chosen after seeing what earlier ones gave: the "
+            "epsilon in the table adds up all runs as if their settings had been fixed beforehand. "
+            "What holds however they were chosen is the site's budget, which its ledger enforces.",
         )
     )
     whole = ("A whole site's counts of held-out rows: site-level noise covers its updates only.",)

@@ -154,6 +154,8 @@ def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccou
         voided=statement.voided,
         refused=statement.refused,
         ledger_head=statement.ledger_head,
+        records_per_person=statement.records_per_person,
+        neighbouring_relation=statement.neighbouring_relation,
         site_level_epsilon_spent=statement.site_level_epsilon_spent,
         site_level_epsilon_budget=statement.site_level_epsilon_budget,
     )

@@ -289,6 +289,7 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         task_options={config.task.name: config.task.options},
         split_seed=config.run.seed,
         epsilon_budget=None if without_privacy else budget,
+        records_per_person=choice.records_per_person,
         delta=config.privacy.delta,
         minimum_quorum=choice.minimum_quorum,
         minimum_threshold=choice.minimum_threshold,

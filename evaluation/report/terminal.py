@@ -60,4 +60,6 @@ def _privacy_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
     for name, account in summary.privacy.sites.items():
         # A ledger that was never asked says 0, which would read as the best of guarantees.
         spent = "no bound" if is_off else epsilon(account.epsilon_spent)
-        yield name, spent, epsilon(account.epsilon_budget)
+        records = account.records_per_person
+        whose = f" (a person of up to {records} records)" if records > 1 else ""
+        yield f"{name}{whose}", spent, epsilon(account.epsilon_budget)

@@ -4,6 +4,7 @@ import gc
 from pathlib import Path
 
 import pytest
+import torch
 from sample_consortium import OTHER, roster_of, signed_rules
 
 from client import site_home
@@ -11,7 +12,7 @@ from client.site_home import SiteHome, create_ledger, open_agent, verify_home
 from federation.agreement import Agreement
 from federation.consortium import END_OF_9999
 from federation.entropy import SystemEntropy
-from federation.errors import HedgerowError, IntegrityError, UsageError
+from federation.errors import ConfigError, HedgerowError, IntegrityError, UsageError
 from federation.site_policy import SitePolicy
 
 POLICY = SitePolicy(
@@ -143,3 +144,17 @@ def test_a_damaged_journal_is_named(home) -> None:
 def test_a_folder_where_nothing_may_be_written_is_named(tmp_path) -> None:
     with pytest.raises(UsageError, match="cannot open"):
         open_agent(SiteHome(tmp_path / "nowhere"), tmp_path / "x", load_task)
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_any_run(home, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    POLICY.model_copy(update={"device": "cuda"}).write(home.policy)
+    for opened in (
+        lambda: open_agent(home, ledger(home), load_task),
+        lambda: verify_home(home, ledger(home)),
+    ):
+        with pytest.raises(ConfigError, match=r"device = .*torch sees no GPU"):
+            opened()
+    home.policy.write_text(home.policy.read_text().replace("cuda", "tpu"))
+    with pytest.raises(ConfigError, match="device"):
+        open_agent(home, ledger(home), load_task)

@@ -143,6 +143,7 @@ def test_public_facts_say_nothing_beyond_what_is_declared(recorded) -> None:
     assert set(json.loads(close)) == {
         "ledger", "delta", "epsilon_spent", "epsilon_pld", "epsilon_rdp", "epsilon_budget",
         "reserved", "committed", "voided", "refused", "ledger_head", "noise_source",
+        "records_per_person", "neighbouring_relation",
         "site_level_delta", "site_level_epsilon_spent", "site_level_epsilon_budget",
     }  # fmt: skip
 

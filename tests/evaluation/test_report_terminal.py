@@ -3,6 +3,7 @@
 import pytest
 from sample_summary import hospitals, stopped_without_privacy
 
+from evaluation.report.page import render
 from evaluation.report.terminal import summary_tables
 
 
@@ -19,6 +20,23 @@ def test_verdicts_yardsticks_and_epsilons_are_shown() -> None:
     assert models.rows[-1][:4] == ("federated", "276", "0.79", "0.862")
     assert ("va_long_beach", "1.89", "2.00") in privacy.rows
     assert "|" not in verdicts.title
+
+
+def of_persons(records: int):
+    base = hospitals()
+    sites = {
+        name: account.model_copy(update={"records_per_person": records})
+        for name, account in base.privacy.sites.items()
+    }
+    return base.model_copy(update={"privacy": base.privacy.model_copy(update={"sites": sites})})
+
+
+def test_an_epsilon_of_persons_says_so() -> None:
+    names = [row[0] for row in summary_tables(of_persons(3))[-1].rows]
+    assert all(name.endswith("(a person of up to 3 records)") for name in names)
+    page = render(of_persons(3))
+    assert page.count("ε is of a person with up to 3 records") == len(names)
+    assert "a person with up to" not in render(of_persons(1))
 
 
 def test_privacy_off_is_shouted_in_the_titles() -> None:

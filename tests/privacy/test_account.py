@@ -5,11 +5,13 @@ from contextlib import suppress
 
 import pytest
 from dp_accounting import rdp
+from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.errors import BudgetExhausted, UsageError
-from privacy.account import Account, Charge, ChargePlan, policy_to_plain
+from federation.errors import BudgetExhausted, PrivacyRefusal, UsageError
+from privacy import person_level
+from privacy.account import Account, Charge, ChargePlan, policy_to_plain, require_allowed
 from privacy.accountant import RDP_ORDERS, cost, renyi_divergences
 from privacy.budget import Budget, DatasetPolicy, epsilon_at_order, filter_order
 from privacy.event import (
@@ -17,8 +19,10 @@ from privacy.event import (
     DiscreteLaplace,
     DistributedDiscreteGaussian,
     PoissonSampledGaussian,
+    RepeatAndSelect,
 )
 from privacy.ledger_entry import Entry
+from privacy.neighbours import Neighbours
 
 DELTA = 1e-5
 
@@ -49,7 +53,7 @@ class Paper:
     def charge_all(self, run) -> int:
         number = 0
         with suppress(BudgetExhausted):
-            while True:
+            while self.account.charged(run) < self.account.plans[run].plan.rounds:
                 self.charge(run)
                 number += 1
         return number
@@ -152,6 +156,91 @@ def test_the_two_units_are_bounded_apart() -> None:
     )
     with pytest.raises(BudgetExhausted, match="site-level budget of epsilon 1"):
         book.charge("r")
+
+
+def test_a_budget_of_persons_admits_less_than_one_of_records() -> None:
+    event = PoissonSampledGaussian(0.01, 1.0, 36)
+    admitted = {}
+    for records in (1, 2, 4):
+        book = paper(9.0, neighbours=Neighbours(records=records))
+        book.plan("r", event, 300)
+        admitted[records] = book.charge_all("r")
+        spent = person_level.cost(book.account.events(), DELTA, records).epsilon
+        assert book.account.spent("record", DELTA).epsilon == spent <= 9.0
+        more = (*book.account.events(), event)
+        assert admitted[records] == 300 or person_level.cost(more, DELTA, records).epsilon > 9.0
+    assert admitted[1] == 300 > admitted[2] > admitted[4] > 0
+
+
+def test_the_filter_adds_up_what_a_person_loses() -> None:
+    event = PoissonSampledGaussian(0.01, 2.0, 36)
+    books = {records: paper(40.0, neighbours=Neighbours(records=records)) for records in (1, 3)}
+    for records, book in books.items():
+        for run in ("a", "b"):
+            book.plan(run, event, 3)
+            for _ in range(3):
+                book.charge(run)
+        order = int(book.account.orders["record"])
+        bound = renyi_divergences([event], Neighbours(records=records))[RDP_ORDERS.index(order)]
+        assert book.account.filtered() == pytest.approx(
+            epsilon_at_order(order, [6 * bound], DELTA), rel=1e-9
+        )
+    assert books[3].account.share_used() > 3 * books[1].account.share_used() > 0
+
+
+def test_the_share_that_is_used_grows_with_every_release_by_the_same() -> None:
+    book = paper(3.0)
+    book.plan("r", PoissonSampledGaussian(0.01, 1.0, 36), 60)
+    assert book.account.share_used() == 0
+    shares = []
+    for _ in range(60):
+        book.charge("r")
+        shares.append(book.account.share_used())
+    assert shares == pytest.approx([shares[0] * n for n in range(1, 61)])
+    assert 1 - shares[0] < shares[-1] <= 1
+
+
+def test_replacing_a_record_costs_what_the_exact_gaussian_says() -> None:
+    event = PoissonSampledGaussian(1.0, 2.0, 1)
+    book = paper(9.0, neighbours=Neighbours("replace-one"))
+    book.plan("r", event, 1)
+    book.charge("r")
+    exact = get_epsilon_gaussian(1.0, DELTA)
+    assert book.account.spent("record", DELTA).epsilon == pytest.approx(exact, rel=1e-6)
+
+
+def test_pure_budgets_of_persons_count_every_record() -> None:
+    book = paper(1.0, mechanisms=("discrete_laplace",), neighbours=Neighbours(records=4))
+    for run in "ab":
+        book.plan(run, DiscreteLaplace(1, 8.0, 1), 1)
+        book.charge(run)
+    assert book.account.filtered() == 1.0
+    book.plan("c", DiscreteLaplace(1, 1e9, 1), 1)
+    with pytest.raises(BudgetExhausted):
+        book.charge("c")
+
+
+def test_a_selection_is_allowed_only_if_what_it_selects_from_is() -> None:
+    inner = PoissonSampledGaussian(0.1, 9.0, 1)
+    selection = RepeatAndSelect(Composed((inner,)), 5.0, 1.0, 1)
+    for names, missing in (
+        (("repeat_and_select",), "poisson_sampled_gaussian"),
+        (("poisson_sampled_gaussian",), "repeat_and_select"),
+    ):
+        policy = DatasetPolicy(Budget(1.0, DELTA), mechanisms=names)
+        with pytest.raises(PrivacyRefusal, match=f"does not allow {missing}"):
+            require_allowed(policy, ChargePlan("r", Charge(selection), 1, 3), "2026")
+
+
+def test_a_plan_is_charged_for_as_often_as_it_says() -> None:
+    book = paper(9.0)
+    book.plan("r", PoissonSampledGaussian(0.01, 2.0, 1), 2)
+    book.charge("r")
+    first = book.charge("r")
+    with pytest.raises(PrivacyRefusal, match="for all 2 rounds of its plan"):
+        book.charge("r")
+    book.write("void", {"reservation": first})
+    book.charge("r")
 
 
 def test_an_empty_plan_is_refused() -> None:

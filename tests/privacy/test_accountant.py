@@ -83,9 +83,9 @@ def test_unsampled_gaussians_meet_the_closed_form(sigma, steps, published) -> No
 
 
 @pytest.mark.parametrize("delta", [1e-5, 1e-8, 1e-10, 1e-12, 1e-14])
-@pytest.mark.parametrize(("sigma", "steps"), [(1.0, 1), (5.0, 100), (100.0, 5_000)])
+@pytest.mark.parametrize(("sigma", "steps"), [(1.0, 1), (1.0, 100), (5.0, 100), (100.0, 5_000)])
 def test_rounding_never_makes_it_optimistic(sigma, steps, delta) -> None:
-    # dp-accounting alone is up to 0.04 below the closed form here.
+    # dp-accounting alone is up to 0.15 below the closed form here: 100 of noise 1 at delta 1e-14.
     exact = gaussian_epsilon(sigma / math.sqrt(steps), delta)
     assert cost([sgd(1.0, sigma, steps)], delta).epsilon >= exact
 

@@ -1,6 +1,7 @@
-"""DP-SGD: gradients against independent implementations, sensitivity, and what it may depend on."""
+"""DP-SGD: what a round does with the clipped sum, and what it may and may not depend on."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from torch.nn.functional import cross_entropy
 
 from federation.entropy import SeededEntropy
 from federation.errors import ConfigError, PrivacyRefusal
-from privacy import dp_sgd
 from privacy.dp_sgd import (
     Descent,
     train_for_shared_noise,
@@ -20,8 +20,8 @@ from privacy.dp_sgd import (
     train_without_privacy,
 )
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.per_sample_gradients import per_sample_gradients
 from privacy.plan import ClippedStepPlan, DpSgdPlan, NonPrivatePlan
+from privacy.poisson_sampling import poisson_sample
 
 PLAN = DpSgdPlan(0.5, 3, 1.0, 1.0, 8.0, 1e-3)
 DESCENT = Descent(0.1)
@@ -49,28 +49,6 @@ def rows_for(model: nn.Module, n: int, seed: int = 1):
     return torch.randn(shape), torch.randint(0, 3, (n,))
 
 
-@pytest.mark.parametrize("make", [mlp, cnn])
-def test_opacus_hooks_vmap_and_a_plain_loop_agree(make) -> None:
-    model = make()
-    inputs, targets = rows_for(model, 7)
-    hooks = per_sample_gradients(model, (inputs, targets), loss)
-
-    loop = []
-    for x, y in zip(inputs, targets, strict=True):
-        parts = torch.autograd.grad(loss(model(x[None]), y[None])[0], list(model.parameters()))
-        loop.append(torch.cat([p.reshape(-1) for p in parts]))
-    torch.testing.assert_close(hooks, torch.stack(loop), rtol=1e-5, atol=1e-6)
-
-    parameters = dict(model.named_parameters())
-
-    def one(parameters, x, y):
-        return loss(torch.func.functional_call(model, parameters, (x[None],)), y[None])[0]
-
-    vmapped = torch.func.vmap(torch.func.grad(one), (None, 0, 0))(parameters, inputs, targets)
-    flat = torch.cat([vmapped[name].reshape(7, -1) for name in parameters], dim=1)
-    torch.testing.assert_close(hooks, flat, rtol=1e-5, atol=1e-6)
-
-
 def test_the_model_is_left_as_it_was() -> None:
     model = mlp()
     before, names = flat_parameters(model), list(model.state_dict())
@@ -85,37 +63,6 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 bad_rows = st.sampled_from(["fine", "zero", "huge", "nan", "inf"])
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 12), bad_rows, st.floats(0.01, 10))
-def test_one_row_more_changes_the_clipped_sum_by_at_most_the_clip(n, kind, clip) -> None:
-    model = mlp()
-    inputs, targets = rows_for(model, n + 1)
-    factor = {"fine": 1.0, "zero": 0.0, "huge": 1e30, "nan": float("nan"), "inf": float("inf")}
-    inputs[-1] = inputs[-1] * factor[kind]
-    with_it, _ = dp_sgd.clipped_gradient_sum(model, (inputs, targets), loss, clip)
-    without, _ = dp_sgd.clipped_gradient_sum(model, (inputs[:-1], targets[:-1]), loss, clip)
-    # The slack is the rounding of float64 sums over n terms of norm `clip`.
-    assert np.linalg.norm(with_it - without) <= clip * (1 + 1e-12 * (n + 1))
-
-
-def test_a_row_that_is_not_finite_contributes_zero_and_is_counted() -> None:
-    model = mlp()
-    inputs, targets = rows_for(model, 5)
-    clean, none = dp_sgd.clipped_gradient_sum(model, (inputs[:4], targets[:4]), loss, 1.0)
-    inputs[4] = float("nan")
-    total, one = dp_sgd.clipped_gradient_sum(model, (inputs, targets), loss, 1.0)
-    np.testing.assert_array_equal(total, clean)
-    assert (none, one) == (0, 1)
-
-
-def test_micro_batches_change_nothing_but_rounding() -> None:
-    model = cnn()
-    rows = rows_for(model, 23)
-    whole, _ = dp_sgd.clipped_gradient_sum(model, rows, loss, 0.5, largest_batch=23)
-    parts, _ = dp_sgd.clipped_gradient_sum(model, rows, loss, 0.5, largest_batch=4)
-    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
 
 
 def test_an_empty_batch_is_a_step_of_noise_only() -> None:
@@ -192,6 +139,75 @@ def test_equal_torch_seeds_do_not_give_equal_noise() -> None:
         for seed in (1, 2)
     )
     assert not np.any(one == two)
+
+
+def test_the_noise_of_two_sites_or_rounds_differs_whatever_torchs_seed() -> None:
+    model = mlp()
+    nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    seen = []
+    for site, round_, charge in (("a", 1, 1), ("b", 1, 1), ("a", 2, 1), ("a", 1, 2)):
+        torch.manual_seed(7)
+        entropy = SeededEntropy(5).child("training", site, round_, charge)
+        seen.append(train_privately(model, nothing, loss, PLAN, DESCENT, entropy).delta)
+    for one, other in combinations(seen, 2):
+        assert not np.any(one == other)
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(len(one))
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 40), st.sampled_from([1.0, 0.0, 1e6, float("nan")]))
+def test_neither_rate_nor_divisor_follows_the_number_of_rows(n: int, factor: float) -> None:
+    # If either did, one row more would move the update by more than its own clipped gradient.
+    model, (inputs, targets) = mlp(), rows_for(mlp(), n + 1)
+    inputs[-1] *= factor
+    plan = replace(PLAN, sampling_rate=1.0, steps=1)
+    with_it, without = (
+        train_privately(model, rows, loss, plan, Descent(0.5), SeededEntropy(2)).delta
+        for rows in ((inputs, targets), (inputs[:-1], targets[:-1]))
+    )
+    most = 0.5 * plan.max_grad_norm / plan.expected_batch_size
+    assert np.linalg.norm(with_it - without) <= most * (1 + 1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 12), st.integers(1, 60), st.floats(0.05, 1.0))
+def test_a_round_has_as_many_steps_as_planned_whatever_the_batches(steps, n, rate) -> None:
+    model, rows, calls = mlp(), rows_for(mlp(), n), []
+    plan = replace(PLAN, steps=steps, sampling_rate=rate)
+
+    def counted(output, target):
+        calls.append(len(target))
+        return loss(output, target)
+
+    entropy = SeededEntropy(3)
+    train_privately(model, rows, counted, plan, DESCENT, entropy)
+    coins = [entropy.child("step", number).child("batch") for number in range(steps)]
+    batches = [len(poisson_sample(n, rate, one)) for one in coins]
+    assert calls == [size for size in batches if size]
+    # An empty batch is a step all the same: it has noise.
+    nothing = rows[0][:0], rows[1][:0]
+    alone = train_privately(model, nothing, loss, plan, Descent(1.0), SeededEntropy(3)).delta
+    expected = np.sqrt(steps) * plan.noise_multiplier / plan.expected_batch_size
+    assert alone.std() == pytest.approx(expected, rel=0.4)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.25, 1.0])
+def test_every_row_joins_a_batch_as_often_as_planned_and_on_its_own(rate: float) -> None:
+    model, inputs = nn.Linear(16, 1, bias=False), torch.eye(16).repeat(4, 1)
+    plan = replace(STEP, sampling_rate=rate, learning_rate=1.0, expected_batch_size=1.0)
+    joined = np.zeros(16)
+
+    def own_coordinate(output, _):
+        return output[:, 0]
+
+    rounds = 400
+    for number in range(rounds):
+        update = train_for_shared_noise(
+            model, (inputs, torch.zeros(64)), own_coordinate, plan, SeededEntropy(number)
+        )
+        joined += -update.delta / plan.max_grad_norm
+    trials = 4 * rounds
+    assert np.all(np.abs(joined / trials - rate) <= 4 * np.sqrt(rate * (1 - rate) / trials) + 1e-9)
 
 
 def test_training_leaves_torchs_generator_alone() -> None:

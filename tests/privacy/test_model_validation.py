@@ -1,12 +1,16 @@
 """Which models may be trained: whatever mixes records is found, and nothing else is refused."""
 
+import opacus.layers
 import pytest
 import torch
+from opacus.validators import ModuleValidator
+from row_models import CASES
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from federation.errors import PrivacyRefusal, UsageError
 from privacy.model_validation import (
+    BATCH_NORM_REMEDY,
     require_private_layers,
     require_records_apart,
     require_travelling_state,
@@ -107,3 +111,84 @@ def test_state_that_would_stay_at_the_sites_is_refused() -> None:
         require_travelling_state(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
     require_travelling_state(nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False)))
     require_travelling_state(nn.Sequential(nn.GroupNorm(2, 4), nn.InstanceNorm1d(4)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_model_that_may_be_trained_passes(name: str) -> None:
+    case = CASES[name]
+    model = case.build()
+    require_travelling_state(model)
+    require_private_layers(model)
+    require_records_apart(model, case.loss, case.rows(5))
+
+
+NORMS = {
+    "alone": nn.BatchNorm1d(4, track_running_stats=False),
+    "inside": nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.BatchNorm1d(4))),
+    "frozen": nn.Sequential(nn.BatchNorm1d(4).requires_grad_(False), nn.Linear(4, 3)),
+    "without parameters": nn.Sequential(nn.BatchNorm1d(4, affine=False), nn.Linear(4, 3)),
+    "of images": nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_batch_norm_is_refused_with_a_remedy_that_works(name: str) -> None:
+    with pytest.raises(
+        PrivacyRefusal, match=r"BatchNorm.d\) mixes records; replace it by .*GroupN"
+    ):
+        require_private_layers(NORMS[name])
+    assert "ModuleValidator.fix" in BATCH_NORM_REMEDY
+    if name in {"alone", "inside", "of images"}:
+        require_private_layers(ModuleValidator.fix(NORMS[name]))
+
+
+@pytest.mark.parametrize(
+    ("layer", "theirs"),
+    [
+        (nn.MultiheadAttention(4, 2), "DPMultiheadAttention"),
+        (nn.LSTM(4, 3), "DPLSTM"),
+        (nn.GRU(4, 3), "DPGRU"),
+        (nn.RNN(4, 3), "DPRNN"),
+    ],
+)
+def test_layers_in_one_piece_are_refused_with_their_replacement(layer, theirs: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), layer)
+    with pytest.raises(PrivacyRefusal, match=rf"layer 1 .* replace it by opacus.layers.{theirs}"):
+        require_private_layers(model)
+    assert hasattr(opacus.layers, theirs)
+    layer.requires_grad_(False)  # nothing is trained in it
+    require_private_layers(model)
+
+
+class Buffered(nn.Module):
+    """A trained parameter beside state that is no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x):
+        return x * self.scale
+
+
+def test_a_trained_layer_with_state_is_refused() -> None:
+    with pytest.raises(PrivacyRefusal, match="trainable layer with buffers"):
+        require_private_layers(nn.Sequential(Buffered(), nn.Linear(4, 3)))
+
+
+class BehindItsBack(nn.Module):
+    """The head's weight is used once by the head and once without it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x + nn.functional.linear(x, self.head.weight) @ self.head.weight)
+
+
+def test_a_parameter_used_behind_its_layers_back_is_refused() -> None:
+    require_private_layers(BehindItsBack())
+    with pytest.raises(PrivacyRefusal, match=r"parameter head.weight is not the sum"):
+        require_records_apart(BehindItsBack(), loss, rows())

@@ -9,6 +9,7 @@ from sample_consortium import roster_of
 
 from federation.envelope import Phase, Reply
 from federation.errors import RoundFailed
+from privacy.message_sizes import LARGEST_ANSWER
 from server.conversation import Answers, Conversation, Place, Question
 from server.transport import Lost
 
@@ -135,7 +136,10 @@ def test_nodes_that_come_late_are_waited_for_and_asked_once() -> None:
         (lambda r: signed(r, "b", KEYS["a"]), "signature"),
         (lambda r: signed(r, "z", KEYS["a"]), "'z', which no roster knows"),
         (lambda r: signed(r, "b", status="refused", code="x", reason="not ours"), "b: not ours"),
-        (lambda r: signed(r, "b", body=bytes(4097)), "a body of 4097 bytes in phase enlist"),
+        (
+            lambda r: signed(r, "b", body=bytes(LARGEST_ANSWER[Phase.ENLIST] + 1)),
+            "bytes in phase enlist: the largest that can be",
+        ),
         (lambda r: signed(r, "a"), "missing: b"),  # a node that speaks for a site already found
     ],
 )
