@@ -1,6 +1,5 @@
 """`hedgerow privacy report`, `verify` and `amend`: what a site's ledger says, and its budget."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from privacy.report.document import PrivacyReport
     from privacy.report.source import CheckedLedger, Trust
 
@@ -102,11 +99,10 @@ def amend(
     from federation.errors import UsageError  # noqa: PLC0415 - as above
     from federation.site_policy import SitePolicy  # noqa: PLC0415 - as above
     from privacy.dataset_policy import dataset_policy  # noqa: PLC0415 - as above
-    from privacy.ledger import Ledger  # noqa: PLC0415 - as above
+    from privacy.open_ledger import open_ledger  # noqa: PLC0415 - as above
 
     stated = SitePolicy.read(policy)
-    opened = Ledger.open(ledger, _identity(key), _utc_now)
-    try:
+    with open_ledger(ledger, key) as opened:
         holder = opened.account().holder
         if holder != (stated.site, stated.dataset):
             raise UsageError(
@@ -115,8 +111,6 @@ def amend(
             )
         opened.amend(dataset_policy(stated), reason, role)
         seq, digest = opened.head()
-    finally:
-        opened.close()
     typer.echo(f"amended: entry {seq}, head {digest}")
 
 
@@ -164,29 +158,3 @@ def _verdict(path: Path, checked: "CheckedLedger") -> tuple[str, ...]:
         f"signed by: {checked.public_key}, {sources[checked.key_source]}",
         f"witnessed: {seen}",
     )
-
-
-def _identity(path: Path) -> "Ed25519PrivateKey":
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - as above
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - as above
-        Ed25519PrivateKey,
-    )
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - as above
-        load_pem_private_key,
-    )
-
-    from federation.errors import UsageError  # noqa: PLC0415 - as above
-
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise UsageError(f"cannot read the key {path}: {error.strerror}") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{path} holds no private key in PEM without a password") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"{path} holds no Ed25519 key")
-    return key
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

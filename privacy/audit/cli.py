@@ -198,7 +198,7 @@ def _recorder(
         return
     if ledger is None or key is None:
         raise UsageError("--ledger and --key: expected both, the site's ledger and its key")
-    from privacy.audit.record import open_ledger  # noqa: PLC0415 - as above
+    from privacy.open_ledger import open_ledger  # noqa: PLC0415 - as above
 
     with open_ledger(ledger, key) as opened:
         yield opened.record_audit

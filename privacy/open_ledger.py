@@ -1,4 +1,4 @@
-"""Keeping the result of an audit in a site's ledger, where it costs nothing."""
+"""A site's ledger, opened by a command to be written to, with the site's key out of a file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from privacy.ledger import Ledger
 
 @contextmanager
 def open_ledger(path: Path, key: Path) -> Iterator[Ledger]:
-    """A site's ledger, checked before the audit takes its time.
+    """A site's ledger, checked, and closed at the end.
 
     Args:
         path: of the ledger.
