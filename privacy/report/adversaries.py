@@ -21,6 +21,7 @@ from privacy.event import (
     SingleEvent,
 )
 from privacy.mechanism import singles
+from privacy.neighbours import Neighbours
 from privacy.report.document import Adversary
 from privacy.report.spending import Events, bounded, quick
 from privacy.shared_record_noise import alone, with_shares
@@ -32,13 +33,14 @@ _Shared = PoissonSampledDistributedGaussian | DistributedDiscreteLaplace
 
 
 def adversaries(
-    events: Events, delta: float, spent: float | None, colluders: int
+    events: Events, delta: float, hidden: Neighbours, spent: float | None, colluders: int
 ) -> tuple[Adversary, ...]:
-    """Of one record: all runs together, at `delta`.
+    """Of one record, or whatever is hidden: all runs together, at `delta`.
 
     Args:
         events: all that stands, whose unit is a record.
         delta: of the budget.
+        hidden: what the budget hides.
         spent: their cost; None where nothing is proven.
         colluders: sites that every run with shared noise allowed for, the fewest.
     """
@@ -64,13 +66,13 @@ def adversaries(
         Adversary(
             who=f"The coordinator{_with_sites(colluders + further)}",
             sees="the sums, less the noise of its sites",
-            epsilon=_unless_none(_weakened(events, further), delta),
+            epsilon=_unless_none(_weakened(events, further), delta, hidden),
             rests_on=f"the secure sum, and {shared - further} sites",
         )
         for further in FURTHER
         if further < shared
     ]
-    unaided = _unless_none(_weakened(events, None), delta)
+    unaided = _unless_none(_weakened(events, None), delta, hidden)
     rows += [
         Adversary(
             who="The coordinator with all other sites",
@@ -104,7 +106,7 @@ def _of_own_noise(spent: float | None) -> tuple[Adversary, ...]:
 def site_adversaries(
     events: Events, delta: float, spent: float | None, colluders: int
 ) -> tuple[Adversary, ...]:
-    """Of one site's updates as a whole, arguments as above."""
+    """Of one site's updates as a whole, with them or without; arguments as above."""
     sites = tuple(event for event in events if isinstance(event, DistributedDiscreteGaussian))
     if not sites:
         return ()
@@ -157,8 +159,8 @@ def _with_sites(colluders: int) -> str:
     return f" with {colluders} colluding site{'' if colluders == 1 else 's'}" if colluders else ""
 
 
-def _unless_none(events: Events | None, delta: float) -> float | None:
-    return None if events is None else bounded(quick(events, delta))
+def _unless_none(events: Events | None, delta: float, hidden: Neighbours) -> float | None:
+    return None if events is None else bounded(quick(events, delta, hidden))
 
 
 def _weakened(events: Events, further: int | None) -> Events | None:

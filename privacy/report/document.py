@@ -40,6 +40,10 @@ class Policy(Part):
     epsilon: float | None
     """None where there is no bound."""
     delta: float
+    records_per_person: int
+    """What the budget hides: a person with up to so many records."""
+    neighbouring_relation: str
+    """Whether they are added or removed, or replaced."""
     site_level_epsilon: float | None
     site_level_delta: float | None
     mechanisms: tuple[str, ...] | None
@@ -259,6 +263,8 @@ class LedgerReport(Part):
     site: str
     dataset: str
     public_rows: int | None
+    records_per_person: int
+    neighbouring_relation: str
     rows_words: str
     headline: str
     warnings: tuple[str, ...]

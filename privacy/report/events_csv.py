@@ -29,7 +29,8 @@ PARAMETERS = (
     "event",
 )
 """Of all mechanisms; `event` is the JSON of what a selection repeats."""
-PLACE = ("site", "dataset", "entry", "at", "run", "round", "charge", "state", "delta")
+PLACE = ("site", "dataset", "entry", "at", "run", "round", "charge", "state", "delta",
+         "records_per_person", "neighbouring_relation")  # fmt: skip
 COLUMNS = (*PLACE, "unit", "part", "mechanism", *PARAMETERS)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What spreadsheets take for the start of a formula."""
@@ -74,7 +75,13 @@ def _rows(entries: Sequence[Entry]) -> Iterator[Iterable[str]]:
             for number, part in enumerate(_parts(event) if event else (), start=1):
                 plain = to_plain(part)
                 cells = (_cell(plain.get(each)) for each in PARAMETERS)
-                yield (*place, delta, unit, str(number), str(plain["mechanism"]), *cells)
+                hidden = _hidden(budget) if unit == "record" else ("1", "add-or-remove-one")
+                where = (*place, delta, *hidden, unit, str(number), str(plain["mechanism"]))
+                yield (*where, *cells)
+
+
+def _hidden(budget: Entry) -> tuple[str, str]:
+    return str(budget.body["records_per_person"]), str(budget.body["neighbouring_relation"])
 
 
 def _parts(event: PrivacyEvent) -> tuple[PrivacyEvent, ...]:

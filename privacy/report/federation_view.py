@@ -18,8 +18,14 @@ from privacy import loss_distribution, person_level
 from privacy.account import Account
 from privacy.accountant import renyi_divergences
 from privacy.event import PrivacyEvent, repeated
-from privacy.mechanism import Loss, merged, singles
-from privacy.neighbours import MOST_RECORDS_PER_PERSON, RECORD, Neighbours
+from privacy.mechanism import Loss, Mechanism, merged, singles
+from privacy.neighbours import (
+    ADD_OR_REMOVE_ONE,
+    MOST_RECORDS_PER_PERSON,
+    RECORD,
+    REPLACE_ONE,
+    Neighbours,
+)
 from privacy.report.adversaries import fewest_shares
 from privacy.report.document import Federation, LedgerReport, Overlap
 from privacy.report.spending import Events, bounded, renyi_epsilons, tightest
@@ -35,10 +41,12 @@ class History:
     Attributes:
         own: behind the site's own noise.
         shared: behind noise in sums that other sites are in, too, by the run: how often.
+        hidden: what the ledger's budget hides: a person's records at this site.
     """
 
     own: Events
     shared: dict[str, Counter[PrivacyEvent]]
+    hidden: Neighbours
 
     @classmethod
     def of(cls, account: Account) -> "History":
@@ -51,7 +59,7 @@ class History:
                     own[part] += 1
                 else:
                     shared.setdefault(one.run, Counter())[part] += 1
-        return cls(_added(own), shared)
+        return cls(_added(own), shared, account.in_force().neighbours)
 
 
 def federation_view(reports: Sequence[LedgerReport], histories: Sequence[History]) -> Federation:
@@ -83,8 +91,8 @@ def _words(delta: float, are_shared: bool) -> tuple[str, ...]:  # noqa: FBT001 -
     words = (
         "If nobody's records are in two of these ledgers, the largest epsilon is everybody's; "
         f"delta is then the largest of theirs, {setting(delta)}.",
-        "A person with one record in each of several ledgers pays for all of those histories "
-        "together. How many people that concerns, no ledger knows.",
+        "A person with as much in each of several ledgers as its budget hides pays for all of "
+        "those histories together. How many people that concerns, no ledger knows.",
     )
     together = (
         "Where sites share the noise, all records of such a person are in one sum, behind the "
@@ -94,37 +102,48 @@ def _words(delta: float, are_shared: bool) -> tuple[str, ...]:  # noqa: FBT001 -
 
 
 def overlap(histories: Sequence[History], sites: int, delta: float) -> float:
-    """Epsilon of a person with one record at each of so many of the sites, whichever they are."""
-    own = [one.own for one in histories]
+    """Epsilon of a person with what is hidden at each of so many sites, whichever they are."""
     if not any(one.shared for one in histories):
-        return _of_independent(own, sites, delta)
+        return _of_independent(histories, sites, delta)
     # All of them bound every choice among them; where they are equal, so many are enough.
-    every = own[:sites] if len(set(own)) == 1 else own
-    alone = merged((event for events in every for event in events), RECORD)
+    are_equal = len({(one.own, one.hidden) for one in histories}) == 1
+    alone = _independent(histories[:sites] if are_equal else histories)
     together = _together(histories, sites)
     if alone is None or together is None:
         return math.inf
-    losses = (*alone, *together)
+    counts = Counter[Mechanism]()
+    for mechanism, times in (*alone, *together):
+        counts[mechanism] += times
+    losses = tuple(counts.items())
     by_pld = loss_distribution.epsilon(losses, delta, person_level.discretisation(losses))
-    whole = {_everything(one) for one in histories}
-    steps = math.inf
-    if len(whole) == 1 and sites <= MOST_RECORDS_PER_PERSON:
+    whole = {(_everything(one), one.hidden) for one in histories}
+    if whole == {(_everything(histories[0]), RECORD)} and sites <= MOST_RECORDS_PER_PERSON:
         # Record by record: each step changes one site's history only.
-        steps = person_level.quick_cost(whole.pop(), delta, sites)
-    return min(by_pld, steps)
+        return min(by_pld, person_level.quick_cost(_everything(histories[0]), delta, sites))
+    return by_pld
 
 
-def _of_independent(own: Sequence[Events], sites: int, delta: float) -> float:
+def _independent(histories: Sequence[History]) -> tuple[Loss, ...] | None:
+    losses: list[Loss] = []
+    for one in histories:
+        found = merged(one.own, one.hidden)
+        if found is None:
+            return None
+        losses += found
+    return tuple(losses)
+
+
+def _of_independent(histories: Sequence[History], sites: int, delta: float) -> float:
     """At each Renyi order the largest of the sites' divergences add up: whichever sites they are.
 
     Where all histories are equal, they compose tightly.
     """
-    once = np.array([renyi_divergences(events) for events in own])
+    once = np.array([renyi_divergences(one.own, one.hidden) for one in histories])
     largest = np.sort(once, axis=0)[-sites:].sum(axis=0)
     epsilon = float(renyi_epsilons(largest[None, :], delta)[0])
-    if len(set(own)) == 1:
-        times = tuple(repeated(event, sites) for event in own[0])
-        epsilon = min(epsilon, tightest(times, delta).epsilon)
+    if len({(one.own, one.hidden) for one in histories}) == 1:
+        times = tuple(repeated(event, sites) for event in histories[0].own)
+        epsilon = min(epsilon, tightest(times, delta, histories[0].hidden).epsilon)
     return epsilon
 
 
@@ -132,14 +151,16 @@ def _together(histories: Sequence[History], sites: int) -> tuple[Loss, ...] | No
     """Each run's sums once, of the site that charged most, moved by the records of all sites."""
     losses: list[Loss] = []
     for run in dict.fromkeys(run for one in histories for run in one.shared):
-        takers = [one.shared[run] for one in histories if run in one.shared]
-        records = min(sites, len(takers), MOST_RECORDS_PER_PERSON)
-        if records < min(sites, len(takers)):
+        takers = [one for one in histories if run in one.shared]
+        records = sum(sorted(one.hidden.records for one in takers)[-sites:])
+        if records > MOST_RECORDS_PER_PERSON:
             return None
+        replaced = any(one.hidden.relation == REPLACE_ONE for one in takers)
+        relation = REPLACE_ONE if replaced else ADD_OR_REMOVE_ONE
         most = Counter[PrivacyEvent]()
-        for counts in takers:
-            most |= counts  # of each mechanism as many as whoever charged most of it
-        found = merged(_added(most), Neighbours(records=records))
+        for one in takers:
+            most |= one.shared[run]  # of each mechanism as many as whoever charged most of it
+        found = merged(_added(most), Neighbours(relation, records))
         if found is None:
             return None
         losses += found

@@ -20,6 +20,7 @@ from privacy.event import (
     to_plain,
 )
 from privacy.ledger_entry import Entry
+from privacy.neighbours import Neighbours
 from privacy.report import wording
 from privacy.report.adversaries import adversaries, fewest_shares, site_adversaries
 from privacy.report.document import (
@@ -38,7 +39,16 @@ from privacy.report.document import (
     Witness,
 )
 from privacy.report.source import CheckedLedger
-from privacy.report.spending import bounded, cumulative, gain, people, quick, spending, tightest
+from privacy.report.spending import (
+    bounded,
+    cumulative,
+    gain,
+    hidden_by,
+    people,
+    quick,
+    spending,
+    tightest,
+)
 
 MOST_FURTHER = 10_000
 """Up to here it is counted how many more charges a budget has room for."""
@@ -57,7 +67,8 @@ def ledger_report(ledger: CheckedLedger) -> LedgerReport:
     plans = _plans(account, ledger.entries)
     events = account.events()
     shared = fewest_shares(events)
-    risk = _gain(events, record)
+    hidden = hidden_by(account, "record")
+    risk = _gain(events, hidden, record)
     rows, audits = _rows(ledger.entries), _audits(ledger.entries)
     rows_said = wording.rows_words(rows, record.delta)
     more = _more(account)
@@ -67,6 +78,8 @@ def ledger_report(ledger: CheckedLedger) -> LedgerReport:
         site=account.holder[0],
         dataset=account.holder[1],
         public_rows=rows,
+        records_per_person=hidden.records,
+        neighbouring_relation=hidden.relation,
         rows_words=rows_said,
         headline=wording.headline(record, more, MOST_FURTHER),
         warnings=tuple(wording.warnings(record, policies, plans, rows, len(opened))),
@@ -79,13 +92,15 @@ def ledger_report(ledger: CheckedLedger) -> LedgerReport:
             record, whole_site, policies, plans, risk, rows_said, shared, audits, times,
             accountant_words(),
         ),
-        adversaries=adversaries(events, record.delta, record.epsilon, _colluders(account)),
+        adversaries=adversaries(
+            events, record.delta, hidden, record.epsilon, _colluders(account)
+        ),
         site_adversaries=_of_sites(account, whole_site),
         gain=risk,
-        cumulative=cumulative(tuple(account.standing.values()), record.delta),
-        people=people(events, record.delta),
+        cumulative=cumulative(tuple(account.standing.values()), record.delta, hidden),
+        people=people(events, record.delta, hidden),
         assumptions=tuple(wording.assumptions(record, policies, plans, shared)),
-        not_covered=tuple(wording.not_covered(plans, shared)),
+        not_covered=tuple(wording.not_covered(plans, shared, hidden.records)),
         open=opened,
         refusals=_refusals(ledger.entries),
         voids=_voids(ledger.entries),
@@ -114,6 +129,8 @@ def _policy(entry: Entry) -> Policy:
         at=_text(entry, "at"),
         epsilon=bounded(rules.record.epsilon),
         delta=rules.record.delta,
+        records_per_person=rules.neighbours.records,
+        neighbouring_relation=rules.neighbours.relation,
         site_level_epsilon=rules.site.epsilon if rules.site else None,
         site_level_delta=rules.site.delta if rules.site else None,
         mechanisms=rules.mechanisms,
@@ -131,11 +148,11 @@ def _plan_cost(account: Account) -> float | None:
         return None
     registered, budget = account.plans[owner], account.in_force().record
     events = (repeated(registered.plan.charge.event, registered.whole),)
-    return min(tightest(events, budget.delta).epsilon, budget.epsilon)
+    return min(tightest(events, budget.delta, hidden_by(account, "record")).epsilon, budget.epsilon)
 
 
-def _gain(events: tuple[PrivacyEvent, ...], record: Spending) -> Gain:
-    silent = gain(events, "")
+def _gain(events: tuple[PrivacyEvent, ...], hidden: Neighbours, record: Spending) -> Gain:
+    silent = gain(events, hidden, "")
     words = wording.gain_words(silent.hit_rates[SENTENCE_RATE], record.epsilon)
     return silent.model_copy(update={"words": words})
 
@@ -152,7 +169,8 @@ def _plans(account: Account, entries: Sequence[Entry]) -> tuple[Plan, ...]:
 def _plan(account: Account, registered: Registered, entry: Entry, committed: int) -> Plan:
     plan, delta = registered.plan, account.in_force().record.delta
     event, charged = plan.charge.event, account.charged(plan.run)
-    alone = quick((repeated(event, charged),), delta) if charged else 0.0
+    hidden = hidden_by(account, "record")
+    alone = quick((repeated(event, charged),), delta, hidden) if charged else 0.0
     terms = asdict(plan.terms)
     return Plan(
         run=plan.run,
@@ -225,7 +243,7 @@ def _of_sites(account: Account, whole: Spending | None) -> tuple[Adversary, ...]
     if not events:
         return ()
     delta = account.in_force().record.delta if whole is None else whole.delta
-    spent = bounded(tightest(events, delta).epsilon)
+    spent = bounded(tightest(events, delta, hidden_by(account, "site")).epsilon)
     allowed = [one.plan.terms.colluders or 0 for one in account.plans.values()
                if one.plan.charge.site_level]  # fmt: skip
     return site_adversaries(events, delta, spent, min(allowed, default=0))

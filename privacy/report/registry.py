@@ -76,7 +76,7 @@ def _privacy_loss(report: PrivacyReport) -> dict[str, object]:
     parameters = {"delta": delta} | ({} if epsilon is None else {"epsilon": epsilon})
     many = " ".join(report.federation.words) if report.federation else ""
     return {
-        "privacy_unit": "Record",
+        "privacy_unit": "Record" if first.records_per_person == 1 else "Person",
         "privacy_unit_details": _of(first, "Unit of privacy", "Neighbouring relation"),
         "privacy_parameters": parameters,
         "privacy_parameters_details": (

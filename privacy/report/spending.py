@@ -16,10 +16,16 @@ from privacy import accountant, loss_distribution, person_level, prv, renyi, ris
 from privacy.account import Account, Standing
 from privacy.accountant import Cost
 from privacy.budget import Unit
-from privacy.event import Gaussian, PoissonSampledGaussian, PrivacyEvent, repeated
+from privacy.event import (
+    DistributedDiscreteGaussian,
+    Gaussian,
+    PoissonSampledGaussian,
+    PrivacyEvent,
+    repeated,
+)
 from privacy.loss_distribution import COARSE
 from privacy.mechanism import merged, singles
-from privacy.neighbours import RECORD
+from privacy.neighbours import RECORD, Neighbours
 from privacy.report.document import (
     CrossCheck,
     Cumulative,
@@ -57,9 +63,11 @@ def spending(account: Account, unit: Unit, plan_cost: float | None) -> Spending:
     """
     budget = account.in_force().of(unit)
     assert budget is not None
-    events = account.events(unit)
-    spent = tightest(events, budget.delta)
-    check, note = _cross_check(events, budget.delta) if unit == "record" else (None, NO_PRV_SITES)
+    events, hidden = account.events(unit), hidden_by(account, unit)
+    spent = tightest(events, budget.delta, hidden)
+    check, note = _cross_check(events, budget.delta, hidden)
+    if unit == "site":
+        check, note = None, NO_PRV_SITES
     order = account.orders.get(unit)
     promised = budget.epsilon if plan_cost is None else plan_cost
     return Spending(
@@ -86,22 +94,33 @@ def spending(account: Account, unit: Unit, plan_cost: float | None) -> Spending:
 NO_PRV_SITES = "Opacus' PRV accountant knows records only."
 
 
+def hidden_by(account: Account, unit: Unit) -> Neighbours:
+    """What the budget of a unit hides; a site is one, with its updates or without."""
+    return account.in_force().neighbours if unit == "record" else RECORD
+
+
 @lru_cache(maxsize=256)
-def tightest(events: Events, delta: float) -> Cost:
+def tightest(events: Events, delta: float, hidden: Neighbours) -> Cost:
     """Epsilon by both accountants."""
-    return accountant.cost(events, delta)
+    if hidden.records > 1:
+        return person_level.cost(events, delta, hidden.records, hidden.relation)
+    return accountant.cost(events, delta, hidden.relation)
 
 
 @lru_cache(maxsize=256)
-def quick(events: Events, delta: float) -> float:
-    """Epsilon by a bound that is looser and ten times faster."""
+def quick(events: Events, delta: float, hidden: Neighbours) -> float:
+    """Epsilon by a bound that is looser and ten times faster, where there is one."""
     if not events:
         return 0.0
-    return accountant.quick_epsilon(events, delta)
+    if hidden.records > 1:
+        return tightest(events, delta, hidden).epsilon
+    return accountant.quick_epsilon(events, delta, hidden.relation)
 
 
 @lru_cache(maxsize=64)
-def _cross_check(events: Events, delta: float) -> tuple[CrossCheck | None, str]:
+def _cross_check(events: Events, delta: float, hidden: Neighbours) -> tuple[CrossCheck | None, str]:
+    if hidden != RECORD or any(isinstance(one, DistributedDiscreteGaussian) for one in events):
+        return None, "Opacus' PRV accountant knows one record, added or removed, only."
     parts = list(singles(events))
     gaussians = [one for one in parts if isinstance(one, PoissonSampledGaussian | Gaussian)]
     if not parts:
@@ -118,16 +137,16 @@ def _cross_check(events: Events, delta: float) -> tuple[CrossCheck | None, str]:
 
 
 @lru_cache(maxsize=64)
-def people(events: Events, delta: float) -> tuple[Person, ...]:
-    """What people with several records in the table pay."""
-    return tuple(_person(events, delta, records) for records in PEOPLE)
+def people(events: Events, delta: float, hidden: Neighbours) -> tuple[Person, ...]:
+    """What people with several records in the table pay, those that the budget hides among them."""
+    wanted = sorted({*PEOPLE, hidden.records})
+    return tuple(_person(events, delta, Neighbours(hidden.relation, each)) for each in wanted)
 
 
-def _person(events: Events, delta: float, records: int) -> Person:
-    several = records > 1
-    found = person_level.cost(events, delta, records) if several else tightest(events, delta)
+def _person(events: Events, delta: float, hidden: Neighbours) -> Person:
+    found = tightest(events, delta, hidden)
     return Person(
-        records=records,
+        records=hidden.records,
         epsilon=bounded(found.epsilon),
         epsilon_pld=bounded(found.epsilon_pld),
         epsilon_rdp=bounded(found.epsilon_rdp),
@@ -135,12 +154,12 @@ def _person(events: Events, delta: float, records: int) -> Person:
 
 
 @lru_cache(maxsize=64)
-def gain(events: Events, words: str) -> Gain:
+def gain(events: Events, hidden: Neighbours, words: str) -> Gain:
     """What an attacker gains, from the whole curve of the history."""
-    curve = risk.trade_off(events, finest=COARSE)
+    curve = risk.trade_off(events, hidden, finest=COARSE)
     rates = np.array(CURVE_RATES)
     found = 1 - curve.false_negative_rates(rates)
-    epsilons = risk.epsilons_at(events, np.array(DELTAS), finest=COARSE)
+    epsilons = risk.epsilons_at(events, np.array(DELTAS), hidden, finest=COARSE)
     rows = tuple(
         HitRate(false_positive_rate=rate, true_positive_rate=curve.true_positive_rate(rate))
         for rate in risk.FALSE_POSITIVE_RATES
@@ -160,12 +179,13 @@ def gain(events: Events, words: str) -> Gain:
     )
 
 
-def cumulative(standing: Sequence[Standing], delta: float) -> Cumulative:
+def cumulative(standing: Sequence[Standing], delta: float, hidden: Neighbours) -> Cumulative:
     """Epsilon after each charge.
 
     Args:
         standing: what was reserved and not voided, in the order of the ledger.
         delta: of the budget.
+        hidden: what the budget hides.
     """
     starts = tuple(
         PlanStart(charge=number, run=one.run)
@@ -173,21 +193,21 @@ def cumulative(standing: Sequence[Standing], delta: float) -> Cumulative:
         if number == 1 or one.run != standing[number - 2].run
     )
     events = tuple(one.charge.event for one in standing)
-    rdp, pld = _along(events, tuple(start.charge for start in starts), delta)
+    rdp, pld = _along(events, tuple(start.charge for start in starts), delta, hidden)
     return Cumulative(rdp=rdp, pld=pld, starts=starts)
 
 
 @lru_cache(maxsize=64)
 def _along(
-    events: Events, starts: tuple[int, ...], delta: float
+    events: Events, starts: tuple[int, ...], delta: float, hidden: Neighbours
 ) -> tuple[tuple[float | None, ...], tuple[CurvePoint, ...]]:
     if not events:
         return (), ()
-    rdp = renyi_along(events, delta)
-    total = tightest(tuple(repeated(one, count) for one, count in Counter(events).items()), delta)
+    rdp = renyi_along(events, delta, hidden)
+    total = tightest(tuple(_added_up(events)), delta, hidden)
     rdp[-1] = total.epsilon_rdp
     borders = _borders(len(events), starts)
-    pld = _pld_along(events, borders, delta)
+    pld = _pld_along(events, borders, delta, hidden)
     pld[-1] = total.epsilon_pld
     points = zip(borders, pld, strict=True)
     return (
@@ -196,14 +216,14 @@ def _along(
     )
 
 
-def renyi_along(events: Events, delta: float) -> list[float]:
+def renyi_along(events: Events, delta: float, hidden: Neighbours = RECORD) -> list[float]:
     """Epsilon after each event, by Renyi DP; `events` has one at least."""
     kinds = tuple(dict.fromkeys(events))
     which = {event: index for index, event in enumerate(kinds)}
     at = np.array([which[event] for event in events])
-    once = np.array([accountant.renyi_divergences([event]) for event in kinds])
+    once = np.array([accountant.renyi_divergences([event], hidden) for event in kinds])
     bounds = renyi_epsilons(np.cumsum(once[at], axis=0), delta)
-    pure = np.cumsum(np.array([accountant.pure_epsilon([event]) for event in kinds])[at])
+    pure = np.cumsum(np.array([accountant.pure_epsilon([event], hidden) for event in kinds])[at])
     least: list[float] = np.minimum(bounds, pure * (1 + 1e-12)).tolist()
     return least
 
@@ -226,21 +246,22 @@ def _borders(charges: int, starts: tuple[int, ...]) -> list[int]:
     return sorted({*range(step, charges, step), *ends, charges})
 
 
-def _pld_along(events: Events, borders: list[int], delta: float) -> list[float]:
+def _pld_along(events: Events, borders: list[int], delta: float, hidden: Neighbours) -> list[float]:
     steps = []
     before = 0
     for border in borders:
         counts = Counter(events[before:border])
-        losses = merged((repeated(one, count) for one, count in counts.items()), RECORD)
+        losses = merged((repeated(one, count) for one, count in counts.items()), hidden)
         if losses is None:
             return [math.inf] * len(borders)
         steps.append(losses)
         before = border
-    every = merged(_added_up(events), RECORD)
+    every = merged(_added_up(events), hidden)
     assert every is not None
     if not loss_distribution.is_worth_its_work(every, delta):
         return [math.inf] * len(borders)
-    return loss_distribution.epsilons_along(steps, delta, COARSE)
+    width = max(COARSE, person_level.discretisation(every))
+    return loss_distribution.epsilons_along(steps, delta, width)
 
 
 def _added_up(events: Iterable[PrivacyEvent]) -> Iterable[PrivacyEvent]:

@@ -16,8 +16,10 @@ WEAK = 10.0
 """Above it a guarantee is called weak: Ponomareva et al. 2023, arXiv:2303.00654, section 5.2."""
 
 NO_BOUND = "no bound"
-RECORD = "one record: a row of the site's training table"
-RELATION = "add or remove one: tables are neighbours if one has one record more than the other"
+RELATIONS = {
+    "add-or-remove-one": "added or removed: one of two neighbouring tables has them, one has not",
+    "replace-one": "replaced by others: neighbouring tables have as many rows",
+}
 
 
 def bound(value: float | None) -> str:
@@ -176,12 +178,18 @@ def _composition(
         )
 
 
-def not_covered(plans: Sequence[Plan], shared: int | None) -> Iterator[str]:
+def not_covered(plans: Sequence[Plan], shared: int | None, records: int) -> Iterator[str]:
     """What these numbers say nothing about."""
-    yield (
-        "A person with several records: the guarantee is for one record each, and weakens with "
-        "every further one; see the table."
-    )
+    if records > 1:
+        yield (
+            f"A person with more than {records} records: the guarantee is for up to so many, and "
+            "weakens with every further one; see the table."
+        )
+    else:
+        yield (
+            "A person with several records: the guarantee is for one record each, and weakens with "
+            "every further one; see the table."
+        )
     yield (
         "The same person's records at other sites or in other datasets: each has a ledger of its "
         "own, and for that person they add up."
@@ -227,9 +235,9 @@ def claim(  # noqa: PLR0913, PLR0917 - what a claim is made of
     fields = (
         ("Guarantee", _guarantee(spent, policies, charged)),
         ("In plain words", gain.words),
-        ("Unit of privacy", f"{RECORD}. A person with several records has less."),
-        ("Neighbouring relation", RELATION),
-        ("Bound on contributions", _contributions(charged)),
+        ("Unit of privacy", _unit(policies[-1])),
+        ("Neighbouring relation", RELATIONS[policies[-1].neighbouring_relation]),
+        ("Bound on contributions", _contributions(charged, policies[-1].records_per_person)),
         ("Delta against rows", rows),
         ("Who is held off", _trust(charged, shared)),
         ("What is released", _released(charged)),
@@ -265,15 +273,26 @@ def _guarantee(spent: Spending, policies: Sequence[Policy], charged: Sequence[Pl
     )
 
 
-def _contributions(charged: Sequence[Plan]) -> str:
+def _unit(policy: Policy) -> str:
+    if policy.records_per_person > 1:
+        return f"A person with up to {policy.records_per_person} rows in the site's training table."
+    return "One record: a row of the site's training table. A person with several has less."
+
+
+def _contributions(charged: Sequence[Plan], records: int) -> str:
     norms = sorted({plan.max_grad_norm for plan in charged if plan.max_grad_norm is not None})
-    if not norms:
-        return "Each mechanism's own sensitivity, as charged. Records of a person are not capped."
     shown = listing(tuple(setting(norm) for norm in norms))
-    return (
-        f"Each record's gradient is clipped to an L2 norm of {shown}. How many records a person "
-        "has is not capped by the ledger."
+    clip = (
+        f"Each record's gradient is clipped to an L2 norm of {shown}."
+        if norms
+        else "Each mechanism's own sensitivity, as charged."
     )
+    if records > 1:
+        return (
+            f"{clip} That nobody has more than {records} records is a promise about the data, kept "
+            "where rows are loaded."
+        )
+    return f"{clip} How many records a person has is not capped by the ledger."
 
 
 def _trust(charged: Sequence[Plan], shared: int | None) -> str:
@@ -285,8 +304,8 @@ def _trust(charged: Sequence[Plan], shared: int | None) -> str:
             "the site adds the whole noise before anything leaves."
         )
     return (
-        "Whoever sees the sums and the models. It rests on the secure sum and on the other sites, "
-        f"of which with this one {shared} must keep their noise to themselves; not on the "
+        "Whoever sees the sums and the models. It rests on the secure sum, and on at least "
+        f"{shared} sites, this one among them, that keep their noise to themselves; not on the "
         "coordinator."
     )
 

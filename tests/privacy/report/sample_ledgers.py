@@ -23,6 +23,7 @@ from privacy.event import (
     PrivacyEvent,
 )
 from privacy.ledger import Ledger
+from privacy.neighbours import RECORD, Neighbours
 
 DELTA = 1e-5
 TRAINING = PoissonSampledGaussian(0.05, 1.1, 2)
@@ -51,8 +52,9 @@ def create(
     dataset: str = "ward",
     rows: int | None = 4000,
     site_level: Budget | None = None,
+    neighbours: Neighbours = RECORD,
 ) -> Ledger:
-    rules = DatasetPolicy(Budget(epsilon, DELTA), site_level)
+    rules = DatasetPolicy(Budget(epsilon, DELTA), site_level, neighbours=neighbours)
     path = folder / f"{site}.sqlite"
     return Ledger.create(path, key_of(site), (site, dataset), rules, ticking(), rows)
 
@@ -131,6 +133,10 @@ def spent_up(folder: Path) -> Ledger:
     return ledger
 
 
+def of_persons(folder: Path) -> Ledger:
+    return play(create(folder, 12.0, neighbours=Neighbours(records=2)), "first", TRAINING, 4)
+
+
 KINDS: dict[str, Callable[[Path], Ledger]] = {
     "empty": empty,
     "plain": plain,
@@ -141,6 +147,7 @@ KINDS: dict[str, Callable[[Path], Ledger]] = {
     "with_voids": with_voids,
     "amended": amended,
     "spent_up": spent_up,
+    "of_persons": of_persons,
 }
 
 

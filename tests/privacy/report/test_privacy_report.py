@@ -23,6 +23,7 @@ from federation.errors import BudgetExhausted, UsageError
 from privacy import accountant, person_level, risk
 from privacy.account import PlanTerms
 from privacy.event import repeated
+from privacy.neighbours import Neighbours
 from privacy.report.build import privacy_report
 from privacy.report.document import LedgerReport, PrivacyReport
 from privacy.report.source import Trust, read_ledger
@@ -139,6 +140,45 @@ def test_a_site_is_counted_apart_and_never_added(all_kinds) -> None:
     assert second.epsilon == pytest.approx(weaker)
     bare = accountant.cost([repeated(alone(OF_SITE), 3)], 1e-4).epsilon
     assert last.epsilon == pytest.approx(bare)
+
+
+def test_a_budget_for_persons_is_accounted_for_persons_everywhere(all_kinds) -> None:
+    ledger = all_kinds["of_persons"]
+    exact = person_level.cost(events((TRAINING, 4)), DELTA, 2)
+    assert ledger.record.epsilon == pytest.approx(exact.epsilon)
+    assert ledger.record.epsilon > 1.5 * accountant.cost(events((TRAINING, 4)), DELTA).epsilon
+    assert {one.epsilon for one in ledger.adversaries} == {ledger.record.epsilon}
+    assert ledger.cumulative.pld[-1].y == ledger.record.epsilon_pld
+    first = person_level.cost([TRAINING], DELTA, 2)
+    assert ledger.cumulative.pld[0].y == pytest.approx(first.epsilon_pld, rel=0.01)
+    fine = risk.trade_off(events((TRAINING, 4)), Neighbours(records=2)).true_positive_rate(0.01)
+    assert fine - 1e-9 <= ledger.gain.hit_rates[1].true_positive_rate <= fine + 0.005
+    assert ledger.record.prv is None
+    said = {one.name: one.text for one in ledger.claim}
+    assert "up to 2 rows" in said["Unit of privacy"]
+    assert "nobody has more than 2 records" in said["Bound on contributions"]
+    assert "more than 2 records" in ledger.not_covered[0]
+    assert ledger.plans[0].epsilon == pytest.approx(exact.epsilon)
+
+
+def test_a_budget_for_replaced_records_is_accounted_for_them(tmp_path) -> None:
+    hidden = Neighbours("replace-one")
+    play(create(tmp_path, float("inf"), neighbours=hidden), "first", TRAINING, 2).close()
+    report = privacy_report([read_ledger(tmp_path / "ulm.sqlite", Trust())]).ledgers[0]
+    exact = accountant.cost(events((TRAINING, 2)), DELTA, "replace-one")
+    assert report.record.epsilon == pytest.approx(exact.epsilon)
+    assert report.neighbouring_relation == "replace-one"
+    assert report.cumulative.rdp == (None, None)
+
+
+def test_persons_at_several_sites_have_their_records_at_each(tmp_path) -> None:
+    for site in ("ulm", "bonn"):
+        hidden = Neighbours(records=2)
+        play(create(tmp_path, 60.0, site=site, neighbours=hidden), "s", SHARED, 1).close()
+    ledgers = [read_ledger(path, Trust()) for path in sorted(tmp_path.glob("*.sqlite"))]
+    (both,) = privacy_report(ledgers).federation.overlaps
+    exact = person_level.cost([SHARED], DELTA, 4).epsilon_pld
+    assert both.epsilon == pytest.approx(exact, rel=1e-6)
 
 
 def test_own_noise_holds_against_everybody_alike(all_kinds) -> None:
@@ -304,6 +344,17 @@ def test_who_is_at_several_sites_of_one_shared_sum_pays_as_for_several_records(t
         composed = accountant.cost([repeated(SHARED, 2 * one.sites)], DELTA).epsilon
         assert one.epsilon > composed
     assert any("one sum" in sentence for sentence in report.words)
+
+
+def test_sites_of_one_sum_that_charged_for_other_rounds_are_bounded_by_the_longest(
+    tmp_path,
+) -> None:
+    play(create(tmp_path, site="ulm"), "shared", SHARED, 4, charged=2).close()
+    play(create(tmp_path, site="bonn"), "shared", SHARED, 4).close()
+    ledgers = [read_ledger(path, Trust()) for path in sorted(tmp_path.glob("*.sqlite"))]
+    (both,) = privacy_report(ledgers).federation.overlaps
+    exact = person_level.cost([repeated(SHARED, 4)], DELTA, 2).epsilon_pld
+    assert both.epsilon == pytest.approx(exact, rel=1e-6)
 
 
 def test_sums_of_runs_that_only_one_of_the_sites_was_in_compose(tmp_path) -> None:
