@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,30 +14,41 @@ from typing import Annotated, NoReturn
 import click
 import typer
 
-from evaluation.cli import app as evaluation_commands
 from federation.errors import HedgerowError, Interrupted, StorageError
-from privacy.cli import app as privacy_commands
-from privacy.secure_sum_cli import app as secure_sum_commands
-from simulations.analytics_cli import app as analytics_commands
-from simulations.cli import app as simulation_commands
 
 DISK_REFUSES = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO
 }  # fmt: skip
 """What a full, failing or forbidden disk says: no bug of ours."""
 
-app = typer.Typer(
-    name="hedgerow",
-    help="Federated learning between sites whose rows never leave.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for commands in (simulation_commands, evaluation_commands):
-    app.registered_commands += commands.registered_commands
-app.add_typer(privacy_commands, name="privacy")
-app.add_typer(secure_sum_commands, name="secure-sum")
-app.add_typer(analytics_commands, name="analytics")
+COMMANDS = ("simulations.cli", "evaluation.cli")
+GROUPS = {
+    "privacy": "privacy.cli",
+    "secure-sum": "privacy.secure_sum_cli",
+    "analytics": "simulations.analytics_cli",
+}
+"""Where the commands are that each package owns, and the groups of them."""
+
+
+def command_line(first: str = "") -> click.Command:
+    """All commands; of one group alone if `first` is its name.
+
+    A quick question should not wait until the settings of simulations are imported.
+    """
+    app = typer.Typer(
+        name="hedgerow",
+        help="Federated learning between sites whose rows never leave.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    for module in () if first in GROUPS else COMMANDS:
+        app.registered_commands += import_module(module).app.registered_commands
+    for name, module in GROUPS.items():
+        if first == name or first not in GROUPS:
+            app.add_typer(import_module(module).app, name=name)
+    return typer.main.get_command(app)
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback protocol
@@ -45,7 +57,6 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback prot
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     _version: Annotated[
         bool,
@@ -59,7 +70,7 @@ def _root(
 
 def main() -> None:
     """Entry point of the console script; exits with the code that `federation.errors` lists."""
-    command = typer.main.get_command(app)
+    command = command_line(*sys.argv[1:2])
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:

@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from scipy.optimize import brentq
-
 from federation.errors import PrivacyRefusal
 from privacy.accountant import (
     is_affordable,
@@ -20,6 +18,8 @@ from privacy.shared_record_noise import SharedRecordNoisePlan
 SCALE = 10_000
 """The result is a whole multiple of 1 / SCALE: the least such, and exactly printable."""
 LARGEST_NOISE_MULTIPLIER = 10_000
+LINE_MARGIN = 5e-5
+"""Of the noise multiplier, relative: how near `quick_noise_multiplier` goes to its bound."""
 
 
 def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
@@ -89,11 +89,19 @@ def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, s
     low = high - 0.15
     while excess(low) <= 0 and low > math.log(1 / SCALE):
         low, high = low - 0.3, low
-    root = high if excess(high) >= 0 else float(brentq(excess, low, high, xtol=1e-4))
-    units = math.ceil(math.exp(root) * SCALE)
-    while excess(math.log(units / SCALE)) > 0:
-        units += 1
-    return units / SCALE
+    # It costs tens of milliseconds, and is nearly a power of the noise: so by straight lines, each
+    # a hair to the safe side.
+    below, above = excess(low), excess(high)
+    while above < 0 < below:
+        middle = low + (high - low) * below / (below - above) + LINE_MARGIN
+        if middle >= high - LINE_MARGIN:
+            break
+        off = excess(middle)
+        if off > 0:
+            low, below = middle, off
+        else:
+            high, above = middle, off
+    return math.ceil(math.exp(high) * SCALE) / SCALE
 
 
 def site_level_noise_multiplier(

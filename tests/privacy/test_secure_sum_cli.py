@@ -94,11 +94,13 @@ def test_what_cannot_be_met_is_one_line_with_the_code_of_a_wrong_setting() -> No
 
 
 def test_the_command_is_mounted() -> None:
-    from typer.testing import CliRunner  # noqa: PLC0415 - see pytestmark
+    from click.testing import CliRunner  # noqa: PLC0415 - see pytestmark
 
     import hedgerow  # noqa: PLC0415 - see pytestmark
 
-    outcome = CliRunner().invoke(hedgerow.app, ["secure-sum", "graph", *map(str, USUAL)])
+    asked = ["secure-sum", "graph", *map(str, USUAL)]
+    outcome = CliRunner().invoke(hedgerow.command_line(), asked)
+    assert outcome.output == CliRunner().invoke(hedgerow.command_line("secure-sum"), asked).output
     assert outcome.exit_code == 0
     assert "choose the sparse graph" in outcome.output
 
