@@ -18,7 +18,7 @@ RECORD = "hedgerow"
 Answer = Callable[[bytes], bytes]
 Connect = Callable[[Context], Answer]
 
-QUERIES = ("enlist", "agree", "advertise", "share", "sign", "open", "close")
+QUERIES = ("enlist", "agree", "witness", "advertise", "share", "sign", "open", "close")
 
 
 def client_app(connect: Connect) -> ClientApp:

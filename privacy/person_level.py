@@ -89,8 +89,11 @@ def cost_at_sites(
 ) -> Cost:
     """What a person pays who has at most `records` records at each of the sites of the histories.
 
-    All of it is released about one person, so the histories compose. People who are at one site
-    only pay what the dearest history costs: the maximum, not this.
+    All of it is released about one person, so the histories compose, where each site adds noise of
+    its own. Noise that sites share is not independent from site to site: a person at m sites of one
+    sum hides behind it once, as m times the records at one site would; that is for the caller to
+    count (`privacy.report.federation_view` does). People who are at one site only pay what the
+    dearest history costs: the maximum, not this.
 
     Raises:
         As `cost`.

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     done = hedgerow("simulate", "--rounds", "4", "--workers", "2", cwd=folder)
     return folder, done
+
+
+def test_every_site_witnessed_every_others_ledger(finished) -> None:
+    folder, _ = finished
+    kept = json.loads((only_run(folder) / "witness.json").read_bytes())["statements"]
+    sites = {"cleveland", "hungary", "switzerland", "va_long_beach"}
+    assert {(one["signer"], one["head"]["site"]) for one in kept} == set(product(sites, sites))
+    # A budget, a plan, and a reservation and a commitment for each of four rounds.
+    assert {one["head"]["seq"] for one in kept} == {10}
 
 
 def test_it_ends_with_a_table_and_the_path_of_the_report(finished) -> None:
