@@ -44,6 +44,10 @@ class SitePolicy(Section):
     the data, kept where rows are loaded. 1: it is per record."""
     neighbouring_relation: Literal["add-or-remove-one", "replace-one"] = "add-or-remove-one"
     """What the budget hides: whether a record (or person) is there, or which one it is."""
+    allow_whole_plans: bool = True
+    """Whether the first run may be planned closer to the budget's bound than the filter across runs
+    allows. It then has the budget to itself, also if it ends early: false keeps a run that is begun
+    and abandoned from taking more than it used."""
     budget_mechanisms: tuple[str, ...] | None = None
     """Names of the mechanisms that the budget may be spent on, such as `poisson_sampled_gaussian`;
     all if left out."""

@@ -323,7 +323,7 @@ class Account:
 
     def whole(self, plan: ChargePlan) -> int:
         """How many charges of a new plan to reserve as a whole: 0 if the filter admits as many."""
-        if self.standing:
+        if self.standing or not self.in_force().whole_plans:
             return 0
         filtered = self._room_for(plan.charge, plan.rounds)
         if filtered == plan.rounds:
@@ -532,6 +532,7 @@ def policy_to_plain(policy: DatasetPolicy) -> dict[str, object]:
         "minimum_cohort": policy.minimum_cohort,
         "mechanisms": None if policy.mechanisms is None else list(policy.mechanisms),
         "expires": policy.expires,
+        "whole_plans": policy.whole_plans,
     }
     if policy.site is not None:
         plain |= {"site_level_epsilon": policy.site.epsilon, "site_level_delta": policy.site.delta}
@@ -553,6 +554,7 @@ def policy_from_plain(body: Mapping[str, object]) -> DatasetPolicy:
         Neighbours(
             relation_named(str(body["neighbouring_relation"])), _whole(body, "records_per_person")
         ),
+        bool(_whole(body, "whole_plans")),
     )
 
 

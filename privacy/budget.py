@@ -56,6 +56,7 @@ class DatasetPolicy:
         neighbours: what the budget hides: one record or up to k of a person, added or removed, or
             replaced. That nobody has more than k is a promise about the data, kept where rows are
             loaded.
+        whole_plans: whether a first plan may go beyond the filter and have the budget to itself.
     """
 
     record: Budget
@@ -64,6 +65,7 @@ class DatasetPolicy:
     minimum_cohort: int = 1
     expires: str | None = None
     neighbours: Neighbours = RECORD
+    whole_plans: bool = True
 
     def of(self, unit: Unit) -> Budget | None:
         """The budget in a unit."""

@@ -24,6 +24,7 @@ def dataset_policy(policy: SitePolicy) -> DatasetPolicy:
         neighbours=Neighbours(
             relation_named(policy.neighbouring_relation), policy.records_per_person
         ),
+        whole_plans=policy.allow_whole_plans,
     )
 
 
@@ -44,6 +45,7 @@ def require_same(policy: SitePolicy, account: Account, path: str) -> None:
         ("minimum_quorum", stated.minimum_cohort, held.minimum_cohort),
         ("budget_expires", stated.expires, held.expires),
         ("records_per_person", stated.neighbours.records, held.neighbours.records),
+        ("allow_whole_plans", stated.whole_plans, held.whole_plans),
         ("neighbouring_relation", stated.neighbours.relation, held.neighbours.relation),
     )
     for name, ours, theirs in pairs:

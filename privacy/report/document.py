@@ -48,6 +48,8 @@ class Policy(Part):
     site_level_delta: float | None
     mechanisms: tuple[str, ...] | None
     """What may be charged; all if None."""
+    whole_plans: bool
+    """Whether a first plan may have the budget to itself."""
     minimum_cohort: int
     expires: str | None
     reason: str | None

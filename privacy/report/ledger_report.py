@@ -134,6 +134,7 @@ def _policy(entry: Entry) -> Policy:
         site_level_epsilon=rules.site.epsilon if rules.site else None,
         site_level_delta=rules.site.delta if rules.site else None,
         mechanisms=rules.mechanisms,
+        whole_plans=rules.whole_plans,
         minimum_cohort=rules.minimum_cohort,
         expires=rules.expires,
         reason=_text(entry, "reason") if "reason" in entry.body else None,

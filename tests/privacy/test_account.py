@@ -112,6 +112,16 @@ def test_nothing_follows_a_whole_plan_that_has_begun_also_if_it_ends_early() -> 
     assert book.charge_all("whole") == 59
 
 
+def test_a_site_that_allows_no_whole_plan_loses_no_more_than_what_was_charged() -> None:
+    book = paper(3.0, whole_plans=False)
+    event = PoissonSampledGaussian(0.01, 1.0, 36)
+    book.plan("abandoned", event, 74)
+    assert book.account.plans["abandoned"].whole == 0
+    book.charge("abandoned")
+    book.plan("other", event, 100)
+    assert book.charge_all("other") == 59
+
+
 def test_a_raised_budget_makes_room_again() -> None:
     book = paper(3.0)
     event = PoissonSampledGaussian(0.01, 1.0, 36)
