@@ -1,4 +1,4 @@
-"""Take the README's pictures: the default run in a terminal, and its report in a browser.
+"""Take the README's pictures: the default run in a terminal, and two reports in a browser.
 
     python docs/take_screenshots.py [--chromium PATH]
 
@@ -85,6 +85,21 @@ def picture_of_terminal(screen: pyte.Screen, chromium: str, folder: Path) -> Non
     take(chromium, folder / "terminal.svg", "terminal.png", (int(width) + 1, int(height) + 1))
 
 
+def budget_report(run: Path, folder: Path) -> Path:
+    """The privacy-budget report of one of the run's ledgers."""
+    ledger, roster = run / "ledgers" / "cleveland.sqlite", run / "roster.json"
+    witness = run / "witness.json"
+    asked = [ledger, "--roster", roster, "--witness", witness, "--out", folder]
+    subprocess.run(
+        [sys.executable, "-m", "hedgerow", "privacy", "report", *asked],
+        cwd=folder.parent,
+        env=os.environ | {"PYTHONPATH": str(DOCS.parent.resolve())},
+        check=True,
+        capture_output=True,
+    )
+    return folder / "privacy-report.html"
+
+
 def take(chromium: str, page: Path, name: str, size: tuple[int, int]) -> None:
     """Photograph a page into docs/."""
     subprocess.run(
@@ -99,7 +114,7 @@ def take(chromium: str, page: Path, name: str, size: tuple[int, int]) -> None:
 
 
 def main() -> None:
-    """Run, and photograph both."""
+    """Run, and photograph all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chromium", default=shutil.which("chromium") or "chromium")
     chromium = parser.parse_args().chromium
@@ -109,7 +124,9 @@ def main() -> None:
         picture_of_terminal(screen, chromium, folder)
         (report,) = folder.glob("runs/*/report.html")
         take(chromium, report, "report.png", (1180, 1900))
-    print("written: docs/terminal.png, docs/report.png")
+        budget = budget_report(report.parent, folder / "budget")
+        take(chromium, budget, "privacy-report.png", (1180, 1800))
+    print("written: docs/terminal.png, docs/report.png, docs/privacy-report.png")
 
 
 if __name__ == "__main__":
