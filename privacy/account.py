@@ -305,7 +305,7 @@ class Account:
         """The entry of a new policy: its orders are those that suit it and the first plans."""
         chosen = {
             unit: _best_order(policy, unit, event)
-            for unit in self.orders
+            for unit in UNITS
             if (event := self._first_event(unit)) and policy.of(unit)
         }
         orders = {unit: str(order) for unit, order in chosen.items()}
@@ -464,7 +464,7 @@ class Account:
         assert budget is not None
         if not events or math.isinf(budget.epsilon):
             return 0.0
-        order, hidden = self.orders[unit], self._hidden(unit)
+        order, hidden = self._order(unit, events[0]), self._hidden(unit)
         if math.isinf(order):
             return pure_epsilon(events, hidden) / budget.epsilon
         used = math.fsum(_divergence(event, order, hidden) for event in events)

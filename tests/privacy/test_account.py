@@ -253,6 +253,22 @@ def test_a_plan_is_charged_for_as_often_as_it_says() -> None:
     book.charge("r")
 
 
+def test_a_site_level_budget_that_comes_later_counts_what_was_before() -> None:
+    whole = DistributedDiscreteGaussian(100, 10**6, 40.0, 3, 1)
+    book = paper(9.0)
+    book.plan("r", PoissonSampledGaussian(0.01, 2.0, 1), 900, whole)
+    for _ in range(5):
+        book.charge("r")
+    assert "site" not in book.account.orders
+    later = DatasetPolicy(Budget(9.0, DELTA), Budget(1.0, 1e-3))
+    book.write("budget", book.account.amendment(later))
+    before = book.account.share_used("site")
+    book.charge("r")
+    assert book.account.share_used("site") == pytest.approx(before * 6 / 5) > 0
+    admitted = 6 + book.charge_all("r")
+    assert cost([whole] * admitted, 1e-3).epsilon <= 1.0
+
+
 def test_an_empty_plan_is_refused() -> None:
     with pytest.raises(UsageError, match="at least"):
         ChargePlan("r", Charge(PoissonSampledGaussian(0.1, 1.0, 1)), 0, 3)
