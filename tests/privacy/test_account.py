@@ -275,7 +275,7 @@ def test_an_empty_plan_is_refused() -> None:
         ChargePlan("r", Charge(PoissonSampledGaussian(0.1, 1.0, 1)), 0, 3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.floats(0.2, 8),
     st.lists(
