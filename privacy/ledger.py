@@ -387,9 +387,10 @@ class _Known:
             self.account.apply(entry)
         except (KeyError, PrivacyRefusal, UsageError, ValueError) as error:
             # Signed by the site and yet not an entry: other software wrote it with the site's key.
+            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise IntegrityError(
-                f"the ledger {self._path}, entry {entry.seq}: {entry.kind} makes no sense here: "
-                f"{error}"
+                f"the ledger {self._path}, entry {entry.seq}: {entry.kind} makes no sense to this "
+                f"version of hedgerow: {why}"
             ) from error
         self.entries.append(entry)
 
