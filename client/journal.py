@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS survivors (
 ) STRICT;
 """
 
+MOST_WITNESSED = 1000
+"""Ledgers of other sites that a site speaks of."""
+
 _ADDED_COLUMN = "ALTER TABLE contributions ADD COLUMN noise_secret BLOB NOT NULL DEFAULT x''"
 """To a journal that is older than surplus noise."""
 
@@ -209,9 +212,11 @@ class Journal:
         return (int(row[0]), str(row[1])) if row else None
 
     def witnessed_heads(self) -> list[tuple[str, str, int, str]]:
-        """Site, dataset, number and hash of every ledger that was recorded."""
-        query = "SELECT site, dataset, seq, hash FROM witnessed ORDER BY site, dataset"
-        return self._db.execute(query).fetchall()
+        """Site, dataset, number and hash of the ledgers that were recorded last."""
+        # Recording again moves to the end; so a site that makes up datasets crowds nobody out of
+        # a message's size.
+        query = "SELECT site, dataset, seq, hash FROM witnessed ORDER BY rowid DESC LIMIT ?"
+        return self._db.execute(query, (MOST_WITNESSED,)).fetchall()
 
     def forget(self, run: str) -> None:
         """Delete what a finished run no longer needs; marks and survivor sets stay."""

@@ -72,6 +72,8 @@ class LedgerWitness:
             self._check(run, statement)
             if statement.signer != statement.head.site:
                 raise ProtocolViolation("ledger head: not its owner's claim")
+        if len({statement.signer for statement in heads.claims}) < len(heads.claims):
+            raise ProtocolViolation("ledger head: two claims of one site")
         compared = [self._compared(one.head) for one in heads.claims if one.signer != self.site]
         return Witnessed(
             statements=tuple(one for one in compared if isinstance(one, HeadStatement)),

@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.consent import Refusal
-from client.journal import Journal
+from client.journal import MOST_WITNESSED, Journal
 from client.ledger_witness import LedgerWitness
 from federation.errors import ProtocolViolation
 from federation.ledger_head import sign_head, verify_head
@@ -87,7 +87,8 @@ def test_a_ledger_that_grew_is_what_was_expected(sites) -> None:
     sites[0].charge(3)
     said = show(sites, "run-2")
     assert all(not answer.setbacks for answer in said.values())
-    assert sites[1].journal.witnessed_heads()[0][2] == 8
+    seen = {site: seq for site, _, seq, _ in sites[1].journal.witnessed_heads()}
+    assert seen == {"aachen": 8, "celle": 1}
 
 
 def test_a_ledger_put_back_from_a_backup_is_found_by_its_own_site_and_by_others(sites) -> None:
@@ -163,6 +164,7 @@ def test_statements_of_another_run_or_about_others_or_forged_are_refused(sites) 
     wrong = [
         (Heads(claims=(old,), about_you=()), "shown in another run"),
         (Heads(claims=(hearsay,), about_you=()), "not its owner's claim"),
+        (Heads(claims=(mine, mine), about_you=()), "two claims of one site"),
         (Heads(claims=(), about_you=(mine,)), "not another site's statement"),
         (Heads(claims=(), about_you=(forged,)), "not signed by celle"),
         (Heads(claims=(), about_you=(unknown,)), "dresden is not in the roster"),
@@ -172,6 +174,16 @@ def test_statements_of_another_run_or_about_others_or_forged_are_refused(sites) 
             b.witness.answer("run-1", heads)
     assert b.journal.witnessed_heads() == []
     b.witness.require_not_behind()
+
+
+def test_a_site_with_more_datasets_than_a_message_holds_hides_no_other(sites) -> None:
+    show(sites)
+    for number in range(MOST_WITNESSED + 5):
+        sites[1].journal.witness_head("celle", f"{number:064}", 1, "0" * 64)
+    show(sites, "run-2")
+    spoken = sites[1].witness.remembered("run-3")
+    assert len(spoken) == MOST_WITNESSED
+    assert sites[0].witness.own_head("run-2").head.dataset in {one.head.dataset for one in spoken}
 
 
 def test_the_digest_of_a_dataset_is_the_sites_own(sites) -> None:
