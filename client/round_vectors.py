@@ -181,7 +181,7 @@ class RoundVectors:
         if standing is not None:
             return charge, standing.seq
         self._require_within_agreement(bench, run)
-        self.ledger.register(charge_plan(bench))
+        # Its plan is in the ledger since the site advertised: `require_payable`.
         entry = self.ledger.reserve(run, round_, charge)
         self.journal.remember_ledger(*self.ledger.head())
         return charge, entry

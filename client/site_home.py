@@ -7,7 +7,6 @@ import os
 import time
 import weakref
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,6 +27,7 @@ from federation.file_lock import hold
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
+from federation.timestamp import utc_now
 from privacy.arithmetic import arithmetic_on
 from privacy.dataset_policy import dataset_policy, require_same
 from privacy.ledger import Ledger
@@ -248,8 +248,3 @@ def _roster_and_rules(
             "key back that it certifies, or have the consortium certify this one"
         )
     return roster, home.given.read_run_rules(roster)
-
-
-def utc_now() -> str:
-    """The time as ledgers write it: UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

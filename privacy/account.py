@@ -1,7 +1,7 @@
 """What a ledger's entries come to: the plans, what stands, and whether one more charge is admitted.
 
 **The filter** decides in general: whatever plans there were and however they were chosen, the Renyi
-divergences of all that stands, at the one order that was fixed with the first budget, stay within
+divergences of all that stands, at the one order that was fixed with the first plan, stay within
 the budget (`privacy.budget`).
 
 **A whole plan** may go further, where it is the first that is charged: it fixed every parameter and
@@ -17,7 +17,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TypeVar
 
 from federation.errors import BudgetExhausted, PrivacyRefusal, UsageError
 from privacy import person_level
@@ -53,7 +52,6 @@ from privacy.event import (
 from privacy.ledger_entry import Entry
 from privacy.neighbours import RECORD, Neighbours, relation_named
 
-E = TypeVar("E", bound=PrivacyEvent)
 UNITS: tuple[Unit, Unit] = ("record", "site")
 
 

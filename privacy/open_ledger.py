@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from federation.errors import UsageError
+from federation.timestamp import utc_now
 from privacy.ledger import Ledger
 
 
@@ -25,7 +25,7 @@ def open_ledger(path: Path, key: Path) -> Iterator[Ledger]:
         UsageError: there is no ledger, or no such key, at a path.
         IntegrityError: the ledger is damaged, or another key's.
     """
-    ledger = Ledger.open(path, _identity(key), _utc_now)
+    ledger = Ledger.open(path, _identity(key), utc_now)
     try:
         yield ledger
     finally:
@@ -42,7 +42,3 @@ def _identity(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(f"{path} holds no Ed25519 key")
     return key
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -21,6 +20,7 @@ from federation.round_messages import COMPLETED, Enlistment, Invitation, Stateme
 from federation.run_folder import RunFolder
 from federation.summary import NoiseSource
 from federation.task import Task
+from federation.timestamp import utc_now
 from privacy.secure_sum.terms import SessionTerms
 from server.closing import closing_statements
 from server.conversation import Conversation, Place
@@ -70,7 +70,7 @@ def analyze(
     """
     # 1. The past, if any, and who is there.
     past = read_record(folder)
-    record_start(folder, datetime.now(UTC).isoformat(timespec="seconds"))
+    record_start(folder, utc_now())
     roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
     rules, place = config.federation, Place(folder.id)
     conversation, enlisted = enlist(transport, roster, rules, place)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from federation.agreement import Agreement
 from federation.analytics_agreement import AnyAgreement
@@ -25,6 +24,7 @@ from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment, Statement
 from federation.run_folder import RunFolder
 from federation.task import Task
+from federation.timestamp import utc_now
 from privacy.message_sizes import LARGEST_ANSWER
 from server.conversation import Answers, Conversation, Place, Question
 from server.ledger_witness import Shown, keep, show_at_the_end
@@ -82,7 +82,7 @@ def coordinate(
     """
     # 1. The past, if any, and who is there.
     past = read_record(folder)
-    record_start(folder, datetime.now(UTC).isoformat(timespec="seconds"))
+    record_start(folder, utc_now())
     roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
     conversation, enlisted = enlist(transport, roster, config.federation, Place(folder.id))
 

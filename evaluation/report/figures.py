@@ -2,14 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-
-from markupsafe import Markup
 
 from evaluation.report import comparison
 from federation.report_page.charts import (
     STYLES,
     Bar,
+    Figure,
+    Key,
     Point,
     Series,
     Threshold,
@@ -22,22 +21,6 @@ from federation.report_page.number_text import interval as interval_text
 from federation.summary import Estimate, FairnessPoint, Summary, Utility
 
 OVERALL = "overall"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A chart and its caption."""
-
-    caption: str
-    chart: Markup
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One entry of a legend."""
-
-    swatch: Markup
-    name: str
 
 
 def utility_figures(summary: Summary) -> tuple[Figure, ...]:

@@ -41,6 +41,22 @@ WIDE = Frame(680.0, 260.0, 596.0, 218.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart and its caption."""
+
+    caption: str
+    chart: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a legend."""
+
+    swatch: Markup
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """A value after round `x`; its interval is [low, high] where both are known."""
 

@@ -6,23 +6,14 @@ that what the page says is what whoever reads the JSON was told.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from federation.config import Section
 from privacy.budget import Unit
 
 SCHEMA: Literal["hedgerow/privacy-report/1"] = "hedgerow/privacy-report/1"
 
 
-class Part(BaseModel):
+class Part(Section):
     """A frozen piece of the document; unknown fields are an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
 
 
 class Statement(Part):

@@ -1,11 +1,10 @@
 """Which numbers of the document go into which chart, with the words that stand for the picture."""
 
 import math
-from dataclasses import dataclass
-
-from markupsafe import Markup
 
 from federation.report_page.charts import (
+    Figure,
+    Key,
     Point,
     Series,
     Threshold,
@@ -19,22 +18,6 @@ from privacy.report.wording import bound, percent_up
 
 MOST_DRAWN = 300
 """Points of one line; more cannot be told apart."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A chart, and its caption."""
-
-    caption: str
-    chart: Markup
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One entry of a legend."""
-
-    swatch: Markup
-    name: str
 
 
 LEGEND = (
