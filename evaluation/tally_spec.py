@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.feature_scale import edges_on_scale
 from federation.errors import ConfigError
 from federation.layout import Segment, count_segment, finest_segment
 from federation.schema import Feature, Numeric, SensitiveAttribute, TaskSchema
@@ -193,13 +194,12 @@ class TallySpec:
 
     def edge_labels(self, feature: Numeric) -> tuple[str, ...]:
         """The edges as shown, rounded to a tenth of a bin's width or finer."""
-        decimals = max(0, 1 - math.floor(math.log10(np.diff(self.edges(feature))[0])))
+        decimals = max(0, 1 - math.floor(math.log10(np.diff(self.edges(feature)).min())))
         return tuple(f"{round(edge, decimals):.12g}" for edge in self.edges(feature).tolist())
 
     def edges(self, feature: Numeric) -> Floats:
         """Edges of a numeric feature's inner bins, shape (feature_bins + 1,), ascending."""
-        edges: Floats = np.linspace(feature.low, feature.high, self.feature_bins + 1)
-        return edges
+        return edges_on_scale(feature, self.feature_bins)
 
 
 def _check_intersections(spec: TallySpec) -> None:
