@@ -135,7 +135,9 @@ def test_no_number_of_a_site_is_in_what_it_sends(trained: Federation, tmp_path) 
         stage = EvaluationAgreement.from_bytes(
             (one.folder.path / "stages" / run / "agreement.json").read_bytes()
         )
-        rows = held_out_rows(TASK, SiteRequest(SITES[node], federation.config.run.seed), stage.window)
+        rows = held_out_rows(
+            TASK, SiteRequest(SITES[node], federation.config.run.seed), stage.window
+        )
         words = np.frombuffer(body[-2000:], "<u2")
         # Counts would be small words; masked ones are as good as drawn evenly.
         assert np.mean(words <= len(rows)) < 0.05
