@@ -100,13 +100,16 @@ def evaluated_rows(task: Task, request: SiteRequest, agreement: EvaluationAgreem
         raise Refusal("unknown_window", str(error)) from error
 
 
-def evaluation_vector(bench: EvaluationBench, parameters: Floats, digest: bytes) -> RingVector:
+def evaluation_vector(
+    bench: EvaluationBench, parameters: Floats, digest: bytes, charge: int
+) -> RingVector:
     """The counts of this site, in the layout's rings, not yet masked.
 
     Args:
         bench: of the site.
         parameters: of the model as it travelled, shape (parameters,).
         digest: SHA-256 of them, 32 bytes.
+        charge: which release of the round this is, with noise of its own; 0 without noise.
 
     Raises:
         ProtocolViolation: it is another model than the one agreed on.

@@ -65,7 +65,7 @@ class RoundVectors:
             Refusal: the run has charged for all the rounds that were agreed.
             ProtocolViolation: the round had a vector already, which is not kept any more.
         """
-        if isinstance(bench, EvaluationBench) or not bench.is_charged(kind):
+        if not isinstance(bench, AnalyticsBench) and not bench.is_charged(kind):
             return 0, self._uncharged(bench, terms, model)
         again = self._paid(terms.run, terms.round, terms.layout_digest)
         if again is not None:
@@ -77,6 +77,8 @@ class RoundVectors:
         secret = b""
         if isinstance(bench, AnalyticsBench):
             vector = analytics_contribution(bench, terms.round, charge)
+        elif isinstance(bench, EvaluationBench):
+            vector = evaluation_vector(bench, model.parameters, model.digest, charge)
         else:
             made = training_contribution(bench, model.parameters, terms.round, charge)
             vector, secret = made.vector, made.noise_secret
@@ -132,7 +134,7 @@ class RoundVectors:
             return RingVector(terms.stretches, stored.vector)
         self._require_first_vector(terms.run, terms.round)
         if isinstance(bench, EvaluationBench):
-            vector = evaluation_vector(bench, model.parameters, model.digest)
+            vector = evaluation_vector(bench, model.parameters, model.digest, 0)
         else:
             vector = evaluation_contribution(bench, model.parameters)
         kept = Contribution(0, model.digest, terms.layout_digest, vector.buffer)

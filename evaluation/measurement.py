@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
+from evaluation.score_tallies import count_scores
+from evaluation.site_disparities import count_site_gaps
 from evaluation.tallies import count_outcomes
 from evaluation.tally_spec import OVERALL, TallySpec
 from federation.errors import ConfigError
@@ -59,7 +61,8 @@ class Measurement:
         sites = count_segment(SITES, 1, 1, summands)
         if self.stage in (Stage.SURVEY, Stage.REFINE):
             return (sites, *features)
-        return (sites, *self.spec.segments(summands), *features)
+        outcomes = (*self.spec.segments(summands), *self.spec.report_segments(summands))
+        return (sites, *outcomes, *features)
 
     def scopes(self, agreement: EvaluationAgreement) -> tuple[str, ...]:
         """Whose sums are read: edges are the same for all."""
@@ -143,5 +146,7 @@ def count(
         name = grid.feature.name
         counted[f"{FEATURE}/{name}"] = grid.count(rows.features[name]).astype(np.float64)
     if probabilities is not None:
-        counted |= count_outcomes(measurement.spec, probabilities, rows.targets, rows.groups)
+        spec, judged = measurement.spec, (probabilities, rows.targets, rows.groups)
+        outcomes = count_outcomes(spec, *judged)
+        counted |= outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
     return counted

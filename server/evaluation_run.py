@@ -6,13 +6,11 @@ asked again under the same name, and costs no site anything more.
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from evaluation.monitoring.edge_search import frozen_grid, refinement
-from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
 from safetensors.torch import load
 
 from evaluation.measurement import (
@@ -21,6 +19,8 @@ from evaluation.measurement import (
     feature_grids,
     grid_terms,
 )
+from evaluation.monitoring.edge_search import frozen_grid, refinement
+from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
 from evaluation.tally_spec import OVERALL, TallySpec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
@@ -39,7 +39,7 @@ from federation.initial_model import initial_model
 from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment
 from federation.run_folder import RunFolder
-from federation.task import Task
+from federation.task import Codes, Floats, Task
 from federation.timestamp import utc_now
 from privacy.flat_parameters import flat_parameters
 from server.single_sum import Terms, sum_once
@@ -230,17 +230,15 @@ class Evaluator:
         )
 
 
-def _features(
-    record: StageRecord, grids: Mapping[str, FeatureGrid]
-) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+def _features(record: StageRecord, grids: Mapping[str, FeatureGrid]) -> dict[str, Codes]:
     sums = record.in_scope(OVERALL)
     return {name: np.rint(sums[f"{FEATURE}/{name}"]).astype(np.int64) for name in grids}
 
 
-def _whole(values: Sequence[float] | np.ndarray) -> tuple[int, ...]:  # type: ignore[type-arg]
+def _whole(values: Floats) -> tuple[int, ...]:
     return tuple(int(value) for value in np.rint(np.maximum(values, 0)))
 
 
-def _four(values: np.ndarray) -> tuple[int, int, int, int]:  # type: ignore[type-arg]
+def _four(values: Floats) -> tuple[int, int, int, int]:
     tn, fp, fn, tp = _whole(values)
     return tn, fp, fn, tp
