@@ -73,6 +73,11 @@ class AnalyticsBench:
         """No model travels."""
         return 0
 
+    @property
+    def broadcast(self) -> int:
+        """Nor anything else."""
+        return 0
+
     def charge(self) -> Charge:
         """What the answer costs each record; nothing hides the site as a whole."""
         return Charge(analytics_event(self.plan))
