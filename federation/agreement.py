@@ -127,7 +127,7 @@ class Agreement(SignedByAll):
             the divisor of its noise come from here, never from a count of rows.
         privacy: None means `privacy.mode = "off"`.
         site_level: None means no site-level noise.
-        mitigation: with the weights of reweighing resolved; None means `mitigation.method = "none"`.
+        mitigation: None means `mitigation.method = "none"`; reweighing has its weights resolved.
     """
 
     run: str

@@ -1,8 +1,8 @@
 """`federation.toml`: what a run shall do, as frozen, strict types with every bound checked.
 
 The settings split in two. What sites must agree to (`federation`, `cohorts`, `task`, `training`,
-`server`, `robustness`, `privacy`, `mitigation`, `evaluation`) is hashed into every message of a run. What
-concerns one machine only (`site_policy`, `simulation`) is not.
+`server`, `robustness`, `privacy`, `mitigation`, `evaluation`) is hashed into every message of a
+run. What concerns one machine only (`site_policy`, `simulation`) is not.
 """
 
 from typing import Annotated, Literal, Self
@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 LARGEST_EXAMPLE_WEIGHT = 10.0
-"""A group and label so rare that it would weigh more is weighed by this: no few rows make a model."""
+"""The weight of a group and label that is so rare that it would be larger: few rows decide nothing."""
 
 ExampleWeight = Annotated[float, Field(gt=0, le=LARGEST_EXAMPLE_WEIGHT)]
 OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
@@ -280,7 +280,7 @@ class Mitigation(Section):
     strength: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Of adversarial: the factor of the reversed gradient. Of constrained: by how much a multiplier
     grows in a round per unit of its group's distance from the groups' mean rate."""
-    largest_multiplier: Annotated[float, Field(gt=0, le=100)] = 4.0
+    largest_multiplier: Annotated[float, Field(gt=0, le=100)] = 10.0
     """Of constrained: no multiplier grows past it, and no site takes a larger one."""
     weights: tuple[tuple[ExampleWeight, ExampleWeight], ...] = ()
     """Of reweighing: per group of the attribute the weights of its two labels, in the order of the

@@ -157,7 +157,7 @@ class _Adversarial(_Mitigated):
         """
         group, label = _group_and_label(target)
         losses = self.task.loss(output[:, : -self._logits], label)
-        guesses = output[:, -self._logits :].unflatten(1, (-1, self.levels))
+        guesses = output[:, -self._logits :].reshape(len(output), -1, self.levels)
         seen = label if self._sees_labels else torch.zeros_like(label)
         chosen = guesses.gather(1, seen[:, None, None].expand(-1, 1, self.levels)).squeeze(1)
         known = group < self.levels

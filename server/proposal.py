@@ -16,7 +16,6 @@ from privacy.noised_sum import NoisedSum
 from privacy.run_plan import clipped_step, contributors
 from privacy.shared_record_noise import SharedRecordNoisePlan, choose_shared_plan
 
-
 Weights = Sequence[Sequence[float]]
 """Per group of the attribute, of its two labels."""
 

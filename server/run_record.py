@@ -29,7 +29,7 @@ class RoundRecord(Part):
     fairness: tuple[Fairness, ...] = ()
     drift: tuple[Drift, ...] = ()
     majority: Utility | None = None
-    multipliers: dict[str, float] = {}
+    multipliers: dict[str, float] = Field(default={})
 
 
 class _Started(Part):

@@ -8,8 +8,8 @@ from evaluation.report.page import render
 from federation.agreement import Agreement
 from federation.config import FederationConfig, group_sizes
 from federation.durable_file import write_atomically
-from federation.ring_vector import packed_bytes
 from federation.multipliers import mitigated_attribute
+from federation.ring_vector import packed_bytes
 from federation.round_messages import Statement
 from federation.run_folder import RunFolder
 from federation.sum_groups import smallest_sum_group
