@@ -35,7 +35,7 @@ class GivenModel:
     """The global model of a round.
 
     Attributes:
-        parameters: shape (d,), float64.
+        parameters: and behind them any multipliers, shape (broadcast,), float64.
         digest: SHA-256 of it as it travelled, 32 bytes.
     """
 
