@@ -25,7 +25,15 @@ from federation.table_columns import (
     require_columns,
     split_generator,
 )
-from federation.task import Codes, Rows, SiteData, SiteRequest
+from federation.task import (
+    UNLABELLED,
+    Codes,
+    RowNotes,
+    Rows,
+    SiteData,
+    SiteNotes,
+    SiteRequest,
+)
 
 Derive = Callable[[pd.DataFrame], pd.Series]
 
@@ -47,6 +55,7 @@ class TabularTask:
         held_out_fraction: float = 0.3,
         window_column: str | None = None,
         current_windows: Sequence[str] = (),
+        annotation_columns: Sequence[str] = (),
     ) -> None:
         """Describe the table; it is read when it is first needed.
 
@@ -63,6 +72,8 @@ class TabularTask:
             window_column: names each row's window in time, if there is one.
             current_windows: windows that are only evaluated on, as `current`; the rest are trained
                 on and held out as `reference`. Without windows, held-out rows are halved at random.
+            annotation_columns: labels that single people gave, empty where they gave none; only the
+                site's own audit reads them.
 
         Raises:
             ConfigError: settings that contradict each other.
@@ -82,6 +93,7 @@ class TabularTask:
         self._derived, self._hidden = dict(derived or {}), tuple(hidden)
         self._held_out_fraction = held_out_fraction
         self._window_column, self._current_windows = window_column, tuple(current_windows)
+        self._annotation_columns = _distinct_columns(annotation_columns, features)
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
@@ -110,6 +122,36 @@ class TabularTask:
         Raises:
             DataError: the site has fewer than two rows, or its rows break the schema.
         """
+        table, chosen = self._site_table(request)
+        rows = self._rows(table)
+        return SiteData(*(_chosen(rows, part) for part in chosen))
+
+    def notes(self, request: SiteRequest) -> SiteNotes:
+        """The rows' numbers in the table, and what each of `annotation_columns` says.
+
+        Raises:
+            DataError: as `load`, or an annotation is no class.
+        """
+        table, chosen = self._site_table(request)
+        numbers = table.index.to_numpy(dtype=np.int64) + 1
+        annotations = {name: self._annotation(table[name]) for name in self._annotation_columns}
+        return SiteNotes(
+            *(
+                RowNotes(
+                    numbers[part], {name: codes[part] for name, codes in annotations.items()}
+                )
+                for part in chosen
+            )
+        )
+
+    def _annotation(self, column: pd.Series) -> Codes:
+        codes = np.full(len(column), UNLABELLED, dtype=np.int64)
+        given = column.notna().to_numpy()
+        codes[given] = class_codes(column[given], self.schema.classes, self._name)
+        return codes
+
+    def _site_table(self, request: SiteRequest) -> tuple[pd.DataFrame, tuple[Codes, Codes, Codes]]:
+        """One site's part of the table, and the places of its three splits in it."""
         # The index stays that of the whole table, so that an error can say where the row is.
         table = self._table[np.array(self._site_names) == request.site]
         if len(table) < 2:
@@ -117,14 +159,14 @@ class TabularTask:
                 f"{self._name}: the site {request.site} has {len(table) or 'no'} row; it takes at "
                 "least 2, one to train on and one to hold out"
             )
-        rows = self._rows(table)
-        train, reference, current = self._split(table, rows.targets.numpy(), request)
-        if not len(train):
+        labels = class_codes(table[self.schema.label], self.schema.classes, self._name)
+        chosen = self._split(table, labels, request)
+        if not len(chosen[0]):
             raise DataError(
                 f"{self._name}: the site {request.site} has no row to train on: all its rows are "
                 f"in the current windows, {', '.join(self._current_windows)}"
             )
-        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
+        return table, chosen
 
     def _split(
         self, table: pd.DataFrame, labels: Codes, request: SiteRequest
@@ -187,6 +229,7 @@ class TabularTask:
         direct = [a.name for a in self.schema.attributes if a.name not in self._derived]
         windows = [self._window_column] if self._window_column else []
         columns = [self._site_column, self.schema.label, *windows, *direct]
+        columns += self._annotation_columns
         require_columns(table, [*columns, *(f.name for f in self.schema.features)], self._name)
         return table
 
@@ -219,6 +262,15 @@ class TabularTask:
     @property
     def _name(self) -> str:
         return str(self._source) if isinstance(self._source, Path) else "the task's table"
+
+
+def _distinct_columns(columns: Sequence[str], features: Sequence[Feature]) -> tuple[str, ...]:
+    seen = {feature.name for feature in features}
+    if isinstance(columns, str) or len(set(columns)) < len(columns) or seen & set(columns):
+        raise ConfigError(
+            "annotation_columns", columns, "distinct columns, none of which is a feature"
+        )
+    return tuple(columns)
 
 
 def _chosen(rows: Rows, chosen: Codes) -> Rows:
