@@ -26,7 +26,8 @@ from client.journal import Journal
 from client.ledger_witness import LedgerWitness
 from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
+from federation.agreement_kinds import AnyAgreement, parse_agreement
+from federation.analytics_agreement import AnalyticsAgreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import (
     ATTEMPTS_EXHAUSTED,

@@ -113,6 +113,10 @@ class Workbench:
         """Of one round."""
         return noise_in_the_sum(self.agreement)
 
+    def is_charged(self, kind: RoundKind) -> bool:
+        """Whether the ledger pays for a round: counts of held-out rows cost what they cost."""
+        return kind is RoundKind.TRAIN
+
     def charge(self) -> Charge:
         """What one training round costs this site, in each unit of privacy."""
         shared = shared_record_noise(self.agreement)

@@ -26,6 +26,8 @@ from federation.table_columns import (
     split_generator,
 )
 from federation.task import (
+    CURRENT,
+    REFERENCE,
     UNLABELLED,
     Codes,
     RowNotes,
@@ -116,15 +118,34 @@ class TabularTask:
         """Softmax, shape (N, classes)."""
         return output.double().softmax(dim=1)
 
+    @cached_property
+    def windows(self) -> tuple[str, ...]:
+        """The values of the window column, sorted; `reference` and `current` without one."""
+        if self._window_column is None:
+            return (REFERENCE, CURRENT)
+        return tuple(sorted(set(self._table[self._window_column].astype(str))))
+
     def load(self, request: SiteRequest) -> SiteData:
         """One site's rows, split by `request.split_seed`.
 
         Raises:
             DataError: the site has fewer than two rows, or its rows break the schema.
         """
-        table, chosen = self._site_table(request)
-        rows = self._rows(table)
-        return SiteData(*(_chosen(rows, part) for part in chosen))
+        _, rows, (train, reference, current) = self._site_rows(request)
+        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
+
+    def load_window(self, request: SiteRequest, window: str) -> Rows:
+        """One site's rows of a window, without those that `load` gives for training.
+
+        Raises:
+            DataError: as `load`.
+        """
+        table, rows, (_, reference, current) = self._site_rows(request)
+        if self._window_column is None:
+            return _chosen(rows, reference if window == REFERENCE else current)
+        held_out = np.concatenate([reference, current])
+        inside = (table[self._window_column].astype(str) == window).to_numpy()
+        return _chosen(rows, held_out[inside[held_out]])
 
     def notes(self, request: SiteRequest) -> SiteNotes:
         """The rows' numbers in the table, and what each of `annotation_columns` says.
@@ -132,7 +153,7 @@ class TabularTask:
         Raises:
             DataError: as `load`, or an annotation is no class.
         """
-        table, chosen = self._site_table(request)
+        table, _, chosen = self._site_rows(request)
         numbers = table.index.to_numpy(dtype=np.int64) + 1
         annotations = {name: self._annotation(table[name]) for name in self._annotation_columns}
         return SiteNotes(
@@ -150,8 +171,10 @@ class TabularTask:
         codes[given] = class_codes(column[given], self.schema.classes, self._name)
         return codes
 
-    def _site_table(self, request: SiteRequest) -> tuple[pd.DataFrame, tuple[Codes, Codes, Codes]]:
-        """One site's part of the table, and the places of its three splits in it."""
+    def _site_rows(
+        self, request: SiteRequest
+    ) -> tuple[pd.DataFrame, Rows, tuple[Codes, Codes, Codes]]:
+        """A site's table, its rows, and which are trained on, reference and current."""
         # The index stays that of the whole table, so that an error can say where the row is.
         table = self._table[np.array(self._site_names) == request.site]
         if len(table) < 2:
@@ -159,14 +182,14 @@ class TabularTask:
                 f"{self._name}: the site {request.site} has {len(table) or 'no'} row; it takes at "
                 "least 2, one to train on and one to hold out"
             )
-        labels = class_codes(table[self.schema.label], self.schema.classes, self._name)
-        chosen = self._split(table, labels, request)
-        if not len(chosen[0]):
+        rows = self._rows(table)
+        train, reference, current = self._split(table, rows.targets.numpy(), request)
+        if not len(train):
             raise DataError(
                 f"{self._name}: the site {request.site} has no row to train on: all its rows are "
                 f"in the current windows, {', '.join(self._current_windows)}"
             )
-        return table, chosen
+        return table, rows, (train, reference, current)
 
     def _split(
         self, table: pd.DataFrame, labels: Codes, request: SiteRequest
