@@ -25,7 +25,17 @@ from federation.table_columns import (
     require_columns,
     split_generator,
 )
-from federation.task import CURRENT, REFERENCE, Codes, Rows, SiteData, SiteRequest
+from federation.task import (
+    CURRENT,
+    REFERENCE,
+    UNLABELLED,
+    Codes,
+    RowNotes,
+    Rows,
+    SiteData,
+    SiteNotes,
+    SiteRequest,
+)
 
 Derive = Callable[[pd.DataFrame], pd.Series]
 
@@ -47,6 +57,7 @@ class TabularTask:
         held_out_fraction: float = 0.3,
         window_column: str | None = None,
         current_windows: Sequence[str] = (),
+        annotation_columns: Sequence[str] = (),
     ) -> None:
         """Describe the table; it is read when it is first needed.
 
@@ -63,6 +74,8 @@ class TabularTask:
             window_column: names each row's window in time, if there is one.
             current_windows: windows that are only evaluated on, as `current`; the rest are trained
                 on and held out as `reference`. Without windows, held-out rows are halved at random.
+            annotation_columns: labels that single people gave, empty where they gave none; only the
+                site's own audit reads them.
 
         Raises:
             ConfigError: settings that contradict each other.
@@ -82,6 +95,7 @@ class TabularTask:
         self._derived, self._hidden = dict(derived or {}), tuple(hidden)
         self._held_out_fraction = held_out_fraction
         self._window_column, self._current_windows = window_column, tuple(current_windows)
+        self._annotation_columns = _distinct_columns(annotation_columns, features)
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
@@ -132,6 +146,30 @@ class TabularTask:
         held_out = np.concatenate([reference, current])
         inside = (table[self._window_column].astype(str) == window).to_numpy()
         return _chosen(rows, held_out[inside[held_out]])
+
+    def notes(self, request: SiteRequest) -> SiteNotes:
+        """The rows' numbers in the table, and what each of `annotation_columns` says.
+
+        Raises:
+            DataError: as `load`, or an annotation is no class.
+        """
+        table, _, chosen = self._site_rows(request)
+        numbers = table.index.to_numpy(dtype=np.int64) + 1
+        annotations = {name: self._annotation(table[name]) for name in self._annotation_columns}
+        return SiteNotes(
+            *(
+                RowNotes(
+                    numbers[part], {name: codes[part] for name, codes in annotations.items()}
+                )
+                for part in chosen
+            )
+        )
+
+    def _annotation(self, column: pd.Series) -> Codes:
+        codes = np.full(len(column), UNLABELLED, dtype=np.int64)
+        given = column.notna().to_numpy()
+        codes[given] = class_codes(column[given], self.schema.classes, self._name)
+        return codes
 
     def _site_rows(
         self, request: SiteRequest
@@ -214,6 +252,7 @@ class TabularTask:
         direct = [a.name for a in self.schema.attributes if a.name not in self._derived]
         windows = [self._window_column] if self._window_column else []
         columns = [self._site_column, self.schema.label, *windows, *direct]
+        columns += self._annotation_columns
         require_columns(table, [*columns, *(f.name for f in self.schema.features)], self._name)
         return table
 
@@ -246,6 +285,15 @@ class TabularTask:
     @property
     def _name(self) -> str:
         return str(self._source) if isinstance(self._source, Path) else "the task's table"
+
+
+def _distinct_columns(columns: Sequence[str], features: Sequence[Feature]) -> tuple[str, ...]:
+    seen = {feature.name for feature in features}
+    if isinstance(columns, str) or len(set(columns)) < len(columns) or seen & set(columns):
+        raise ConfigError(
+            "annotation_columns", columns, "distinct columns, none of which is a feature"
+        )
+    return tuple(columns)
 
 
 def _chosen(rows: Rows, chosen: Codes) -> Rows:

@@ -125,6 +125,48 @@ class WindowedTask(Task, Protocol):
         ...
 
 
+UNLABELLED = -1
+"""Stands where an annotator gave a row no label."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowNotes:
+    """What is known of the rows of one split beside what a model may see, row for row.
+
+    Attributes:
+        numbers: where each row stands in the table it was read from, from 1, shape (N,), int64.
+        annotations: per annotator, class index or UNLABELLED, shape (N,), int64.
+    """
+
+    numbers: Codes
+    annotations: Mapping[str, Codes]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNotes:
+    """Of a site's rows, in the order in which `Task.load` gives them."""
+
+    train: RowNotes
+    reference: RowNotes
+    current: RowNotes
+
+
+@runtime_checkable
+class AnnotatedTask(Task, Protocol):
+    """A task that knows more of its rows: labels of several people, and where each row stands.
+
+    For the site's own audit; nothing of it is trained on, counted in a run or sent anywhere.
+    """
+
+    def notes(self, request: SiteRequest) -> SiteNotes:
+        """Of the rows that `load` gives for the same request, in the same order.
+
+        Raises:
+            DataError: a column is missing or holds no label; never tells a value of a row.
+        """
+        ...
+
+
 REFERENCE, CURRENT = "reference", "current"
 """The windows that every task has: the held-out rows of `SiteData`."""
 
