@@ -17,6 +17,7 @@ from federation.errors import ConfigError, DataError, ProtocolViolation
 from federation.evaluation_agreement import EvaluationAgreement, Stage
 from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
+from federation.mitigated_task import mitigated, multiplier_count
 from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind, scoped
 from federation.run_rules import SignedRunRules
@@ -50,11 +51,11 @@ class EvaluationBench:
 
     def __post_init__(self) -> None:
         try:
-            _ = self.measurement.layout(self.agreement)
+            _ = self.judged, self.measurement.layout(self.agreement)
         except (ConfigError, DataError) as error:
             raise Refusal("evaluation_impossible", str(error)) from error
         terms = self.agreement.model
-        if terms and terms.parameters != parameter_count(self.task, terms.seed):
+        if terms and terms.parameters != self.parameters + multiplier_count(self.judged):
             raise Refusal("evaluation_impossible", "the task's model has another size")
 
     @property
@@ -71,9 +72,21 @@ class EvaluationBench:
         """Of the one vector."""
         return self.measurement.layout(self.agreement)
 
-    @property
+    @cached_property
+    def judged(self) -> Task:
+        """The task as the model was trained for it: a mitigation may have parts of its own."""
+        terms = self.agreement.model
+        return mitigated(self.task, terms.mitigation if terms else None)
+
+    @cached_property
     def parameters(self) -> int:
-        """How many travel."""
+        """How many the model has; none without a model."""
+        terms = self.agreement.model
+        return parameter_count(self.judged, terms.seed) if terms else 0
+
+    @property
+    def broadcast(self) -> int:
+        """How many numbers travel."""
         return self.agreement.model.parameters if self.agreement.model else 0
 
     def is_charged(self, _: RoundKind) -> bool:
@@ -107,7 +120,7 @@ def evaluation_vector(
 
     Args:
         bench: of the site.
-        parameters: of the model as it travelled, shape (parameters,).
+        parameters: of the model as it travelled, and any multipliers, shape (broadcast,).
         digest: SHA-256 of them, 32 bytes.
         charge: which release of the round this is, with noise of its own; 0 without noise.
 
@@ -119,9 +132,9 @@ def evaluation_vector(
     if terms is not None:
         if digest.hex() != terms.sha256:
             raise ProtocolViolation("model: not the one that this evaluation was agreed for")
-        model = initial_model(bench.task, terms.seed)
-        load_flat_parameters(model, parameters)
-        scores = probabilities(bench.task, model, bench.rows)
+        model = initial_model(bench.judged, terms.seed)
+        load_flat_parameters(model, parameters[: bench.parameters])
+        scores = probabilities(bench.judged, model, bench.rows)
     rows = WindowRows(bench.rows.features, bench.rows.targets.numpy(), bench.rows.groups)
     counted = count(bench.measurement, rows, scores)
     mine = bench.agreement.scopes(bench.site)

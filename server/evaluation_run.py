@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from safetensors.torch import load
 
 from evaluation.measurement import (
     FEATURE,
@@ -35,13 +34,13 @@ from federation.evaluation_agreement import (
     Stage,
 )
 from federation.evaluation_record import EvaluationFolder, FrozenReference, StageRecord
-from federation.initial_model import initial_model
 from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment
 from federation.run_folder import RunFolder
 from federation.task import Codes, Floats, Task
 from federation.timestamp import utc_now
-from privacy.flat_parameters import flat_parameters
+from server.checkpoint import read_checkpoint
+from server.run_record import read_record
 from server.single_sum import Terms, sum_once
 from server.transport import Transport
 
@@ -76,19 +75,16 @@ class Evaluator:
 
     @cached_property
     def model(self) -> bytes:
-        """The final model's parameters as they travel.
+        """The final model's parameters as they travelled, with any multipliers.
 
         Raises:
-            UsageError: the run has no model.
+            UsageError: nothing was trained.
+            IntegrityError: the last checkpoint is not what was written.
         """
-        if not self.run.model.is_file():
-            raise UsageError(f"{self.run.path} holds no model.safetensors: nothing to evaluate")
-        model = initial_model(self.task, self.trained.seed)
-        try:
-            model.load_state_dict(load(self.run.model.read_bytes()))
-        except (RuntimeError, ValueError) as error:
-            raise IntegrityError(f"{self.run.model} is not the model of this task") from error
-        return flat_parameters(model).astype("<f4").tobytes()
+        last = read_record(self.run).last_training
+        if last is None:
+            raise UsageError(f"{self.run.path}: no round of it was completed; nothing to evaluate")
+        return read_checkpoint(self.run, last.round.round, last.checkpoint_sha256).model_bytes()
 
     @cached_property
     def trained(self) -> Agreement:
@@ -206,6 +202,7 @@ class Evaluator:
         return ModelTerms(
             run=self.run.id,
             seed=self.trained.seed,
+            mitigation=self.trained.mitigation,
             parameters=len(self.model) // 4,
             sha256=hashlib.sha256(self.model).hexdigest(),
         )
