@@ -26,6 +26,7 @@ GROUPS = {
     "privacy": "privacy.cli",
     "secure-sum": "privacy.secure_sum_cli",
     "analytics": "simulations.analytics_cli",
+    "evaluation": "simulations.evaluation_cli",
 }
 """Where the commands are that each package owns, and the groups of them."""
 

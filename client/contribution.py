@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from torch import nn
 
-from client.observation import outcome_tallies, window_tallies
+from client.observation import outcome_tallies, report_tallies, window_tallies
 from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
@@ -113,6 +113,10 @@ class Workbench:
         """Of one round."""
         return noise_in_the_sum(self.agreement)
 
+    def is_charged(self, kind: RoundKind) -> bool:
+        """Whether the ledger pays for a round: counts of held-out rows cost what they cost."""
+        return kind is RoundKind.TRAIN
+
     def charge(self) -> Charge:
         """What one training round costs this site, in each unit of privacy."""
         shared = shared_record_noise(self.agreement)
@@ -196,7 +200,7 @@ def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
     """An evaluation round's vector: tallies of the model and of both windows, no update."""
     model = _model(bench, parameters)
     spec = bench.spec()
-    tallies = outcome_tallies(bench.task, model, bench.data, spec)
+    tallies = report_tallies(bench.task, model, bench.data, spec)
     values = _scoped(bench, tallies | window_tallies(bench.data, spec))
     return bench.layout(RoundKind.EVALUATE).encode(values)
 

@@ -25,7 +25,7 @@ from federation.table_columns import (
     require_columns,
     split_generator,
 )
-from federation.task import Codes, Rows, SiteData, SiteRequest
+from federation.task import CURRENT, REFERENCE, Codes, Rows, SiteData, SiteRequest
 
 Derive = Callable[[pd.DataFrame], pd.Series]
 
@@ -104,12 +104,39 @@ class TabularTask:
         """Softmax, shape (N, classes)."""
         return output.double().softmax(dim=1)
 
+    @cached_property
+    def windows(self) -> tuple[str, ...]:
+        """The values of the window column, sorted; `reference` and `current` without one."""
+        if self._window_column is None:
+            return (REFERENCE, CURRENT)
+        return tuple(sorted(set(self._table[self._window_column].astype(str))))
+
     def load(self, request: SiteRequest) -> SiteData:
         """One site's rows, split by `request.split_seed`.
 
         Raises:
             DataError: the site has fewer than two rows, or its rows break the schema.
         """
+        _, rows, (train, reference, current) = self._site_rows(request)
+        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
+
+    def load_window(self, request: SiteRequest, window: str) -> Rows:
+        """One site's rows of a window, without those that `load` gives for training.
+
+        Raises:
+            DataError: as `load`.
+        """
+        table, rows, (_, reference, current) = self._site_rows(request)
+        if self._window_column is None:
+            return _chosen(rows, reference if window == REFERENCE else current)
+        held_out = np.concatenate([reference, current])
+        inside = (table[self._window_column].astype(str) == window).to_numpy()
+        return _chosen(rows, held_out[inside[held_out]])
+
+    def _site_rows(
+        self, request: SiteRequest
+    ) -> tuple[pd.DataFrame, Rows, tuple[Codes, Codes, Codes]]:
+        """A site's table, its rows, and which are trained on, reference and current."""
         # The index stays that of the whole table, so that an error can say where the row is.
         table = self._table[np.array(self._site_names) == request.site]
         if len(table) < 2:
@@ -124,7 +151,7 @@ class TabularTask:
                 f"{self._name}: the site {request.site} has no row to train on: all its rows are "
                 f"in the current windows, {', '.join(self._current_windows)}"
             )
-        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
+        return table, rows, (train, reference, current)
 
     def _split(
         self, table: pd.DataFrame, labels: Codes, request: SiteRequest

@@ -344,10 +344,13 @@ class Rounds:
         sums = self.layout(kind).decode(outcome.total)
         if isinstance(outcome, GroupedSum):
             return sums
+        evaluating = kind is RoundKind.EVALUATE
         for scope in self.agreement.all_scopes:
-            findings.require_consistent(
-                self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
-            )
+            own = _in_scope(sums, scope)
+            findings.require_consistent(self.spec, own, windows=evaluating)
+            if evaluating:
+                present = [s for s in outcome.survivors if scope in self.agreement.scopes(s)]
+                findings.require_consistent_report(self.spec, own, len(present))
         return sums
 
     def _update(self, sums: Mapping[str, Floats], outcome: SecureSum) -> Floats:

@@ -25,7 +25,7 @@ from client.site_home import SiteHome, create_ledger, open_simulated_agent, veri
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import Attacker, Dropout, FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
