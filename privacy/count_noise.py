@@ -28,7 +28,10 @@ count moves by 1) are better noised by plans of their own, charged together: `re
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, get_args
+
+from dp_accounting.gaussian_mechanism import get_sigma_gaussian
 
 from federation.entropy import Entropy
 from federation.errors import ConfigError, PrivacyRefusal
@@ -270,6 +273,7 @@ def choose_count_noise(epsilon: float, delta: float, release: CountRelease) -> C
     return min(found, key=lambda plan: plan.variance(release.honest))
 
 
+@lru_cache(maxsize=32)
 def laplace_count_noise(epsilon: float, delta: float, release: CountRelease) -> CountNoisePlan:
     """The plan with the least discrete Laplace noise, in shares of Polya variables.
 
@@ -287,6 +291,7 @@ def laplace_count_noise(epsilon: float, delta: float, release: CountRelease) -> 
     return plan(_least(_is_within(plan), max(release.sensitivities) * SCALE // 64, pure))
 
 
+@lru_cache(maxsize=32)
 def gaussian_count_noise(epsilon: float, delta: float, release: CountRelease) -> CountNoisePlan:
     """The plan with the least discrete Gaussian noise.
 
@@ -300,16 +305,21 @@ def gaussian_count_noise(epsilon: float, delta: float, release: CountRelease) ->
         return CountNoisePlan(epsilon, delta, release, shares)
 
     _check_target(epsilon, delta)
-    fits, high = _is_within(plan), SCALE // 2
+    fits = _is_within(plan)
+    # Continuous noise needs no more: so from there upwards, in growing steps.
+    continuous = get_sigma_gaussian(epsilon, delta) * math.sqrt(release.charges)
+    low = math.floor(min(continuous, LARGEST_NOISE_MULTIPLIER) * SCALE * (1 - 1e-3))
+    step = max(1, low // 100)
+    high = low + step
     while not fits(high):
-        high *= 2
+        low, high, step = high, high + step, 2 * step
         if high > LARGEST_NOISE_MULTIPLIER * SCALE:
             raise PrivacyRefusal(
                 f"count_noise.epsilon = {epsilon:g} at delta = {delta:g}: found no noise "
                 f"multiplier up to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or "
                 "lower releases, tables or honest"
             )
-    return plan(_least(fits, 0, high))
+    return plan(_least(fits, low, high))
 
 
 def _is_within(plan: Callable[[int], CountNoisePlan]) -> Callable[[int], bool]:

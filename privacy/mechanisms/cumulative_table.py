@@ -59,7 +59,7 @@ class CumulativeTable:
         return values
 
     def draw(self, size: int, stream: Keystream, ties: Keystream) -> Integers:
-        """Independent values, shape (size,); `ties` gives the further bits where they are needed."""
+        """Independent values, shape (size,); `ties` gives the further bits that are needed."""
         values = np.empty(size, np.int64)
         for at in range(0, size, _CHUNK):
             part = values[at : at + _CHUNK]

@@ -178,7 +178,7 @@ class _Jumps:
     def _is_harmonic(
         self, words: Words64, start: Integers, jump: Integers, ties: Keystream
     ) -> Decisions:
-        """Coins of probability start / jump: whether uniform * jump < start, bit by bit as needed."""
+        """Coins of probability start / jump: whether uniform * jump < start, by bits as needed."""
         # No jump reaches twice the last start; no product below leaves 62 bits.
         bits = 62 - int(2 * self.starts[-1]).bit_length()
         high = (words >> np.uint64(64 - bits)).astype(np.int64)

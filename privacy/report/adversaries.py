@@ -2,8 +2,8 @@
 
 Where a site adds its whole noise itself, everybody is faced with all of it, the coordinator
 included, with or without the secure sum. Where sites share the noise, each party is faced with the
-shares that it does not know (`privacy.shared_record_noise`, `privacy.fewer_laplace_shares`). The two
-units of privacy are kept apart.
+shares that it does not know (`privacy.shared_record_noise`, `privacy.fewer_laplace_shares`). The
+two units of privacy are kept apart.
 """
 
 from dataclasses import replace
