@@ -263,7 +263,9 @@ class _Predicted:
         if not rows:
             reason = predicted.reason or "No row has a prediction."
             return cls(
-                Predictions(source="none", model_sha256=predicted.model_sha256, reason=reason)
+                Predictions(
+                    source="none", model_sha256=predicted.model_sha256, reason=reason
+                )
             )
         for split in splits:
             expected = (len(data.split(split)), len(schema.classes))
