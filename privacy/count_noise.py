@@ -36,7 +36,7 @@ from federation.layout import Segment
 from federation.ring_vector import RING_BITS
 from privacy.account import Charge, ChargePlan, PlanTerms
 from privacy.accountant import cost, is_affordable
-from privacy.count_shares import GaussianShares, Integers, LaplaceShares, Mechanism, Shares
+from privacy.count_shares import Integers, LaplaceShares, Mechanism, Shares
 from privacy.event import (
     LARGEST_DIMENSION,
     MOST_REPETITIONS,
