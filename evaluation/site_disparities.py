@@ -69,7 +69,7 @@ def site_disparities_by_scope(
     """
     tallies = {scope: TallySums(spec, of_scope) for scope, of_scope in sums.items()}
     if not spec.families:
-        return {scope: () for scope in sums}
+        return dict.fromkeys(sums, ())
     sites = {scope: own.sites() for scope, own in tallies.items()}
     withheld = _withheld(sites, minimum_contributors)
     return {

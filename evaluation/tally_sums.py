@@ -12,7 +12,6 @@ from federation.errors import DataError
 from federation.schema import Feature
 from federation.task import Floats
 
-
 ROUNDING = 2.0**-12
 """Per row, what rounding a row's score, and each site's fraction among as many as 2**19 sites, may
 move a sum by."""
