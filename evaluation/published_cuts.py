@@ -74,7 +74,8 @@ def published(grid: Grid, table: Counts, told: Bools, *, with_known: bool) -> Bo
     """
     wanted = told.copy()
     if grid.known is not None:
-        halves = np.stack([table[:, : grid.known + 1], table[:, grid.known + 1 :]]).sum(axis=2)
+        lower, upper = np.split(table, [grid.known + 1], axis=1)
+        halves = np.stack([lower.sum(axis=1), upper.sum(axis=1)])
         wanted[grid.known] = with_known and _is_fine(halves, grid.minimum_cell)
     return _kept(table, wanted, grid.minimum_cell)
 

@@ -252,6 +252,8 @@ def _curves(
         scores: rows per label and score bin, shape (2, score_bins).
         cuts: score bins that its table may be cut at.
     """
+    if not counted.total:
+        return {}
     starts = np.concatenate([[0], np.intersect1d(cuts, spec.calibration_edges[1:-1])])
     joined = counted.joined(np.searchsorted(spec.calibration_edges, starts))
     ends = [*(starts[1:] / spec.score_bins).tolist(), 1.0]
@@ -277,11 +279,12 @@ def _curves(
         "roc": tuple(
             RocPoint(
                 threshold=edge / spec.score_bins if edge < spec.score_bins else None,
-                false_positive_rate=None if np.isnan(false) else float(false),
-                true_positive_rate=None if np.isnan(true) else float(true),
+                false_positive_rate=false,
+                true_positive_rate=true,
             )
             for edge, (false, true) in zip(
                 thresholds.tolist(), roc(scores, thresholds).tolist(), strict=True
             )
+            if scores.any(axis=1).all()
         ),
     }

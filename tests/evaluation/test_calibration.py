@@ -97,7 +97,7 @@ def test_scores_that_are_the_chances_are_calibrated_and_doubled_odds_are_not() -
     labels, sex = rng.random(40_000) < chance, np.zeros(40_000, int)
     honest = counted(chance, labels, sex)
     assert expected_calibration_error(honest) < 0.01
-    value, low, high = in_the_large(honest)
+    _, low, high = in_the_large(honest)
     assert low < 0 < high
     odds = 2 * chance / (1 - chance)
     overstated = counted(odds / (1 + odds), labels, sex)

@@ -150,7 +150,12 @@ def test_rows_that_all_win_alike_leave_an_interval_all_the_same(table, low, high
 
 @pytest.mark.parametrize(
     ("bins", "auc_error", "width", "ks_error"),
-    [(10, 4.2e-2, 7e-2, 1.2e-2), (50, 3.1e-3, 1e-2, 3e-3), (100, 9e-4, 6e-3, 2e-3), (256, 1.7e-4, 2e-3, 1e-3)],
+    [
+        (10, 4.2e-2, 7e-2, 1.2e-2),
+        (50, 3.1e-3, 1e-2, 3e-3),
+        (100, 9e-4, 6e-3, 2e-3),
+        (256, 1.7e-4, 2e-3, 1e-3),
+    ],
 )
 def test_errors_by_number_of_bins_are_of_the_size_measured_on_real_data(
     bins, auc_error, width, ks_error
