@@ -179,18 +179,15 @@ def test_scopes_come_in_the_order_given_and_unknown_groups_without_rows_do_not()
         ("overall", "overall"), ("sex", "F"), ("sex", "M"), ("age", "young"), ("age", "old")
     ]  # fmt: skip
     assert not any("unknown" in group for _, group in names)
-    assert [each.rows for each in found["north"]][0] == np.sum(people.cohort == "north")
+    assert found["north"][0].rows == np.sum(people.cohort == "north")
 
 
 def test_nobody_at_all_has_no_curves_but_a_place() -> None:
     scores = score_findings_by_scope(BINARY, {"overall": Population(BINARY, 0).sums()}, 10)
     everyone = scores["overall"][0]
-    assert (everyone.rows, everyone.brier, everyone.ece, everyone.brier_parts) == (
-        0,
-        None,
-        None,
-        None,
-    )
+    assert everyone.rows == 0
+    assert everyone.brier is everyone.ece is everyone.brier_parts is None
+    assert everyone.roc == everyone.reliability == ()
     assert everyone.auc.reason == everyone.ks.reason == "not every class occurs"
     assert everyone.calibration_in_the_large.reason == "no rows"
 

@@ -364,9 +364,12 @@ def test_two_bins_are_enough_and_one_is_not(key) -> None:
 
 
 SAME = TaskSchema(
-    (Numeric("bmi", 10, 50), Categorical("ward", ("A", "B", "C"))), "died", ("no", "yes"), (SEX, AGE),
+    (Numeric("bmi", 10, 50), Categorical("ward", ("A", "B", "C"))),
+    "died",
+    ("no", "yes"),
+    (SEX, AGE),
     maximum_rows=500,
-)  # fmt: skip
+)
 
 
 def changed(**fields):
