@@ -4,7 +4,7 @@ Where both set one, the stricter holds: each is checked by itself.
 """
 
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import FEWEST_SITES, TaskChoice
 from federation.errors import ConfigError, IntegrityError, PrivacyRefusal
 from federation.roster import Roster

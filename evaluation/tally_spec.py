@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.feature_scale import edges_on_scale
 from evaluation.group_metrics import (
     Gap,
     accuracy_difference,
@@ -302,13 +303,12 @@ class TallySpec:
 
     def edge_labels(self, feature: Numeric) -> tuple[str, ...]:
         """The edges as shown, rounded to a tenth of a bin's width or finer."""
-        decimals = max(0, 1 - math.floor(math.log10(np.diff(self.edges(feature))[0])))
+        decimals = max(0, 1 - math.floor(math.log10(np.diff(self.edges(feature)).min())))
         return tuple(f"{round(edge, decimals):.12g}" for edge in self.edges(feature).tolist())
 
     def edges(self, feature: Numeric) -> Floats:
         """Edges of a numeric feature's inner bins, shape (feature_bins + 1,), ascending."""
-        edges: Floats = np.linspace(feature.low, feature.high, self.feature_bins + 1)
-        return edges
+        return edges_on_scale(feature, self.feature_bins)
 
 
 def _check_intersections(spec: TallySpec) -> None:
@@ -343,7 +343,8 @@ def _described(feature: Feature) -> dict[str, object]:
     if isinstance(feature, Numeric):
         # 50 and 50.0, 0.0 and -0.0 are the same edge.
         ends = [float(feature.low) + 0.0, float(feature.high) + 0.0]
-        return {"name": feature.name, "range": ends, "unit": feature.unit}
+        scale = [feature.scale, float(feature.scale_unit)]
+        return {"name": feature.name, "range": ends, "scale": scale, "unit": feature.unit}
     return {"name": feature.name, "levels": feature.levels}
 
 

@@ -24,12 +24,14 @@ LARGEST_TRAINING_LOSS = 1e3
 class RoundKind(StrEnum):
     """A training round carries an update; the others carry counts only.
 
-    An evaluation round judges a model on held-out rows; an analytics round answers queries.
+    An evaluation round judges the model of its run on held-out rows; measuring is the same outside
+    a run, stage by stage; an analytics round answers queries.
     """
 
     TRAIN = "train"
     EVALUATE = "evaluate"
     ANALYZE = "analyze"
+    MEASURE = "measure"
 
 
 def scoped(scope: str, name: str) -> str:
