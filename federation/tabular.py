@@ -158,9 +158,7 @@ class TabularTask:
         annotations = {name: self._annotation(table[name]) for name in self._annotation_columns}
         return SiteNotes(
             *(
-                RowNotes(
-                    numbers[part], {name: codes[part] for name, codes in annotations.items()}
-                )
+                RowNotes(numbers[part], {name: codes[part] for name, codes in annotations.items()})
                 for part in chosen
             )
         )

@@ -37,9 +37,7 @@ def agreements(labels: Mapping[str, Codes], classes: int) -> tuple[Agreement, ..
         labels: per rater, class index or UNLABELLED, shape (N,).
         classes: number of classes.
     """
-    pairs = tuple(
-        cohen((a, b), labels[a], labels[b], classes) for a, b in combinations(labels, 2)
-    )
+    pairs = tuple(cohen((a, b), labels[a], labels[b], classes) for a, b in combinations(labels, 2))
     return (fleiss(labels, classes), *pairs) if len(labels) > 2 else pairs
 
 

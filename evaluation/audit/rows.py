@@ -1,4 +1,4 @@
-"""The rows of one site as the audit reads them: arrays of numpy, split by what they are used for."""
+"""The rows of one site as the audit reads them: numpy arrays, split by what they are used for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,9 +111,7 @@ def require_rows(schema: TaskSchema, rows: AuditRows, split: str) -> None:
         name = f"{split}, attribute {attribute.name}"
         _require_codes(name, codes, count, 0, len(attribute.groups))
     for name, codes in rows.annotations.items():
-        _require_codes(
-            f"{split}, annotation {name}", codes, count, UNLABELLED, len(schema.classes)
-        )
+        _require_codes(f"{split}, annotation {name}", codes, count, UNLABELLED, len(schema.classes))
 
 
 def _column(columns: Mapping[str, Column], name: str, split: str) -> Column:

@@ -1,4 +1,4 @@
-"""When a check says watch or act, in numbers and in the words that the page prints, and how to mend.
+"""When a check says watch or act, in numbers and in the page's words, and how to mend it.
 
 Marks are conventions, not laws; where one has a source, it is named. No rule met means ok.
 """
@@ -115,7 +115,7 @@ RULES: dict[str, Rule] = {
     "label_noise": Rule(
         "Label noise",
         f"at least {NOISE_WATCH:.0%} of the labels are estimated wrong",
-        f"at least {NOISE_ACT:.0%} are",
+        f"at least {NOISE_ACT:.0%} are, by predictions that beat guessing",
         "Have the rows of uncertain.csv labelled again by somebody who does not see the old label. "
         "The estimate is an upper bound: rows that are hard to tell count, too.",
     ),

@@ -42,8 +42,9 @@ def _counts(spec: AuditSpec, data: AuditData) -> Iterator[tuple[str, Floats | Co
     )
     alike = repeats(np.concatenate([identities[s] for s in spec.splits]), rows.targets)
     yield "audit/labels", labels
-    yield "audit/repeats", np.array(
-        [alike.repeated, alike.repeated_with_label, alike.conflicting_rows]
+    yield (
+        "audit/repeats",
+        np.array([alike.repeated, alike.repeated_with_label, alike.conflicting_rows]),
     )
     for attribute, counts in group_class_counts(schema, rows).items():
         yield f"audit/groups/{attribute}", counts.ravel()
@@ -59,8 +60,9 @@ def _counts(spec: AuditSpec, data: AuditData) -> Iterator[tuple[str, Floats | Co
     if spec.overlap_flags:
         held_out = np.concatenate([identities[s] for s in HELD_OUT])
         train = identities["train"], data.train.targets
-        yield "audit/sites/overlap", _overlap_bucket(
-            overlap(train, (held_out, data.pooled(HELD_OUT).targets))
+        yield (
+            "audit/sites/overlap",
+            _overlap_bucket(overlap(train, (held_out, data.pooled(HELD_OUT).targets))),
         )
 
 

@@ -184,7 +184,9 @@ def _groups(read: _Sums) -> tuple[GroupLabels, ...]:
         read.require_labels(f"audit/groups/{name}", table.sum(axis=0))
     counts = np.stack(
         [
-            read.labels if group.attribute == OVERALL else tables[group.attribute][group.levels[0].code]
+            read.labels
+            if group.attribute == OVERALL
+            else tables[group.attribute][group.levels[0].code]
             for group in tally.groups
         ]
     )
