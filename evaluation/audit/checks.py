@@ -150,12 +150,12 @@ def balance_checks(
     populated = [one for one in groups if sum(one.labels)]
     if not populated:
         return overall, _check("groups", "off", "The task has no sensitive attribute.")
-    lacking = [one for one in populated if 0 in one.labels]
+    lacking = [one for one in populated if _lacks_a_class(one.labels, labels)]
     named = _named([f"{one.attribute} {one.group}" for one in lacking])
     return overall, _check(
         "groups",
         _graded(bool(lacking)),
-        f"A class is absent in: {named}." if lacking else "Every group has rows of every class.",
+        f"A class is absent in: {named}." if lacking else "No group lacks a class it should have.",
     )
 
 
@@ -200,6 +200,14 @@ def annotator_check(raters: Sequence[Raters]) -> Check:
     )
 
 
+def _lacks_a_class(group: Sequence[int], labels: Sequence[int]) -> bool:
+    rows = sum(group)
+    return any(
+        not there and rows * everywhere >= rules.EXPECTED_ROWS * sum(labels)
+        for there, everywhere in zip(group, labels, strict=True)
+    )
+
+
 def _leakage_check(columns: Sequence[Column], leaks: Sequence[Leak | None]) -> Check:
     known = [found for found in leaks if found is not None]
     if not known:
@@ -209,7 +217,13 @@ def _leakage_check(columns: Sequence[Column], leaks: Sequence[Leak | None]) -> C
     flagged = [found for found in known if SEVERITY[verdicts[found.name]] > SEVERITY["ok"]]
     flagged.sort(key=lambda found: found.auc, reverse=True)
     strongest = max(known, key=lambda found: found.auc)
-    told = _named([f"{found.name} (AUC {rate(found.auc)})" for found in flagged])
+    told = _named(
+        [
+            f"{found.name} (AUC {rate(found.auc)}, information value "
+            f"{rate(found.information_value)})"
+            for found in flagged
+        ]
+    )
     return _check(
         "leakage",
         verdict,
