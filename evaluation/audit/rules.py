@@ -54,8 +54,8 @@ RULES: dict[str, Rule] = {
     ),
     "missing_by_label": Rule(
         "Missing and the label",
-        f"a feature's missing share differs between classes by {_percent(MISSING_GAP)} or more, and by "
-        f"chance in fewer than {_percent(MISSING_GAP_CHANCE)} of cases over all features",
+        f"a feature's missing share differs between classes by {_percent(MISSING_GAP)} or more, "
+        f"and by chance in fewer than {_percent(MISSING_GAP_CHANCE)} of cases over all features",
         "never",
         "Ask whether the measurement is made because of the outcome; then its absence gives the "
         "label away, and the feature does not belong into the model.",
