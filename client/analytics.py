@@ -73,6 +73,11 @@ class AnalyticsBench:
         """No model travels."""
         return 0
 
+    @property
+    def broadcast(self) -> int:
+        """Nor anything else."""
+        return 0
+
     def is_charged(self, _: RoundKind) -> bool:
         """Every answer is."""
         return True

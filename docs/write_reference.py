@@ -45,8 +45,8 @@ value is refused with the key, the value, what was expected and the nearest vali
 can be overridden on the command line: `--set privacy.epsilon=4`.
 
 What all sites must agree to (`task`, `federation`, `cohorts`, `training`, `server`, `robustness`,
-`privacy`, `evaluation`) is hashed into every message of a run. `site_policy` and `simulation`
-concern one machine only.
+`privacy`, `mitigation`, `evaluation`) is hashed into every message of a run. `site_policy` and
+`simulation` concern one machine only.
 """
 
 POLICY = """\

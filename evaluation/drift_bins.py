@@ -40,16 +40,19 @@ def reference_quantiles(reference: Counts, quantiles: int) -> Bins:
     return tuple(tuple(run.tolist()) for run in np.split(np.arange(len(reference)), starts))
 
 
-def join_rare(bins: Bins, reference: Counts, current: Counts) -> Bins:
+def join_rare(
+    bins: Bins, reference: Counts, current: Counts, least: float = LEAST_EXPECTED
+) -> Bins:
     """The bins with the rare ones joined to their rarer neighbour; one bin may be left.
 
-    A bin is rare if fewer than `LEAST_EXPECTED` rows are expected in the smaller window when both
-    windows are alike.
+    A bin is rare if fewer than `least` rows are expected in the smaller window when both windows
+    are alike.
 
     Args:
         bins: in the order in which bins may be joined.
         reference: rows per place, shape (places,), with at least one row.
         current: likewise.
+        least: rows expected in a bin that stands alone.
     """
     both = reference + current
     joined = [list(places) for places in bins]
@@ -57,7 +60,7 @@ def join_rare(bins: Bins, reference: Counts, current: Counts) -> Bins:
     while len(joined) > 1:
         rows = [int(both[places].sum()) for places in joined]
         rarest = int(np.argmin(rows))
-        if rows[rarest] * fewest >= LEAST_EXPECTED * both.sum():
+        if rows[rarest] * fewest >= least * both.sum():
             break
         near = [place for place in (rarest - 1, rarest + 1) if 0 <= place < len(joined)]
         partner = min(near, key=lambda place: rows[place])

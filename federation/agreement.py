@@ -6,15 +6,16 @@ every message and every signature afterwards.
 """
 
 import json
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from federation import canonical
 from federation.canonical import Digest
 from federation.config import (
     EvaluationRules,
     FederationRules,
+    Mitigation,
     Name,
     Robustness,
     Section,
@@ -168,6 +169,7 @@ class Agreement(ReadApart):
             the divisor of its noise come from here, never from a count of rows.
         privacy: None means `privacy.mode = "off"`.
         site_level: None means no site-level noise.
+        mitigation: None means `mitigation.method = "none"`; reweighing has its weights resolved.
     """
 
     run: str
@@ -181,6 +183,16 @@ class Agreement(ReadApart):
     robustness: Robustness = Robustness()
     privacy: RecordPrivacy | None
     site_level: SiteLevelPrivacy | None
+    mitigation: Mitigation | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_agreed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An agreement without mitigation is, byte for byte, what it was before there was any.
+
+        So its digest is, and what is drawn from it, such as random groups of sites.
+        """
+        fields: dict[str, Any] = dump(self)
+        return {name: v for name, v in fields.items() if (name, v) != ("mitigation", None)}
 
     @property
     def ring_bits(self) -> int:

@@ -1,8 +1,8 @@
 """`federation.toml`: what a run shall do, as frozen, strict types with every bound checked.
 
 The settings split in two. What sites must agree to (`federation`, `cohorts`, `task`, `training`,
-`server`, `robustness`, `privacy`, `evaluation`) is hashed into every message of a run. What
-concerns one machine only (`site_policy`, `simulation`) is not.
+`server`, `robustness`, `privacy`, `mitigation`, `evaluation`) is hashed into every message of a
+run. What concerns one machine only (`site_policy`, `simulation`) is not.
 """
 
 from typing import Annotated, Literal, Self
@@ -21,6 +21,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+LARGEST_EXAMPLE_WEIGHT = 10.0
+"""The weight of a group and label that is so rare that it would be larger: few rows decide nothing."""
+
+ExampleWeight = Annotated[float, Field(gt=0, le=LARGEST_EXAMPLE_WEIGHT)]
 OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
 
 
@@ -261,6 +265,52 @@ class PrivacyChoice(Section):
         return None if self.site_level is None else ("privacy.site_level", self.site_level)
 
 
+class Mitigation(Section):
+    """What training does so that the groups of one attribute fare more alike, by one criterion."""
+
+    method: Literal["none", "reweighing", "adversarial", "constrained"] = "none"
+    """`reweighing`: weights per group and label. `adversarial`: gradient reversal against an
+    adversary that guesses the group. `constrained`: a penalty with multipliers that the server
+    adapts each round to the groups' summed rates."""
+    criterion: Literal["demographic_parity", "equal_opportunity", "equalized_odds"] | None = None
+    """What shall be alike: selection rates, true positive rates, or true and false positive rates.
+    They conflict, so one is named; reweighing serves `demographic_parity`."""
+    attribute: Annotated[str, Field(min_length=1)] | None = None
+    """The sensitive attribute whose groups are meant; rows of unknown group are left alone."""
+    strength: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Of adversarial: the factor of the reversed gradient. Of constrained: by how much a multiplier
+    grows in a round per unit of its group's distance from the groups' mean rate."""
+    largest_multiplier: Annotated[float, Field(gt=0, le=100)] = 10.0
+    """Of constrained: no multiplier grows past it, and no site takes a larger one."""
+    weights: tuple[tuple[ExampleWeight, ExampleWeight], ...] = ()
+    """Of reweighing: per group of the attribute the weights of its two labels, in the order of the
+    task's levels and classes."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.method == "none":
+            return self
+        for key in ("criterion", "attribute"):
+            if getattr(self, key) is None:
+                raise ConfigError(
+                    f"mitigation.{key}", None, f"it to be set with method = {self.method!r}"
+                )
+        if self.method == "reweighing" and self.criterion != "demographic_parity":
+            raise ConfigError(
+                "mitigation.criterion",
+                self.criterion,
+                "'demographic_parity' with method = 'reweighing'",
+                "weights make group and label independent; for odds choose 'adversarial' or "
+                "'constrained', or thresholds after training",
+            )
+        if self.weights and self.method != "reweighing":
+            raise ConfigError(
+                "mitigation.weights", [list(pair) for pair in self.weights],
+                f"none with method = {self.method!r}", "they are those of 'reweighing'",
+            )  # fmt: skip
+        return self
+
+
 class EvaluationRules(Section):
     """What is counted at the sites and what of the sums is shown."""
 
@@ -383,6 +433,7 @@ class FederationConfig(Section):
     server: ServerOptimizer = ServerOptimizer()
     robustness: Robustness = Robustness()
     privacy: PrivacyChoice = PrivacyChoice(epsilon=2.0)
+    mitigation: Mitigation = Mitigation()
     evaluation: EvaluationRules = EvaluationRules()
     site_policy: SitePolicyChoice = SitePolicyChoice()
     simulation: Simulation = Simulation()
@@ -392,6 +443,7 @@ class FederationConfig(Section):
         _check_cohorts(self)
         _check_robustness(self)
         _check_one_step(self)
+        _check_mitigation(self)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
@@ -429,6 +481,17 @@ def _check_one_step(config: FederationConfig) -> None:
             "1 with privacy.shared_noise",
             "a second step would start from parameters that no noise has hidden yet; raise "
             "run.rounds instead",
+        )
+
+
+def _check_mitigation(config: FederationConfig) -> None:
+    if config.mitigation.method == "constrained" and config.robustness.is_grouped:
+        raise ConfigError(
+            "mitigation.method",
+            "constrained",
+            f"another with robustness.aggregate = {config.robustness.aggregate!r}",
+            "multipliers follow the groups' rates, and sums in random groups of sites carry none; "
+            "choose 'reweighing' or 'adversarial'",
         )
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from federation.agreement import LARGEST_PUBLIC_ROWS, ReadApart
 from federation.canonical import Digest
-from federation.config import Name, Section, TaskChoice
+from federation.config import Mitigation, Name, Section, TaskChoice
 from federation.errors import ConfigError
 
 MOST_PARAMETERS = 1 << 28
@@ -59,12 +59,14 @@ class ModelTerms(Section):
     Attributes:
         run: that trained it.
         seed: of its frozen parts.
-        parameters: how many travel.
+        mitigation: it was trained with, if any: it may have parts of its own.
+        parameters: how many numbers travel: any multipliers behind the parameters, too.
         sha256: of them as they travel, little-endian float32.
     """
 
     run: str
     seed: int
+    mitigation: Mitigation | None = None
     parameters: Annotated[int, Field(ge=1, le=MOST_PARAMETERS)]
     sha256: Digest
 

@@ -19,6 +19,7 @@ from federation import canonical
 from federation.durable_file import write_atomically
 from federation.errors import IntegrityError
 from federation.evaluation_agreement import GridTerms, Stage
+from federation.privacy_impact import PrivacyImpact
 from federation.round_layout import scoped
 from federation.run_folder import RunFolder
 from federation.summary import Part
@@ -123,6 +124,19 @@ class EvaluationFolder:
     def metrics(self) -> Path:
         """For Prometheus' textfile collector."""
         return self.path / "metrics.prom"
+
+    @property
+    def impact(self) -> Path:
+        """What privacy costs each group, if that was simulated."""
+        return self.path / "privacy-impact.json"
+
+    def read_impact(self) -> PrivacyImpact | None:
+        """The sweep over epsilons, if there is one.
+
+        Raises:
+            IntegrityError: it is not what was written.
+        """
+        return _read(self.impact, PrivacyImpact)
 
     def window(self, name: str) -> Path:
         """The sum over a window."""

@@ -100,6 +100,18 @@ def _in_groups(agreement: Agreement) -> str:
     )
 
 
+def _of_mitigation(agreement: Agreement) -> tuple[str, ...]:
+    method = agreement.mitigation.method if agreement.mitigation else "none"
+    said = {
+        "reweighing": "The weights of reweighing as they stand in the settings: whoever counted "
+        "training rows for them released these counts.",
+        "constrained": "The multipliers of mitigation: they follow the groups' rates on held-out "
+        "rows, so the model depends on these counts, too, and the figures on the same rows flatter "
+        "it a little.",
+    }
+    return (said[method],) if method in said else ()
+
+
 def not_covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is not guaranteed."""
     without = (
@@ -135,6 +147,7 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
         *(shares if agreement.noise_in_the_sum is not None else ()),
         "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
         "over sites, exactly and without noise, and are not part of epsilon.",
+        *_of_mitigation(agreement),
         "Differences between rounds: if the set of surviving sites changes, or a coordinator that "
         "lies makes it change, counts of held-out rows that stay nearly the same from round to "
         "round can be had for the lost site by subtracting two sums.",

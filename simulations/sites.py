@@ -33,6 +33,7 @@ from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal
 from federation.initial_model import parameter_count
+from federation.mitigated_task import mitigated
 from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
 from federation.run_rules import RunRules
@@ -42,7 +43,7 @@ from federation.task_loading import add_search_folder, load_task
 from privacy.accountant import cost, is_affordable
 from privacy.event import NonPrivate
 from privacy.run_plan import run_plan
-from server.proposal import propose
+from server.proposal import propose, settled_mitigation
 from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
@@ -109,23 +110,24 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
+    trained = mitigated(task, settled_mitigation(resolved.mitigation))
     data = {
-        site: task.load(SiteRequest(site, resolved.run.seed)) for site in resolved.federation.sites
+        site: trained.load(SiteRequest(site, resolved.run.seed))
+        for site in resolved.federation.sites
     }
     rows = {site: len(loaded.train) for site, loaded in data.items()}
     policies = [_policy(resolved, site, count) for site, count in rows.items()]
     if resolved.simulation.backend == "ray":
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
-    agreement = propose(
-        resolved, "not yet named", rows, NOT_YET_SIGNED, parameter_count(task, resolved.run.seed)
-    )
+    parameters = parameter_count(trained, resolved.run.seed)
+    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters)
     run_tally_spec(task.schema, agreement)
     for policy in policies:
         _require_one_round(policy, agreement)
     for site, loaded in data.items():
         entropy = SeededEntropy(resolved.run.seed)
-        require_trainable(Workbench(site, agreement, task, loaded, entropy))
+        require_trainable(Workbench(site, agreement, trained, loaded, entropy))
     with new_run_folder(parent, config.run.name) as folder:
         rules = strictest_rules(resolved.run.name, agreement)
         _fill(folder, resolved, policies, rules, task_folder)

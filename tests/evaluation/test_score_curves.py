@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from evaluation.auc import auc
+from evaluation.score_curves import auc
 
 rows = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=60).filter(
     lambda drawn: len({label for _, label in drawn}) == 2
