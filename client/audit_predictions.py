@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from client.observation import probabilities
 from evaluation.audit.folds import fold_of
+from evaluation.audit.predicted_labels import RowPredictions
 from evaluation.audit.repeated_rows import row_identities
 from evaluation.audit.rows import HELD_OUT, SPLITS, AuditData, Split
-from evaluation.audit.site_audit import RowPredictions
 from federation.errors import DataError, UsageError
 from federation.initial_model import initial_model
 from federation.task import Floats, Rows, SiteData, Task
@@ -104,7 +104,7 @@ def _trained(task: Task, inputs: Tensor, targets: Tensor, seed: int) -> nn.Modul
                 order = torch.randperm(len(targets))
             batch, order = order[:BATCH], order[BATCH:]
             optimizer.zero_grad()
-            task.loss(model(inputs[batch]), targets[batch]).mean().backward()
+            task.loss(model(inputs[batch]), targets[batch]).mean().backward()  # type: ignore[no-untyped-call]  # torch has no type here
             optimizer.step()
     return model
 

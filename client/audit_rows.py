@@ -1,5 +1,6 @@
 """A task's rows as the audit reads them: numpy arrays, with what the site knows beside them."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,8 +39,9 @@ def audit_data(
 
 def _rows(rows: Rows) -> AuditRows:
     inputs = rows.inputs.detach().cpu().float().numpy()
+    width = math.prod(inputs.shape[1:])
     return AuditRows(
-        rows.features, rows.targets.numpy(), rows.groups, inputs.reshape(len(rows), -1)
+        rows.features, rows.targets.numpy(), rows.groups, inputs.reshape(len(rows), width)
     )
 
 

@@ -79,7 +79,6 @@ def write_audit(document: SiteAudit, folder: Path) -> tuple[Path, ...]:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
         for name, text in contents.items():
             write_atomically(folder / name, text.encode(), mode=0o600)
     except OSError as error:

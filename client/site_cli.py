@@ -12,11 +12,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from evaluation.audit.document import SiteAudit
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    help="What a site's own people do at the site; nothing of it is sent anywhere.",
-)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the document; write no files.")]
 
 
 @app.callback()
@@ -43,9 +41,7 @@ def audit_data(  # noqa: PLR0913, PLR0917 - one parameter per option of the comm
         typer.Option(metavar="COLUMN,COLUMN", help="Label columns of annotators to compare."),
     ] = None,
     top: Annotated[int, typer.Option(help="How many rows each ranking lists.")] = 50,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the document; write no files.")
-    ] = False,
+    as_json: AsJson = False,  # noqa: FBT002 - an option
 ) -> None:
     """Look for what is wrong with a site's own rows: for the site alone, nothing leaves it.
 

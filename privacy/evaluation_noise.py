@@ -6,7 +6,8 @@ from federation.errors import ConfigError
 from federation.evaluation_agreement import CountNoiseTerms, EvaluationAgreement
 from federation.layout import VectorLayout
 from federation.ring_vector import RingVector
-from privacy.count_noise import CountNoisePlan, CountRelease, choose_count_noise
+from privacy.count_calibration import choose_count_noise
+from privacy.count_noise import CountNoisePlan, CountRelease
 from privacy.count_shares import GaussianShares, LaplaceShares, Shares
 
 

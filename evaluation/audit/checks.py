@@ -62,20 +62,27 @@ def leakage(found: Leak | None) -> Verdict:
 
 
 def column_checks(columns: Sequence[Column], leaks: Sequence[Leak | None]) -> tuple[Check, ...]:
-    """Missing, missing by label, range, levels, constant and leakage over all features."""
+    """Missing, missing by label, range, levels, constant and leakage over all features.
+
+    Each names the features that its rule holds for, the worst first.
+    """
     if not any(column.rows for column in columns):
         keys = ("missing", "missing_by_label", "range", "levels", "constant", "leakage")
         return tuple(_check(key, "off", NOTHING_THERE) for key in keys)
     by_label: Callable[[Column], Verdict] = lambda one: missing_by_label(one, len(columns))  # noqa: E731
     return (
-        _over(columns, "missing", missing, "no feature is missing in many rows", _missing_words),
-        _over(columns, "missing_by_label", by_label, "missing does not depend on the class",
+        _over(columns, "missing", missing, "No feature is missing in many rows.",
+              lambda one: one.missing, _missing_words),
+        _over(columns, "missing_by_label", by_label, "Missing does not depend on the class.",
+              lambda one: one.missing_gap or 0.0,
               lambda one: f"{one.name} (by {percent(one.missing_gap)})"),
-        _over(columns, "range", out_of_range, "all numbers lie in their public ranges",
+        _over(columns, "range", out_of_range, "All numbers lie in their public ranges.",
+              lambda one: one.below + one.above,
               lambda one: f"{one.name} ({count(one.below)} below, {count(one.above)} above)"),
-        _over(columns, "levels", unknown_level, "all levels are declared",
-              lambda one: f"{one.name} ({count(one.other)} rows)"),
-        _over(columns, "constant", constant, "every feature varies", lambda one: one.name),
+        _over(columns, "levels", unknown_level, "All levels are declared.",
+              lambda one: one.other, lambda one: f"{one.name} ({count(one.other)} rows)"),
+        _over(columns, "constant", constant, "Every feature varies.",
+              lambda one: one.missing, lambda one: one.name),
         _leakage_check(columns, leaks),
     )  # fmt: skip
 
@@ -94,16 +101,16 @@ def repetition_checks(found: Repetition, rows: int) -> tuple[Check, ...]:
     duplicates = _check(
         "duplicates",
         _graded(copies > 0, copies >= rules.REPEATED_ACT * rows),
-        f"{_of(copies, rows)} repeat features and label of another; {count(found.repeated)} "
-        "repeat the features."
+        f"Rows that repeat another's features and label: {_of(copies, rows)}; features alone: "
+        f"{count(found.repeated)}."
         if found.repeated
         else "No two rows are alike.",
     )
     conflicts = _check(
         "conflicts",
         _graded(conflicting > 0, conflicting >= rules.CONFLICTING_ACT * rows),
-        f"{_of(conflicting, rows)} share their features with a row of another class "
-        f"({count(found.conflicting_sets)} sets of features)."
+        f"Rows that share their features with one of another class: {_of(conflicting, rows)}, in "
+        f"{count(found.conflicting_sets)} sets."
         if conflicting
         else "Rows that are alike have the same label.",
     )
@@ -111,8 +118,8 @@ def repetition_checks(found: Repetition, rows: int) -> tuple[Check, ...]:
     overlap = _check(
         "overlap",
         _habit(shared, found.held_out),
-        f"{_of(shared, found.held_out, 'held-out row')} stand among the training rows, too "
-        f"({count(found.shared)} by features alone)."
+        f"Held-out rows that stand among the training rows, too: {_of(shared, found.held_out)}; "
+        f"by features alone: {count(found.shared)}."
         if found.shared
         else "No held-out row stands among the training rows.",
     )
@@ -138,17 +145,17 @@ def balance_checks(
     overall = _check(
         "balance",
         _graded(least < rules.RARE_WATCH, least < rules.RARE_ACT),
-        f"The rarest class, {rarest}, has {_of(min(labels), rows)}.",
+        f"Rows of the rarest class, {rarest}: {_of(min(labels), rows)}.",
     )
     populated = [one for one in groups if sum(one.labels)]
     if not populated:
         return overall, _check("groups", "off", "The task has no sensitive attribute.")
-    lacking = [one for one in populated if 0 in one.labels]
+    lacking = [one for one in populated if _lacks_a_class(one.labels, labels)]
     named = _named([f"{one.attribute} {one.group}" for one in lacking])
     return overall, _check(
         "groups",
         _graded(bool(lacking)),
-        f"A class is absent in: {named}." if lacking else "Every group has rows of every class.",
+        f"A class is absent in: {named}." if lacking else "No group lacks a class it should have.",
     )
 
 
@@ -163,9 +170,9 @@ def prediction_checks(
     return (
         _check(
             "label_noise",
-            _graded(noise.share >= rules.NOISE_WATCH, noise.share >= rules.NOISE_ACT),
-            f"At most about {percent(noise.share)} of {count(predictions.rows)} labels are "
-            f"estimated wrong; {count(mislabelled)} rows are confidently of another class.",
+            _graded(noise.share >= rules.NOISE_WATCH, useful and noise.share >= rules.NOISE_ACT),
+            f"Labels estimated wrong, at most: {_of(noise.wrong, predictions.rows)}; rows "
+            f"confidently of another class: {count(mislabelled)}.",
         ),
         _check(
             "yardstick",
@@ -193,6 +200,14 @@ def annotator_check(raters: Sequence[Raters]) -> Check:
     )
 
 
+def _lacks_a_class(group: Sequence[int], labels: Sequence[int]) -> bool:
+    rows = sum(group)
+    return any(
+        not there and rows * everywhere >= rules.EXPECTED_ROWS * sum(labels)
+        for there, everywhere in zip(group, labels, strict=True)
+    )
+
+
 def _leakage_check(columns: Sequence[Column], leaks: Sequence[Leak | None]) -> Check:
     known = [found for found in leaks if found is not None]
     if not known:
@@ -200,8 +215,15 @@ def _leakage_check(columns: Sequence[Column], leaks: Sequence[Leak | None]) -> C
     verdicts = {found.name: leakage(found) for found in known}
     verdict = worst(verdicts.values())
     flagged = [found for found in known if SEVERITY[verdicts[found.name]] > SEVERITY["ok"]]
+    flagged.sort(key=lambda found: found.auc, reverse=True)
     strongest = max(known, key=lambda found: found.auc)
-    told = _named([f"{found.name} (AUC {rate(found.auc)})" for found in flagged])
+    told = _named(
+        [
+            f"{found.name} (AUC {rate(found.auc)}, information value "
+            f"{rate(found.information_value)})"
+            for found in flagged
+        ]
+    )
     return _check(
         "leakage",
         verdict,
@@ -217,6 +239,7 @@ def _over(
     key: str,
     judge: Callable[[Column], Verdict],
     fine: str,
+    badness: Callable[[Column], float],
     words: Callable[[Column], str],
 ) -> Check:
     verdicts = [judge(column) for column in columns]
@@ -225,7 +248,8 @@ def _over(
         for column, verdict in zip(columns, verdicts, strict=True)
         if verdict in {"watch", "act"}
     ]
-    text = f"{fine[0].upper()}{fine[1:]}." if not found else f"{_named([words(c) for c in found])}."
+    found.sort(key=badness, reverse=True)
+    text = f"{_named([words(column) for column in found])}." if found else fine
     return _check(key, worst(verdicts), text)
 
 
@@ -253,6 +277,6 @@ def _named(names: Sequence[str]) -> str:
     return f"{', '.join(shown)} and {more} more" if more else listing(shown)
 
 
-def _of(rows: int, total: int, unit: str = "row") -> str:
+def _of(rows: int, total: int) -> str:
     share = percent(rows / total) if total else "0 %"
-    return f"{count(rows)} of {count(total)} {unit}s ({share})"
+    return f"{count(rows)} of {count(total)} ({share})"

@@ -3,13 +3,13 @@
 A row is counted as of class j if its probability of j reaches the class's threshold, the mean
 probability of j among the rows labelled j; where it reaches several, as of its most probable class.
 The counts, scaled to the labels' totals, estimate the joint distribution of given and true labels
-(Northcutt, Jiang and Chuang 2021, JAIR 70, section 3, equations 1 to 3). It follows cleanlab 2.9 to
-the letter where that departs from the paper: a slack of 1e-6 below each threshold, the most probable
-of all classes (not of the reached ones) where several are reached, at least one row on the diagonal.
+(Northcutt, Jiang and Chuang 2021, JAIR 70, section 3, equations 1 to 3). Where cleanlab 2.9 departs
+from the paper, it follows cleanlab: a slack of 1e-6 below each threshold, the most probable of all
+classes (not of the reached ones) where several are reached, at least one row on the diagonal.
 
-Both steps are sums over rows, so that sites get the joint of their pooled rows from two secure sums:
-the probabilities' sums per class first, in steps of 2**-20, which give the thresholds; then the
-counts. A threshold is off by at most 2**-21, less than the slack: rows at a tie stay counted.
+Both steps are sums over rows, so that sites get the joint of their pooled rows from two secure
+sums: the probabilities' sums per class first, in steps of 2**-20, which give the thresholds; then
+the counts. A threshold is off by at most 2**-21, less than the slack: rows at a tie stay counted.
 
 The estimate is an upper bound and a trend rather than a rate: rows of overlapping classes count as
 wrong labels, too.

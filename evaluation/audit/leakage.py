@@ -6,8 +6,8 @@ leak need not be monotone, and a missing value is a bin like any other; the AUC 
 at least 0.5 (it is the area under the convex hull: Fawcett 2006, section 6). Ordering by the rows
 that are scored flatters small samples, so chance is measured, too: the same bins, labels shuffled.
 
-Information value is sum_b (p_b - q_b) ln(p_b / q_b) with the shares of the two classes per bin, half
-a row added to each (Siddiqi 2006, chapter 6).
+Information value is sum_b (p_b - q_b) ln(p_b / q_b) with the shares of the two classes per bin,
+half a row added to each (Siddiqi 2006, chapter 6).
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.audit.rows import AuditRows
+from evaluation.drift_bins import reference_quantiles
 from evaluation.group_metrics import Counts
 from federation.schema import Feature, Numeric, TaskSchema
 from federation.task import Codes, Floats
@@ -67,7 +68,8 @@ def local_histogram(schema: TaskSchema, feature: Feature, rows: AuditRows) -> Co
     """Rows per class and bin, shape (classes, bins); the last bin is of missing values.
 
     Numeric: up to QUANTILES bins of about equal shares of the known values, at least
-    LEAST_PER_QUANTILE rows in each on average. Categorical: the levels and the undeclared ones.
+    LEAST_PER_QUANTILE rows in each on average; a value with such a share has a bin of its own, so
+    that those beside it are not lost in it. Categorical: the levels and the undeclared ones.
     """
     values = rows.features[feature.name]
     absent = np.isnan(values)
@@ -147,10 +149,12 @@ def _one_against_rest(name: str, place: int, positives: Counts, total: Counts) -
 
 
 def _quantile_places(values: Floats, absent: npt.NDArray[np.bool_]) -> tuple[Codes, int]:
-    known = values[~absent]
-    if not len(known):
+    distinct, position, rows = np.unique(values[~absent], return_inverse=True, return_counts=True)
+    if not len(distinct):
         return np.zeros(len(values), dtype=np.int64), 0
-    wanted = min(QUANTILES, max(2, len(known) // LEAST_PER_QUANTILE))
-    inner = np.unique(np.quantile(known, np.linspace(0, 1, wanted + 1)[1:-1]))
-    bins = len(inner) + 1
-    return np.where(absent, bins, np.searchsorted(inner, values, side="right")), bins
+    wanted = min(QUANTILES, max(2, len(position) // LEAST_PER_QUANTILE))
+    runs = reference_quantiles(rows, wanted)
+    bin_of = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
+    places = np.full(len(values), len(runs))
+    places[~absent] = bin_of[position]
+    return places, len(runs)

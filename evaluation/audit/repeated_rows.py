@@ -103,8 +103,10 @@ def overlap(train: tuple[Codes, Codes], held_out: tuple[Codes, Codes]) -> Overla
 
 def _bytes(schema: TaskSchema, rows: AuditRows) -> npt.NDArray[np.uint8]:
     """One line of bytes per row; equal values have equal bytes: one NaN, one zero."""
-    columns = [_plain(rows.features[feature.name]) for feature in schema.features]
-    parts = [np.ascontiguousarray(np.stack(columns, axis=1)).view(np.uint8)]
+    parts = [np.zeros((len(rows), 0), dtype=np.uint8)]
+    if schema.features:
+        columns = [_plain(rows.features[feature.name]) for feature in schema.features]
+        parts.append(np.ascontiguousarray(np.stack(columns, axis=1)).view(np.uint8))
     if rows.inputs is not None and rows.inputs.size:
         inputs = np.where(np.isnan(rows.inputs), np.float32(np.nan), rows.inputs + np.float32(0))
         parts.append(np.ascontiguousarray(inputs, dtype=np.float32).view(np.uint8))

@@ -1,4 +1,4 @@
-"""The rows of one site as the audit reads them: arrays of numpy, split by what they are used for."""
+"""The rows of one site as the audit reads them: numpy arrays, split by what they are used for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

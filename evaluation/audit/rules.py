@@ -1,4 +1,4 @@
-"""When a check says watch or act, in numbers and in the words that the page prints, and how to mend.
+"""When a check says watch or act, in numbers and in the page's words, and how to mend it.
 
 Marks are conventions, not laws; where one has a source, it is named. No rule met means ok.
 """
@@ -17,6 +17,14 @@ RARE_WATCH, RARE_ACT = 0.10, 0.01
 NOISE_WATCH, NOISE_ACT = 0.10, 0.25
 KAPPA_WATCH, KAPPA_ACT = 0.6, 0.4
 """Landis and Koch 1977: above 0.6 substantial, up to 0.4 fair at best."""
+
+
+EXPECTED_ROWS = 5
+"""Fewer expected rows may be none by chance: exp(-5) is 0.7 %."""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +47,15 @@ class Rule:
 RULES: dict[str, Rule] = {
     "missing": Rule(
         "Missing values",
-        f"a feature is missing in {MISSING_WATCH:.0%} of the rows or more",
-        f"a feature is missing in {MISSING_ACT:.0%} of the rows or more",
+        f"a feature is missing in {_percent(MISSING_WATCH)} of the rows or more",
+        f"a feature is missing in {_percent(MISSING_ACT)} of the rows or more",
         "Find out where the values get lost (export, unit that does not measure them); if they do "
         "not exist, agree with the other sites to drop the feature.",
     ),
     "missing_by_label": Rule(
         "Missing and the label",
-        f"a feature's missing share differs between classes by {MISSING_GAP:.0%} or more, and by "
-        f"chance in fewer than {MISSING_GAP_CHANCE:.0%} of cases over all features",
+        f"a feature's missing share differs between classes by {_percent(MISSING_GAP)} or more, "
+        f"and by chance in fewer than {_percent(MISSING_GAP_CHANCE)} of cases over all features",
         "never",
         "Ask whether the measurement is made because of the outcome; then its absence gives the "
         "label away, and the feature does not belong into the model.",
@@ -55,14 +63,14 @@ RULES: dict[str, Rule] = {
     "range": Rule(
         "Out of range",
         "a number lies outside the public range of its feature",
-        f"{SHARE_ACT:.0%} of a feature's rows, and at least {ROWS_ACT}, do",
+        f"{_percent(SHARE_ACT)} of a feature's rows, and at least {ROWS_ACT}, do",
         "Check the unit and codes such as 999 for missing; correct the cells, or have the task's "
         "range widened for all sites.",
     ),
     "levels": Rule(
         "Unknown categories",
         "a level is not among the declared ones",
-        f"{SHARE_ACT:.0%} of a feature's rows, and at least {ROWS_ACT}, have such a level",
+        f"{_percent(SHARE_ACT)} of a feature's rows, and at least {ROWS_ACT}, have such a level",
         "Map the local codes to the declared levels, or have the level declared for all sites.",
     ),
     "constant": Rule(
@@ -74,33 +82,33 @@ RULES: dict[str, Rule] = {
     "duplicates": Rule(
         "Duplicate rows",
         "a row repeats features and label of another",
-        f"{REPEATED_ACT:.0%} of the rows do",
+        f"{_percent(REPEATED_ACT)} of the rows do",
         "Remove records that were exported twice. Different people can be alike where features are "
         "few and coarse; those stay.",
     ),
     "conflicts": Rule(
         "Conflicting labels",
         "rows with the same features have different labels",
-        f"{CONFLICTING_ACT:.0%} of the rows are among such",
+        f"{_percent(CONFLICTING_ACT)} of the rows are among such",
         "Look the records up: one of the labels is wrong, or the features do not decide it.",
     ),
     "overlap": Rule(
         "Held-out rows in training",
         "a held-out row stands, features and label, among the training rows, too",
-        f"{SHARE_ACT:.0%} of the held-out rows, and at least {ROWS_ACT}, do",
+        f"{_percent(SHARE_ACT)} of the held-out rows, and at least {ROWS_ACT}, do",
         "Remove duplicates before the split; keep all records of a person in one split. Until then "
         "every measured accuracy is too good.",
     ),
     "balance": Rule(
         "Class balance",
-        f"a class has fewer than {RARE_WATCH:.0%} of the rows",
-        f"a class is absent, or has fewer than {RARE_ACT:.0%} of the rows",
+        f"a class has fewer than {_percent(RARE_WATCH)} of the rows",
+        f"a class is absent, or has fewer than {_percent(RARE_ACT)} of the rows",
         "Check how labels were coded. A rare class is no error, but accuracy then says little: "
         "look at AUC and at the majority baseline.",
     ),
     "groups": Rule(
         "Balance within groups",
-        "a group has rows of some classes only",
+        f"a group has no row of a class of which at least {EXPECTED_ROWS} were to be expected",
         "never",
         "Check the coding of group and label; rates such as TPR are not defined for such a group.",
     ),
@@ -114,8 +122,8 @@ RULES: dict[str, Rule] = {
     ),
     "label_noise": Rule(
         "Label noise",
-        f"at least {NOISE_WATCH:.0%} of the labels are estimated wrong",
-        f"at least {NOISE_ACT:.0%} are",
+        f"at least {_percent(NOISE_WATCH)} of the labels are estimated wrong",
+        f"at least {_percent(NOISE_ACT)} are, by predictions that beat guessing",
         "Have the rows of uncertain.csv labelled again by somebody who does not see the old label. "
         "The estimate is an upper bound: rows that are hard to tell count, too.",
     ),

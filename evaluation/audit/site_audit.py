@@ -1,9 +1,8 @@
 """The whole audit of one site's rows, as a document; pure: the same rows give the same bytes."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
@@ -16,28 +15,22 @@ from evaluation.audit.column_quality import (
     missing_gap,
     missing_p_value,
 )
-from evaluation.audit.confident_learning import label_noise
 from evaluation.audit.document import (
     Baseline,
     Column,
-    DoubtfulRow,
     GroupBalance,
-    NoiseEstimate,
-    Predictions,
-    PredictionSource,
     Raters,
     Repetition,
     SiteAudit,
     SplitRows,
 )
-from evaluation.audit.doubtful_rows import Doubt, doubt
 from evaluation.audit.leakage import Leak, leak, local_histogram
+from evaluation.audit.predicted_labels import RowPredictions, labels_against
 from evaluation.audit.repeated_rows import overlap, repeats, row_identities
 from evaluation.audit.rows import HELD_OUT, SPLITS, AuditData, AuditRows, Split, require_rows
 from evaluation.audit.rules import RULES
-from federation.errors import DataError
 from federation.schema import Feature, Numeric, TaskSchema
-from federation.task import Codes, Floats
+from federation.task import Codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +41,6 @@ class AuditFacts:
     dataset: str
     task: str
     split_seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class RowPredictions:
-    """Class probabilities of the rows of some splits, out of sample.
-
-    Attributes:
-        source: of them.
-        probabilities: per split, shape (N, classes).
-        folds: into how many parts the rows were dealt; 0 with a model.
-        model_sha256: of the model that was given.
-        reason: why there are none.
-    """
-
-    source: PredictionSource
-    probabilities: Mapping[Split, Floats]
-    folds: int = 0
-    model_sha256: str | None = None
-    reason: str = ""
 
 
 def site_audit(
@@ -101,7 +75,7 @@ def site_audit(
     labels = class_counts(schema, everything)
     groups = _groups(schema, everything)
     baseline = majority(labels)
-    model = _Predicted.of(schema, data, predicted, top)
+    model = labels_against(schema, data, predicted, top)
     raters = _raters(schema, everything)
     found = (
         *checks.column_checks(columns, leaks),
@@ -242,93 +216,6 @@ def _raters(schema: TaskSchema, rows: AuditRows) -> tuple[Raters, ...]:
         )
         for one in agreements(labels, len(schema.classes))
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Predicted:
-    """What follows from predictions."""
-
-    facts: Predictions
-    noise: NoiseEstimate | None = None
-    mislabelled: int = 0
-    likely_mislabelled: tuple[DoubtfulRow, ...] = ()
-    most_uncertain: tuple[DoubtfulRow, ...] = ()
-
-    @classmethod
-    def of(
-        cls, schema: TaskSchema, data: AuditData, predicted: RowPredictions, top: int
-    ) -> "_Predicted":
-        splits = tuple(split for split in SPLITS if split in predicted.probabilities)
-        rows = sum(len(data.split(split)) for split in splits)
-        if not rows:
-            reason = predicted.reason or "No row has a prediction."
-            return cls(
-                Predictions(source="none", model_sha256=predicted.model_sha256, reason=reason)
-            )
-        for split in splits:
-            expected = (len(data.split(split)), len(schema.classes))
-            if predicted.probabilities[split].shape != expected:
-                raise DataError(
-                    f"{split}, predictions: expected {expected}, got "
-                    f"{predicted.probabilities[split].shape}"
-                )
-        pooled = data.pooled(splits)
-        probabilities = np.concatenate([predicted.probabilities[split] for split in splits])
-        noise = label_noise(probabilities, pooled.targets)
-        doubts = doubt(probabilities, pooled.targets)
-        labels = class_counts(schema, pooled)
-        facts = Predictions(
-            source=predicted.source,
-            model_sha256=predicted.model_sha256,
-            folds=predicted.folds,
-            splits=splits,
-            rows=rows,
-            accuracy=float(np.mean(doubts.suggested == pooled.targets)),
-            majority_accuracy=int(labels.max()) / rows,
-        )
-        starts = dict(
-            zip(splits, accumulate((len(data.split(s)) for s in splits), initial=0), strict=False)
-        )
-        listed = _Listing(schema, splits, starts, pooled, doubts)
-        return cls(
-            facts,
-            NoiseEstimate(
-                joint=tuple(map(tuple, noise.joint.tolist())),
-                wrong=noise.wrong,
-                share=noise.wrong / noise.rows,
-            ),
-            int(doubts.is_mislabelled.sum()),
-            listed.rows(doubts.likely_mislabelled(top)),
-            listed.rows(doubts.most_uncertain(top)),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """Pooled rows that know which split they came from."""
-
-    schema: TaskSchema
-    splits: Sequence[Split]
-    starts: Mapping[Split, int]
-    pooled: AuditRows
-    doubts: Doubt
-
-    def rows(self, places: Codes) -> tuple[DoubtfulRow, ...]:
-        return tuple(self._row(int(place)) for place in places)
-
-    def _row(self, place: int) -> DoubtfulRow:
-        split = next(s for s in reversed(self.splits) if self.starts[s] <= place)
-        classes, numbers = self.schema.classes, self.pooled.numbers
-        return DoubtfulRow(
-            split=split,
-            row=place - self.starts[split],
-            number=None if numbers is None else int(numbers[place]),
-            given=classes[int(self.pooled.targets[place])],
-            suggested=classes[int(self.doubts.suggested[place])],
-            margin=float(self.doubts.margin[place]),
-            entropy=float(self.doubts.entropy[place]),
-            self_confidence=float(self.doubts.self_confidence[place]),
-        )
 
 
 def _digest(schema: TaskSchema, rows: AuditRows) -> str:
