@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evaluation import group_metrics
+from evaluation import fairlearn_compat, group_metrics
 from evaluation.estimates import NO_AUC, auc_estimate, rate_estimate
 from evaluation.feature_drift import feature_drift
 from evaluation.group_findings import fairness, fairness_by_scope
@@ -135,7 +135,7 @@ def drift(
 def _balanced_accuracy(tallies: TallySums) -> float | None:
     labels = tallies.spec.class_labels
     if not labels:
-        value = float(group_metrics.balanced_accuracy(tallies.confusion(OVERALL)))
+        value = float(fairlearn_compat.balanced_accuracy(tallies.confusion(OVERALL)))
         return None if math.isnan(value) else value
     recalls = [float(group_metrics.true_positive_rate(tallies.confusion(c))) for c in labels]
     known = [recall for recall in recalls if not math.isnan(recall)]
