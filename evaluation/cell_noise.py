@@ -92,7 +92,7 @@ class CellNoise:
 
     @property
     def _decay(self) -> float:
-        """alpha with variance 2 alpha / (1 - alpha)^2 (Ghosh, Roughgarden and Sundararajan 2009)."""
+        """Alpha with variance 2 alpha / (1 - alpha)^2 (Ghosh et al. 2009)."""
         return 1 + (1 - math.sqrt(1 + 2 * self.variance)) / self.variance
 
 

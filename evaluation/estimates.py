@@ -11,7 +11,7 @@ from evaluation.cell_noise import CellNoise
 from evaluation.group_metrics import Counts, Gap, Metric
 from evaluation.multiple_comparisons import FAMILY_WISE
 from evaluation.noisy_rates import noisy_intervals
-from evaluation.resampling import ComparedGroups, Resamples, generator, least_support
+from evaluation.resampling import ComparedGroups, Resamples, generator, least_support, values_of
 from evaluation.uncertainty import gap_of, gap_range, metric_intervals, wilson_interval
 from federation.summary import Disparity, Estimate, GapVariant
 
@@ -44,29 +44,26 @@ def metric_estimates(
         minimum_support: fewest rows of a denominator; at least 1.
         noise: on each cell.
     """
-    cells = np.maximum(confusion, 0)
     if noise:
         table = confusion[None]
         found = noisy_intervals(metrics, table, [noise], generator(table))
         intervals = {name: (one.low[0], one.high[0]) for name, one in found.items()}
     else:
-        intervals = {metric.name: metric_intervals(metric, cells) for metric in metrics}
+        intervals = {metric.name: metric_intervals(metric, confusion) for metric in metrics}
     estimates = {}
     for metric in metrics:
         reason = not_estimable(metric, confusion, minimum_support, noise)
         if reason:
             estimates[metric.name] = Estimate(value=None, reason=reason)
             continue
-        value, (low, high) = float(metric(cells)), intervals[metric.name]
+        value, (low, high) = float(values_of(metric, confusion, noise)), intervals[metric.name]
         estimates[metric.name] = Estimate(
             value=value, low=min(value, float(low)), high=max(value, float(high))
         )
     return estimates
 
 
-def not_estimable(
-    metric: Metric, confusion: Counts, minimum_support: int, noise: CellNoise
-) -> str:
+def not_estimable(metric: Metric, confusion: Counts, minimum_support: int, noise: CellNoise) -> str:
     """Why a group's metric is not known; empty if it is.
 
     Args:
@@ -79,7 +76,7 @@ def not_estimable(
         rows = int(part.counts(confusion)[1])
         if rows == 0 and not noise:
             return f"no {part.denominator} in this group"
-        least = math.ceil(least_support(max(minimum_support, 1), len(part.among), noise))
+        least = least_support(max(minimum_support, 1), len(part.among), noise)
         if rows < least:
             drowned = ", which the noise drowns" if least > minimum_support else ""
             return f"fewer than {least} {part.denominator} in this group{drowned}"

@@ -95,9 +95,7 @@ class MetricFrame:
         return np.where(confusion.any(axis=-1), values, np.nan)
 
 
-def demographic_parity_difference(
-    confusion: Counts, *, method: Method = "between_groups"
-) -> float:
+def demographic_parity_difference(confusion: Counts, *, method: Method = "between_groups") -> float:
     """`fairlearn.metrics.demographic_parity_difference` of groups, shape (groups, 4)."""
     return _difference(group_metrics.selection_rate, confusion, method)
 

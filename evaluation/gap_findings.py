@@ -11,7 +11,7 @@ from evaluation.estimates import NamedGroups, disparity, no_disparity
 from evaluation.group_metrics import Counts, Floats, Gap, Metric, Rate
 from evaluation.multiple_comparisons import FAMILY_WISE, against_the_rest, holm, homogeneity
 from evaluation.noisy_rates import noisy_intervals
-from evaluation.resampling import ComparedGroups, generator, resample
+from evaluation.resampling import ComparedGroups, generator, resample, values_of
 from evaluation.uncertainty import Interval, difference_interval, wilson_intervals
 from federation.summary import Disparity, GroupComparison
 
@@ -149,7 +149,7 @@ def _against_the_rest(tests: Sequence[Test]) -> Iterator[GroupComparison]:
 def _differences(rate: Rate, confusion: Counts, noise: CellNoise) -> tuple[Floats, Interval]:
     """Each group's rate less that of the rest, with 95 % intervals, shape (groups,)."""
     rest = confusion.sum(axis=0) - confusion
-    here, there = rate(np.maximum(confusion, 0)), rate(np.maximum(rest, 0))
+    here, there = (values_of(rate, table, noise) for table in (confusion, rest))
     if not noise:
         ends = [wilson_intervals(*rate.counts(table)) for table in (confusion, rest)]
         return here - there, difference_interval(here, ends[0], there, ends[1])

@@ -5,6 +5,16 @@ from typing import Literal
 
 from federation.summary import Disparity
 
+JUDGED_GAPS = (
+    "demographic_parity_difference",
+    "demographic_parity_ratio",
+    "equalized_odds_difference",
+    "equal_opportunity_difference",
+    "accuracy_difference",
+)
+"""Metrics that verdicts rest on and rounds keep. Precision and F1 differ between groups of other
+base rates however fair the model is; other ratios say of the same rates what differences say."""
+
 GapGrade = Literal["ok", "watch", "act", "too few rows"]
 
 

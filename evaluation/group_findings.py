@@ -14,6 +14,7 @@ from evaluation.resampling import ComparedGroups
 from evaluation.shown_levels import Shown, shown_despite_noise, shown_levels
 from evaluation.tally_spec import OVERALL, Family, Group, TallySpec
 from evaluation.tally_sums import TallySums
+from federation.errors import DataError
 from federation.summary import Estimate, Fairness, GroupRates
 from federation.task import Codes, Floats
 
@@ -104,7 +105,8 @@ def fairness(
         DataError: a count is not a whole number, or negative though it carries no noise.
     """
     tallies = TallySums(spec, sums, noised=bool(noise))
-    return _fairness(tallies, scope, minimum_cell, _levels([tallies], minimum_cell, noise)[0], noise)
+    (levels,) = _levels([tallies], minimum_cell, noise)
+    return _fairness(tallies, scope, minimum_cell, levels, noise)
 
 
 def fairness_by_scope(
@@ -282,9 +284,7 @@ def _auc(release: _Release, members: Family) -> Estimate:
     return auc_estimate([np.sum([release.tallies.scores(g.label) for g in members], axis=0)])
 
 
-def _comparison(
-    release: _Release, family: Family, least: Shown, together: Family
-) -> Comparison:
+def _comparison(release: _Release, family: Family, least: Shown, together: Family) -> Comparison:
     """The groups of a family that may be compared in what is told at a level."""
     compared: list[Family] = [(group,) for group in family if release.level[group] >= least]
     if together:
@@ -295,6 +295,11 @@ def _comparison(
     outside = np.zeros(4, dtype=np.int64)
     if not release.noise:
         outside = release.outcomes((Group(),)) - confusion.sum(axis=0)
+        if np.any(outside < 0):
+            attribute = family[0].attribute
+            raise DataError(
+                f"groups of {attribute} hold more rows than there are; a site sent no counts"
+            )
     return Comparison(
         attribute=family[0].attribute,
         names=[_name(members) for members in compared],

@@ -27,7 +27,7 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """fairlearn's or sklearn's name."""
+        """Fairlearn's or sklearn's name."""
         ...
 
     @property

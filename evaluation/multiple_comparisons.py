@@ -137,7 +137,7 @@ def two_sided_tail(
     share = max(normal / variance, LEAST_NORMAL)
     step = 2 * math.pi / PERIOD
     points = math.ceil(math.sqrt(NEGLIGIBLE / share) / step)
-    t = (np.arange(points) + 0.5) * step
+    t: Floats = (np.arange(points, dtype=np.float64) + 0.5) * step
     law = np.exp(-share * t**2 / 2)
     for weight, count in weights:
         law = law * noise.characteristic(t * weight / deviation) ** count

@@ -87,7 +87,9 @@ def metric_intervals(metric: Metric, confusion: Counts) -> Interval:
     return Interval(mean - _added(below) / len(ends), mean + _added(above) / len(ends))
 
 
-def difference_interval(one: Floats, of_one: Interval, other: Floats, of_other: Interval) -> Interval:
+def difference_interval(
+    one: Floats, of_one: Interval, other: Floats, of_other: Interval
+) -> Interval:
     """95 % interval of `one - other`, two independent estimates with intervals of their own.
 
     Newcombe 1998, Statistics in Medicine 17:873, method 10, if these are Wilson's.
@@ -136,7 +138,9 @@ def gap_of(gap: Gap, values: Mapping[str, Values]) -> Floats:
 
 def _added(distances: list[Floats]) -> Floats:
     # An estimate may lie beyond an end of its interval if its counts carry noise.
-    return np.sqrt(np.sum(np.square(np.maximum(np.stack(distances), 0.0)), axis=0))
+    positive = np.maximum(np.stack(distances), 0.0)
+    root: Floats = np.sqrt(np.sum(positive**2, axis=0))
+    return root
 
 
 def _known(gaps: Floats, otherwise: float) -> Floats:
