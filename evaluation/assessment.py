@@ -10,10 +10,10 @@ from evaluation import findings
 from evaluation.assessment_verdicts import alerts_of, fairness_verdict, tiles
 from evaluation.cell_noise import CellNoise
 from evaluation.group_findings import fairness, fairness_by_scope
-from evaluation.measurement import evaluation_spec, feature_grids
+from evaluation.measurement import evaluation_spec, feature_grids, named_segment
 from evaluation.monitoring.feature_grid import grids_digest
 from evaluation.monitoring.recommendation import recommendation
-from evaluation.monitoring.site_flags import flag_findings
+from evaluation.monitoring.site_flags import LEVELS, flag_findings
 from evaluation.score_findings import score_findings_by_scope
 from evaluation.site_disparities import site_disparities_by_scope
 from evaluation.tally_spec import OVERALL, TallySpec
@@ -96,6 +96,7 @@ def assess(
         drift=drift,
         concept=concept,
         site_flags=flag_findings(latest[OVERALL].sums, rules.minimum_contributors),
+        named_sites=_named(latest[OVERALL], record),
         explorer=explorers(spec, latest, rules.minimum_cell),
         mitigation=threshold_effects(spec, latest, rules.minimum_cell),
         privacy_impact=judged.impact,
@@ -160,6 +161,16 @@ def _site_disparities(
         return {}
     sums = {name: one.sums for name, one in scopes.items()}
     return site_disparities_by_scope(spec, sums, minimum_contributors)
+
+
+def _named(scope: ScopeSums, record: StageRecord) -> dict[str, dict[str, str]]:
+    """What sites that agreed to be named found; nothing of those that were lost."""
+    subjects = [name.removeprefix("flags/") for name in scope.sums if name.startswith("flags/")]
+    return {
+        site: dict(zip(subjects, (LEVELS[int(level)] for level in levels), strict=True))
+        for site in record.survivors
+        if (levels := scope.sums.get(named_segment(site))) is not None
+    }
 
 
 def _window(spec: TallySpec, judged: Judged, record: StageRecord, scopes: Scopes) -> Window:

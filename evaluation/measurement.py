@@ -12,7 +12,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
-from evaluation.monitoring.site_flags import flag_names, flag_segments, flag_values, site_flags
+from evaluation.monitoring.site_flags import (
+    ACT,
+    SLIGHT,
+    TOO_SMALL,
+    WATCH,
+    flag_names,
+    flag_segments,
+    flag_values,
+    site_flags,
+)
 from evaluation.monitoring.window_counts import DriftRules, Marks, WindowCounts
 from evaluation.noised_counts import noised_segments, noised_tables
 from evaluation.score_tallies import count_scores
@@ -41,6 +50,7 @@ TRAINED = "trained"
 OUTSIDE = "outside cohorts"
 """The part of the sites that are in no cohort; no cohort can have a name with a space."""
 
+DIFFERENT = frozenset({SLIGHT, WATCH, ACT})
 SURVEYS = frozenset({Stage.SURVEY, Stage.REFINE})
 
 
@@ -72,6 +82,7 @@ class Measurement:
         reference: what sites compare their own rows with, where they flag what has changed.
         rules: marks and the contract on false alarms.
         sites: that flag at a time, and share the contract.
+        named: sites that agreed to be named with what they flag.
     """
 
     spec: TallySpec
@@ -82,6 +93,7 @@ class Measurement:
     reference: WindowCounts | None = None
     rules: DriftRules = field(default_factory=DriftRules)
     sites: int = 1
+    named: tuple[str, ...] = ()
 
     def segments(self, summands: int) -> tuple[Segment, ...]:
         """What is counted of one scope or part."""
@@ -99,6 +111,11 @@ class Measurement:
             return (*noised_segments(self.spec, summands), *features)
         outcomes = (*self.spec.segments(summands), *self.spec.report_segments(summands))
         flags = flag_segments(self.flags, summands)
+        if flags:
+            flags += tuple(
+                count_segment(named_segment(site), len(self.flags), TOO_SMALL, summands)
+                for site in self.named
+            )
         return (*sites, *outcomes, *features, *flags)
 
     @property
@@ -194,7 +211,13 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
         reference=_reference_counts(agreement.reference, grids),
         rules=drift_rules(agreement.evaluation),
         sites=len(agreement.sites),
+        named=agreement.named,
     )
+
+
+def named_segment(site: str) -> str:
+    """Where a site that is named puts the levels of what it flags."""
+    return f"named/{site}"
 
 
 def drift_rules(rules: EvaluationRules) -> DriftRules:
@@ -228,24 +251,65 @@ def _reference_counts(terms: ReferenceTerms, grids: tuple[FeatureGrid, ...]) -> 
     )
 
 
-def _flags(measurement: Measurement, counted: Mapping[str, Floats]) -> dict[str, Floats]:
-    """One site's own verdicts on its own window."""
-    if not measurement.flags:
-        return {}
+def own_flags(measurement: Measurement, before: WindowCounts, now: WindowCounts) -> dict[str, int]:
+    """One site's verdicts on its own window: what has changed there.
+
+    Compared with the site's own reference rows. Where these are too few to tell, with the reference
+    of all sites, unless the site differed from it in the reference window already: what was always
+    so has not changed.
+
+    Args:
+        measurement: with a reference.
+        before: the site's own reference window; it may have no rows.
+        now: the site's own window.
+    """
     assert measurement.reference is not None
-    grids = measurement.grids
-    own = WindowCounts(
-        name="this site",
+    broadcast, rules = measurement.reference, measurement.rules
+    # Up to three looks at the same rows share the contract.
+    looks = 3 * measurement.sites
+
+    def flags(one: WindowCounts, other: WindowCounts) -> dict[str, int]:
+        return site_flags(measurement.grids, one, other, rules, looks)
+
+    against_all = flags(broadcast, now)
+    if not before.rows:
+        return against_all
+    changed, always = flags(before, now), flags(broadcast, before)
+    return {
+        name: level if level != TOO_SMALL or always[name] in DIFFERENT else against_all[name]
+        for name, level in changed.items()
+    }
+
+
+def site_window(measurement: Measurement, name: str, counted: Mapping[str, Floats]) -> WindowCounts:
+    """What a site counted of its own rows, as drift is found in it.
+
+    Args:
+        measurement: of a task of two classes.
+        name: of the window.
+        counted: by `count`.
+    """
+    return WindowCounts(
+        name=name,
         rows=int(counted["rows"][0]),
         features={
             grid.feature.name: counted[f"{FEATURE}/{grid.feature.name}"].astype(np.int64)
-            for grid in grids
+            for grid in measurement.grids
         },
         scores=counted[f"scores/{OVERALL}"].astype(np.int64).reshape(2, -1),
-        confusions={OVERALL: counted[f"confusion/{OVERALL}"].astype(np.int64)},
+        confusions={
+            group.label: counted[f"confusion/{group.label}"].astype(np.int64)
+            for group in measurement.spec.groups
+        },
     )
-    flags = site_flags(grids, measurement.reference, own, measurement.rules, measurement.sites)
-    return flag_values(flags)
+
+
+def told_flags(measurement: Measurement, site: str, flags: Mapping[str, int]) -> dict[str, Floats]:
+    """What a site adds to the sum of its verdicts: one level each, and in its name if it agreed."""
+    own = np.array([float(flags[name]) for name in measurement.flags])
+    return flag_values(flags) | {
+        named_segment(one): own if one == site else np.zeros_like(own) for one in measurement.named
+    }
 
 
 def feature_grids(schema: TaskSchema, terms: tuple[GridTerms, ...]) -> tuple[FeatureGrid, ...]:
@@ -275,6 +339,8 @@ def count(
 ) -> dict[str, Floats]:
     """What a site counts, per name of `measurement.segments`: exactly, before any noise.
 
+    Flags are not among it: they need two windows (`own_flags`, `told_flags`).
+
     Args:
         measurement: what to count.
         rows: of the window; there may be none.
@@ -301,5 +367,4 @@ def count(
     outcomes = count_outcomes(spec, *judged)
     if measurement.noised:
         return counted | noised_tables(spec, outcomes)
-    counted |= outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
-    return counted | _flags(measurement, counted)
+    return counted | outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)

@@ -216,6 +216,7 @@ class Evaluator:
             "cohorts": {name: tuple(sorted(s)) for name, s in self.config.cohorts.items()},
             "public_rows": {site: one.public_rows for site, one in enlisted.items()},
             "evaluation": rules,
+            "named": tuple(sorted(site for site, one in enlisted.items() if one.names_itself)),
             "spec_digest": self.spec.digest(),
         }
         # How much is counted decides how much noise it takes: so it is derived first.
