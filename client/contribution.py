@@ -27,6 +27,7 @@ from federation.ring_vector import RingVector
 from federation.round_layout import (
     CLIPPED_UPDATES,
     LARGEST_TRAINING_LOSS,
+    PRESENT,
     TRAINING_LOSS,
     UPDATE,
     UPDATE_NORM,
@@ -185,7 +186,7 @@ def training_contribution(
     """
     model = _model(bench, parameters)
     values: dict[str, Floats] = {}
-    if not bench.agreement.robustness.is_grouped:
+    if bench.agreement.counts_in_training:
         values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
     update = _train(bench, model, parameters[bench.parameters :], round_, charge)
     entropy = bench.entropy.child("rounding", bench.site, round_, charge)
@@ -207,6 +208,8 @@ def training_contribution(
 
 def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
     """An evaluation round's vector: tallies of the model and of both windows, no update."""
+    if not bench.agreement.counts_exactly:
+        return bench.layout(RoundKind.EVALUATE).encode({PRESENT: np.ones(1)})
     model = _model(bench, parameters)
     spec = bench.spec()
     tallies = report_tallies(bench.task, model, bench.data, spec)

@@ -13,8 +13,8 @@ from federation import canonical
 from federation.agreement import Agreement
 from federation.agreement_kinds import parse_agreement
 from federation.entropy import Entropy
-from federation.errors import ConfigError, DataError, ProtocolViolation
-from federation.evaluation_agreement import EvaluationAgreement, Stage
+from federation.errors import ConfigError, DataError, PrivacyRefusal, ProtocolViolation
+from federation.evaluation_agreement import CountNoiseTerms, EvaluationAgreement, Stage
 from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
 from federation.mitigated_task import mitigated, multiplier_count
@@ -24,6 +24,8 @@ from federation.run_rules import SignedRunRules
 from federation.site_policy import SitePolicy
 from federation.task import Floats, Rows, SiteRequest, Task, held_out_rows
 from privacy.account import Charge
+from privacy.count_noise import CountNoisePlan
+from privacy.evaluation_noise import add_noise, agreed_noise, with_noise
 from privacy.event import NonPrivate
 from privacy.flat_parameters import load_flat_parameters
 
@@ -51,8 +53,8 @@ class EvaluationBench:
 
     def __post_init__(self) -> None:
         try:
-            _ = self.judged, self.measurement.layout(self.agreement)
-        except (ConfigError, DataError) as error:
+            _ = self.judged, self.layout(RoundKind.MEASURE)
+        except (ConfigError, DataError, PrivacyRefusal) as error:
             raise Refusal("evaluation_impossible", str(error)) from error
         terms = self.agreement.model
         if terms and terms.parameters != self.parameters + multiplier_count(self.judged):
@@ -68,9 +70,15 @@ class EvaluationBench:
         """What is counted."""
         return agreed_measurement(self.task.schema, self.agreement)
 
+    @cached_property
+    def noise(self) -> CountNoisePlan | None:
+        """Of the one release; None where counts are exact."""
+        exact = self.measurement.layout(self.agreement)
+        return agreed_noise(self.agreement, self.measurement.tables, exact.length)
+
     def layout(self, _: RoundKind) -> VectorLayout:
-        """Of the one vector."""
-        return self.measurement.layout(self.agreement)
+        """Of the one vector, wide enough for the noise of all sites."""
+        return with_noise(self.measurement.layout(self.agreement), self.noise)
 
     @cached_property
     def judged(self) -> Task:
@@ -91,11 +99,11 @@ class EvaluationBench:
 
     def is_charged(self, _: RoundKind) -> bool:
         """Whether the ledger pays: for counts with noise, which alone have a finite cost."""
-        return False
+        return self.noise is not None
 
     def charge(self) -> Charge:
         """What the counts cost each record."""
-        return Charge(NonPrivate())
+        return Charge(NonPrivate() if self.noise is None else self.noise.event())
 
 
 def evaluated_rows(task: Task, request: SiteRequest, agreement: EvaluationAgreement) -> Rows:
@@ -137,13 +145,18 @@ def evaluation_vector(
         scores = probabilities(bench.judged, model, bench.rows)
     rows = WindowRows(bench.rows.features, bench.rows.targets.numpy(), bench.rows.groups)
     counted = count(bench.measurement, rows, scores)
-    mine = bench.agreement.scopes(bench.site)
+    mine = bench.measurement.scopes_of(bench.site, bench.agreement)
     values = {
         scoped(scope, name): value if scope in mine else np.zeros_like(value)
         for scope in bench.measurement.scopes(bench.agreement)
         for name, value in counted.items()
     }
-    return bench.layout(RoundKind.MEASURE).encode(values)
+    layout = bench.layout(RoundKind.MEASURE)
+    vector = layout.encode(values)
+    if bench.noise is not None:
+        place = (bench.agreement.stage, bench.agreement.window, charge)
+        add_noise(layout, vector, bench.noise, bench.entropy.child("counts", bench.site, *place))
+    return vector
 
 
 def check_evaluation(
@@ -173,9 +186,13 @@ def check_evaluation(
         raise Refusal(
             "public_rows_differ", f"this site declares {policy.public_rows} rows in public"
         )
-    if agreement.stage is Stage.TRAINING_ROWS and not policy.allow_without_privacy:
+    exact = agreement.noise is None
+    if exact and agreement.stage is Stage.TRAINING_ROWS and not policy.allow_without_privacy:
         raise Refusal("privacy_required", "this site's training rows are not counted without noise")
     _check_model(agreement, journal)
+    if agreement.noise is not None:
+        _check_noise(policy, agreement.noise)
+        return
     most = policy.exact_evaluations_per_window
     if not journal.admit_evaluation(_question(agreement), agreement.run, most):
         raise Refusal(
@@ -197,6 +214,24 @@ def _check_model(agreement: EvaluationAgreement, journal: Journal) -> None:
         raise Refusal(
             "unknown_model",
             f"this site judges models of runs it was part of, and saw no such model in {terms.run}",
+        )
+
+
+def _check_noise(policy: SitePolicy, terms: CountNoiseTerms) -> None:
+    """Each site adds a share of the noise only, and it must cost no more than the site allows."""
+    if terms.honest > 1 and not policy.allow_shared_noise:
+        raise Refusal(
+            "shared_noise",
+            "this site relies on no other site's noise: allow_shared_noise is not set",
+        )
+    if terms.delta > policy.delta:
+        raise Refusal("delta_too_large", f"delta {terms.delta:g} is above {policy.delta:g}")
+    each = terms.epsilon / terms.releases
+    if policy.evaluation_epsilon is not None and each > policy.evaluation_epsilon:
+        raise Refusal(
+            "epsilon_too_large",
+            f"{each:g} for each of {terms.releases} evaluations is above this site's "
+            f"{policy.evaluation_epsilon:g}",
         )
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import gamma
+from scipy.special import gammaincc, gammainccinv
 
 from evaluation.group_metrics import Counts, Floats
 from federation import canonical
@@ -78,21 +78,23 @@ class ChanceLaw:
 
     def p_value(self, value: float) -> float:
         """Chance of a value as large or larger."""
-        return float(self._gamma.sf(value))
+        shape, scale, shift = self._gamma
+        return float(gammaincc(shape, max(value - shift, 0.0) / scale))
 
     def critical(self, chance: float) -> float:
         """What is exceeded with this chance, in (0, 1)."""
-        return float(self._gamma.isf(chance))
+        shape, scale, shift = self._gamma
+        return shift + scale * float(gammainccinv(shape, chance))
 
     def scaled(self, factor: float) -> "ChanceLaw":
         """Law of the value times a factor > 0."""
         return ChanceLaw(self.mean * factor, self.deviation * factor, self.skewness)
 
     @property
-    def _gamma(self) -> gamma:
-        scale = self.deviation * self.skewness / 2
-        shape = 4 / self.skewness**2
-        return gamma(shape, loc=self.mean - shape * scale, scale=scale)
+    def _gamma(self) -> tuple[float, float, float]:
+        """Shape, scale and shift."""
+        shape, scale = 4 / self.skewness**2, self.deviation * self.skewness / 2
+        return shape, scale, self.mean - shape * scale
 
 
 def weighted_law(windows: Windows) -> ChanceLaw:

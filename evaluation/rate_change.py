@@ -7,8 +7,7 @@ part and its complement that carry noise of variance s2 each.
 """
 
 import numpy as np
-from scipy.special import gammaln
-from scipy.stats import norm
+from scipy.special import gammaln, ndtr
 
 from evaluation.group_metrics import Counts, Floats
 
@@ -33,7 +32,7 @@ def change_p_values(part: Counts, whole: Counts, noise: Floats | float = 0.0) ->
     if with_noise.any():
         value = change(part, whole)[with_noise]
         error = standard_error(part[:, with_noise], whole[:, with_noise], variances[:, with_noise])
-        p_values[with_noise] = 2 * norm.sf(np.abs(value) / error)
+        p_values[with_noise] = 2 * ndtr(-np.abs(value) / error)
     if exact.any():
         p_values[exact] = _conditional(part[:, exact], whole[:, exact])
     return p_values
@@ -70,7 +69,7 @@ def _conditional(part: Counts, whole: Counts) -> Floats:
     mean = drawn * (total / rows)
     variance = mean * (1 - total / rows) * (whole[0] / np.maximum(rows - 1, 1))
     deviation = np.sqrt(variance)
-    p_values = 2 * norm.sf(np.abs(part[1] - mean) / np.maximum(deviation, 1e-12))
+    p_values = 2 * ndtr(-np.abs(part[1] - mean) / np.maximum(deviation, 1e-12))
     exact = deviation <= _EXACT_DEVIATION
     if exact.any():
         p_values[exact] = _mid_p(part[1][exact], total[exact], drawn[exact], rows[exact])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
 from evaluation.group_metrics import Counts, Floats, share
 from evaluation.uncertainty import TAIL, Z95
@@ -62,8 +63,9 @@ def auc_interval(scores: Counts) -> tuple[float, float] | None:
 
     DeLong, DeLong and Clarke-Pearson 1988: the variance of the shares that each row wins, here from
     counts, on the scale of the logit, which keeps the interval within [0, 1]. Where every row wins
-    alike that variance is 0 and says nothing; then as many pairs as share no row are independent
-    trials, and all of them came out one way (or, in between, Hoeffding's bound for as many).
+    alike that variance is 0 and says nothing; but as many pairs as share no row are independent
+    trials: all of them came out one way, or, if all are ties, Hoeffding 1963, theorem 1, bounds
+    their mean.
 
     Args:
         scores: as in `auc`.
@@ -76,14 +78,13 @@ def auc_interval(scores: Counts) -> tuple[float, float] | None:
         return None
     value, fewest = found.value, int(scores.sum(axis=1).min())
     error = math.sqrt(_delong_variance(scores))
-    if error == 0:
-        reach = math.sqrt(math.log(1 / TAIL) / (2 * fewest))
-        if value in {0.0, 1.0}:
-            reach = 1 - TAIL ** (1 / fewest)
+    if error == 0 or value in {0.0, 1.0}:
+        ties = math.sqrt(math.log(1 / TAIL) / (2 * fewest))
+        reach = 1 - TAIL ** (1 / fewest) if value in {0.0, 1.0} else ties
         return max(0.0, value - reach), min(1.0, value + reach)
-    # |d logit| = |d p| / (p (1 - p)); a value with some error is neither 0 nor 1.
-    logit, half = math.log(value / (1 - value)), Z95 * error / (value * (1 - value))
-    return _expit(logit - half), _expit(logit + half)
+    # |d logit(p)| = |d p| / (p (1 - p))
+    centre, half = logit(value), Z95 * error / (value * (1 - value))
+    return float(expit(centre - half)), float(expit(centre + half))
 
 
 def ks(scores: Counts) -> KsBounds | None:
@@ -141,7 +142,3 @@ def _delong_variance(scores: Counts) -> float:
         mean = np.dot(own, won) / total
         variance += float(np.dot(own, np.square(won - mean))) / (total - 1) / total
     return variance
-
-
-def _expit(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else 1 - 1 / (1 + math.exp(logit))

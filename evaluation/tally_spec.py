@@ -39,7 +39,7 @@ FRACTION_BITS = 20
 
 
 CALIBRATION_BINS = 10
-"""Runs of consecutive score bins in which scores are summed; fewer if there are fewer score bins."""
+"""Runs of score bins in which scores are summed; fewer if there are fewer score bins."""
 
 GAP_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Edges of the buckets that a site's own gaps fall into; the last bucket is closed."""

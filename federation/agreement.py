@@ -195,6 +195,16 @@ class Agreement(ReadApart):
         return {name: v for name, v in fields.items() if (name, v) != ("mitigation", None)}
 
     @property
+    def counts_exactly(self) -> bool:
+        """Whether held-out rows are counted in the run; else a noised evaluation follows it."""
+        return self.evaluation.epsilon is None
+
+    @property
+    def counts_in_training(self) -> bool:
+        """Whether training rounds carry outcome tallies: `federation.sum_groups` says why not."""
+        return self.counts_exactly and not self.robustness.is_grouped
+
+    @property
     def ring_bits(self) -> int:
         """Bits of the ring that updates are summed in."""
         noise = self.noise_in_the_sum

@@ -493,6 +493,14 @@ def _check_mitigation(config: FederationConfig) -> None:
             "multipliers follow the groups' rates, and sums in random groups of sites carry none; "
             "choose 'reweighing' or 'adversarial'",
         )
+    if config.mitigation.method == "constrained" and config.evaluation.epsilon is not None:
+        raise ConfigError(
+            "mitigation.method",
+            "constrained",
+            "another with evaluation.epsilon",
+            "multipliers follow exact counts of held-out rows in every round; choose "
+            "'reweighing' or 'adversarial'",
+        )
 
 
 def _check_colluders(config: FederationConfig) -> None:

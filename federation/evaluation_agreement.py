@@ -71,6 +71,30 @@ class ModelTerms(Section):
     sha256: Digest
 
 
+class CountNoiseTerms(Section):
+    """Noise on counts, in shares that sites add within the sum, with everything solved.
+
+    Attributes:
+        mechanism: whose law the sum of all shares follows.
+        parameter: scale of discrete Laplace noise, or noise multiplier of discrete Gaussian.
+        honest: fewest shares that hide a record.
+        epsilon: of all releases together.
+        delta: at which that is.
+        releases: that epsilon is for.
+        tables: in each of which a record is counted once.
+        cells: of all tables.
+    """
+
+    mechanism: Literal["discrete_laplace", "discrete_gaussian"]
+    parameter: Annotated[float, Field(gt=0)]
+    honest: Annotated[int, Field(ge=1)]
+    epsilon: Annotated[float, Field(gt=0)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    releases: Annotated[int, Field(ge=1)]
+    tables: Annotated[int, Field(ge=1)]
+    cells: Annotated[int, Field(ge=1)]
+
+
 class ReferenceTerms(Section):
     """What a site tests its own window against.
 
@@ -105,6 +129,8 @@ class EvaluationAgreement(ReadApart):
         grids: of every feature that has bins of its own; empty for a survey.
         reference: of a window's stage.
         thresholds: per class, of the `labels` stage.
+        attribute: of the stage `training_rows`: whose groups.
+        noise: None means that counts are exact.
     """
 
     kind: Literal["evaluation"] = "evaluation"
@@ -119,6 +145,8 @@ class EvaluationAgreement(ReadApart):
     grids: tuple[GridTerms, ...] = ()
     reference: ReferenceTerms | None = None
     thresholds: tuple[float, ...] = ()
+    attribute: str = ""
+    noise: CountNoiseTerms | None = None
 
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
@@ -128,6 +156,10 @@ class EvaluationAgreement(ReadApart):
             raise ConfigError("reference", None, "one if, and only if, a window is compared")
         if (self.stage is Stage.LABELS) != bool(self.thresholds):
             raise ConfigError("thresholds", self.thresholds, "some for the stage labels alone")
+        if (self.evaluation.epsilon is None) != (self.noise is None):
+            raise ConfigError(
+                "noise", self.noise, "some if, and only if, evaluation.epsilon is set"
+            )
         if set(self.public_rows) != set(self.federation.sites):
             raise ConfigError("public_rows", sorted(self.public_rows), "the rows of every site")
         return self

@@ -148,6 +148,18 @@ class EvaluationFolder:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return RunFolder(folder)
 
+    def write_stage(self, stage: RunFolder, record: StageRecord) -> None:
+        """Keep a stage's sum beside its agreement: a later stage may fail, and go on from here."""
+        _write(stage.path / "sum.json", record)
+
+    def read_stage(self, stage: RunFolder) -> StageRecord | None:
+        """What `write_stage` kept.
+
+        Raises:
+            IntegrityError: it is not what was written.
+        """
+        return _read(stage.path / "sum.json", StageRecord)
+
     def read_reference(self) -> FrozenReference | None:
         """The frozen reference, if there is one.
 

@@ -10,7 +10,7 @@ class ReliabilityBin(Part):
         low: least score of the bin.
         high: score that the bin ends before; 1 belongs to the last bin.
         rows: number of rows.
-        mean_score: exact but for 5e-7; None without rows.
+        mean_score: exact but for 5e-7; None if there are no rows.
         observed: share of positives, with its Wilson 95 % interval.
     """
 
@@ -26,13 +26,13 @@ class RocPoint(Part):
 
     Attributes:
         threshold: least score that is; None: no score is.
-        false_positive_rate: None without negatives.
-        true_positive_rate: None without positives.
+        false_positive_rate: share of the negatives that are called positive.
+        true_positive_rate: share of the positives that are.
     """
 
     threshold: float | None
-    false_positive_rate: float | None
-    true_positive_rate: float | None
+    false_positive_rate: float
+    true_positive_rate: float
 
 
 class BrierParts(Part):
@@ -69,7 +69,7 @@ class GroupScores(Part):
         ece: expected calibration error on the agreed bins.
         calibration_in_the_large: mean score less base rate; above 0, risk is overstated.
         reliability: from low scores to high, neighbours joined until no count is small.
-        roc: from the highest threshold to the lowest.
+        roc: from the highest threshold to the lowest; empty where a class does not occur.
         suppressed: whether it is withheld.
         reason: why.
     """

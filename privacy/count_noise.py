@@ -11,8 +11,8 @@ released already, and costs accuracy in `OVERFLOW_PROBABILITY` of all releases a
 
 **Which law.** For one release of few tables discrete Laplace noise is the lesser, and its delta is
 0; Gaussian noise grows with the root of what a record is counted in, and is the lesser for many
-tables or releases (Canonne, Kamath and Steinke 2020, arXiv:2004.00010). `choose_count_noise` solves
-for both, by the accountant that ledgers are judged by, and takes the one of smaller variance.
+tables or releases (Canonne, Kamath and Steinke 2020, arXiv:2004.00010). `privacy.count_calibration`
+solves for both and takes the one of smaller variance.
 
 **Windows.** A release is of one window of data. Where a record may be in several windows, each of
 them is charged, and they compose: that is the default. Where each record is in one window only, it
@@ -26,12 +26,9 @@ count moves by 1) are better noised by plans of their own, charged together: `re
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal, get_args
-
-from dp_accounting.gaussian_mechanism import get_sigma_gaussian
 
 from federation.entropy import Entropy
 from federation.errors import ConfigError, PrivacyRefusal
@@ -39,7 +36,7 @@ from federation.layout import Segment
 from federation.ring_vector import RING_BITS
 from privacy.account import Charge, ChargePlan, PlanTerms
 from privacy.accountant import cost, is_affordable
-from privacy.count_shares import GaussianShares, Integers, LaplaceShares, Mechanism, Shares
+from privacy.count_shares import Integers, LaplaceShares, Mechanism, Shares
 from privacy.event import (
     LARGEST_DIMENSION,
     MOST_REPETITIONS,
@@ -56,9 +53,6 @@ Windows = Literal["overlapping", "disjoint"]
 
 OVERFLOW_PROBABILITY = 2.0**-60
 """Of a release in which any cell's noise exceeds what a ring was chosen for, at most."""
-SCALE = 10_000
-"""Noise is a whole multiple of 1 / SCALE: exactly printable."""
-LARGEST_NOISE_MULTIPLIER = 10_000
 LARGEST_SENSITIVITY = 2**31
 
 
@@ -138,7 +132,7 @@ class CountNoisePlan:
     shares: Shares
 
     def __post_init__(self) -> None:
-        _check_target(self.epsilon, self.delta)
+        check_target(self.epsilon, self.delta)
         of_this = self.shares.honest == self.release.honest and (
             isinstance(self.shares, LaplaceShares)
             or self.shares.squared_sensitivity == self.release.squared_sensitivity
@@ -248,100 +242,12 @@ def release_event(plans: Iterable[CountNoisePlan]) -> PrivacyEvent:
     return singles[0] if len(singles) == 1 else Composed(tuple(singles))
 
 
-def choose_count_noise(epsilon: float, delta: float, release: CountRelease) -> CountNoisePlan:
-    """The plan of least variance at which all releases cost a record at most `epsilon`.
-
-    Args:
-        epsilon: of all releases together, > 0.
-        delta: in (0, 1); the ledger's.
-        release: what is released.
+def check_target(epsilon: float, delta: float) -> None:
+    """Return if a plan may be asked for at (epsilon, delta).
 
     Raises:
-        ConfigError: epsilon or delta out of range.
-        PrivacyRefusal: no noise meets the target.
+        ConfigError: epsilon is not finite and > 0, or delta not in (0, 1).
     """
-    _check_target(epsilon, delta)
-    found, refusals = [], []
-    for plan in (laplace_count_noise, gaussian_count_noise):
-        try:
-            found.append(plan(epsilon, delta, release))
-        except (ConfigError, PrivacyRefusal) as error:
-            refusals.append(str(error))
-    if not found:
-        raise PrivacyRefusal("; ".join(refusals))
-    # Of equals the first: its delta is 0.
-    return min(found, key=lambda plan: plan.variance(release.honest))
-
-
-@lru_cache(maxsize=32)
-def laplace_count_noise(epsilon: float, delta: float, release: CountRelease) -> CountNoisePlan:
-    """The plan with the least discrete Laplace noise, in shares of Polya variables.
-
-    Raises:
-        ConfigError: epsilon or delta out of range, or the scale that it takes.
-    """
-
-    def plan(units: int) -> CountNoisePlan:
-        shares = LaplaceShares(units / SCALE, release.honest)
-        return CountNoisePlan(epsilon, delta, release, shares)
-
-    _check_target(epsilon, delta)
-    # At this scale the epsilons of all tables and releases add up to the target.
-    pure = math.ceil(sum(release.sensitivities) * release.charges / epsilon * SCALE) + 1
-    return plan(_least(_is_within(plan), max(release.sensitivities) * SCALE // 64, pure))
-
-
-@lru_cache(maxsize=32)
-def gaussian_count_noise(epsilon: float, delta: float, release: CountRelease) -> CountNoisePlan:
-    """The plan with the least discrete Gaussian noise.
-
-    Raises:
-        ConfigError: epsilon or delta out of range.
-        PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
-    """
-
-    def plan(units: int) -> CountNoisePlan:
-        shares = GaussianShares(units / SCALE, release.squared_sensitivity, release.honest)
-        return CountNoisePlan(epsilon, delta, release, shares)
-
-    _check_target(epsilon, delta)
-    fits = _is_within(plan)
-    # Continuous noise needs no more: so from there upwards, in growing steps.
-    continuous = get_sigma_gaussian(epsilon, delta) * math.sqrt(release.charges)
-    low = math.floor(min(continuous, LARGEST_NOISE_MULTIPLIER) * SCALE * (1 - 1e-3))
-    step = max(1, low // 100)
-    high = low + step
-    while not fits(high):
-        low, high, step = high, high + step, 2 * step
-        if high > LARGEST_NOISE_MULTIPLIER * SCALE:
-            raise PrivacyRefusal(
-                f"count_noise.epsilon = {epsilon:g} at delta = {delta:g}: found no noise "
-                f"multiplier up to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or "
-                "lower releases, tables or honest"
-            )
-    return plan(_least(fits, low, high))
-
-
-def _is_within(plan: Callable[[int], CountNoisePlan]) -> Callable[[int], bool]:
-    def holds(units: int) -> bool:
-        try:
-            plan(units)
-        except (ConfigError, PrivacyRefusal):
-            return False
-        return True
-
-    return holds
-
-
-def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """Least number in (low, high] from which on `holds` does; taken to hold at `high`."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
-
-
-def _check_target(epsilon: float, delta: float) -> None:
     if not 0 < epsilon < math.inf:
         raise ConfigError("count_noise.epsilon", epsilon, "a finite number > 0", "usual: 1")
     if not 0 < delta < 1:

@@ -38,13 +38,12 @@ def count_noise(  # noqa: PLR0913, PLR0917 - one parameter per option of the com
 
     Exit codes: 0 printed; 2 an option is wrong; 4 no noise meets the target.
     """
-    from privacy.count_noise import (  # noqa: PLC0415 - scipy only when it is used
-        CountRelease,
-        Windows,
+    from privacy.count_calibration import (  # noqa: PLC0415 - scipy only when it is used
         choose_count_noise,
         gaussian_count_noise,
         laplace_count_noise,
     )
+    from privacy.count_noise import CountRelease, Windows  # noqa: PLC0415 - as above
 
     named = next((one for one in get_args(Windows) if one == windows), None)
     if named is None:

@@ -8,19 +8,22 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
 from evaluation.measurement import (
     FEATURE,
     agreed_measurement,
+    evaluation_spec,
     feature_grids,
     grid_terms,
 )
 from evaluation.monitoring.edge_search import frozen_grid, refinement
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
 from evaluation.tally_spec import OVERALL, TallySpec
+from evaluation.window_sums import sums_by_scope
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
@@ -34,14 +37,17 @@ from federation.evaluation_agreement import (
     Stage,
 )
 from federation.evaluation_record import EvaluationFolder, FrozenReference, StageRecord
+from federation.layout import VectorLayout
 from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment
 from federation.run_folder import RunFolder
 from federation.task import Codes, Floats, Task
 from federation.timestamp import utc_now
+from privacy.count_noise import CountNoisePlan
+from privacy.evaluation_noise import agreed_noise, solve_noise, with_noise
 from server.checkpoint import read_checkpoint
 from server.run_record import read_record
-from server.single_sum import Terms, sum_once
+from server.single_sum import SingleSum, Terms, sum_once
 from server.transport import Transport
 
 
@@ -68,10 +74,7 @@ class Evaluator:
     @cached_property
     def spec(self) -> TallySpec:
         """Groups, levels, ranges and score bins."""
-        rules = self.config.evaluation
-        return TallySpec(
-            self.task.schema, rules.intersections, rules.score_bins, rules.feature_bins
-        )
+        return evaluation_spec(self.task.schema, self.config.evaluation)
 
     @cached_property
     def model(self) -> bytes:
@@ -109,7 +112,7 @@ class Evaluator:
         """
         survey = self.sum(Stage.SURVEY, window)
         grids = {f.name: survey_grid(f) for f in self.task.schema.features}
-        counts = _features(survey, grids)
+        counts = self._features(survey, grids)
         finer = {
             name: found
             for name, grid in grids.items()
@@ -119,7 +122,7 @@ class Evaluator:
         if finer:
             second = self.sum(Stage.REFINE, window, grid_terms(tuple(finer.values())))
             stages.append(second)
-            told = _features(second, finer)
+            told = self._features(second, finer)
             refined = {name: (finer[name], told[name]) for name in finer}
         frozen = grid_terms(
             tuple(
@@ -148,6 +151,7 @@ class Evaluator:
         window: str,
         grids: tuple[GridTerms, ...] = (),
         reference: ReferenceTerms | None = None,
+        attribute: str = "",
     ) -> StageRecord:
         """One stage's secure sum.
 
@@ -155,48 +159,62 @@ class Evaluator:
             HedgerowError: as `server.single_sum.sum_once`.
         """
         folder = self.folder.stage(self.run.id, stage, window)
-
-        def propose(enlisted: Mapping[str, Enlistment], rules_digest: str) -> EvaluationAgreement:
-            return EvaluationAgreement(
-                run=folder.id,
-                rules_digest=rules_digest,
-                task=self.config.task,
-                federation=self.config.federation,
-                cohorts={name: tuple(sorted(s)) for name, s in self.config.cohorts.items()},
-                public_rows={site: enlisted[site].public_rows for site in enlisted},
-                stage=stage,
-                window=window,
-                model=self._model_terms() if stage in JUDGING else None,
-                evaluation=self.config.evaluation,
-                spec_digest=self.spec.digest(),
-                grids=grids,
-                reference=reference,
-            )
-
+        kept = self.folder.read_stage(folder)
+        if kept is not None:
+            return kept
+        asked = {
+            "run": folder.id,
+            "stage": stage,
+            "window": window,
+            "model": self._model_terms() if stage in JUDGING else None,
+            "grids": grids,
+            "reference": reference,
+            "attribute": attribute,
+        }
         terms = Terms(
             rules=self.config.federation,
             kind=RoundKind.MEASURE,
-            propose=propose,
+            propose=partial(self._proposed, asked),
             read=EvaluationAgreement.from_bytes,
-            layout=lambda one: agreed_measurement(self.task.schema, one).layout(one),
+            layout=self._layout,
             model=self.model if stage in JUDGING else b"",
         )
         roster = ConsortiumFiles(self.run.path).read_roster(int(time.time()))
         done = sum_once(self.transport, folder, roster, terms)
-        record = StageRecord(
-            stage=stage,
-            window=window,
-            run=folder.id,
-            at=utc_now(),
-            agreement_sha256=done.agreement.digest().hex(),
-            spec_sha256=done.agreement.spec_digest,
-            model_sha256=done.agreement.model.sha256 if done.agreement.model else "",
-            survivors=done.survivors,
-            dropped=dict(done.dropped),
-            sums={name: tuple(values.tolist()) for name, values in done.sums.items()},
-        )
+        record = _recorded(done, self._noise(done.agreement))
+        self.folder.write_stage(folder, record)
         done.finish(folder)
         return record
+
+    def _proposed(
+        self, asked: Mapping[str, Any], enlisted: Mapping[str, Enlistment], rules_digest: str
+    ) -> EvaluationAgreement:
+        rules = self.config.evaluation
+        facts = {
+            **asked,
+            "rules_digest": rules_digest,
+            "task": self.config.task,
+            "federation": self.config.federation,
+            "cohorts": {name: tuple(sorted(s)) for name, s in self.config.cohorts.items()},
+            "public_rows": {site: one.public_rows for site, one in enlisted.items()},
+            "evaluation": rules,
+            "spec_digest": self.spec.digest(),
+        }
+        # How much is counted decides how much noise it takes: so it is derived first.
+        draft = EvaluationAgreement.model_construct(**facts)
+        measurement = agreed_measurement(self.task.schema, draft)
+        cells = measurement.layout(draft).length
+        delta = min(one.delta for one in enlisted.values())
+        noise = solve_noise(rules, self.config.federation, delta, measurement.tables, cells)
+        return EvaluationAgreement(**facts, noise=noise)
+
+    def _layout(self, agreement: EvaluationAgreement) -> VectorLayout:
+        exact = agreed_measurement(self.task.schema, agreement).layout(agreement)
+        return with_noise(exact, self._noise(agreement))
+
+    def _noise(self, agreement: EvaluationAgreement) -> CountNoisePlan | None:
+        measurement = agreed_measurement(self.task.schema, agreement)
+        return agreed_noise(agreement, measurement.tables, measurement.layout(agreement).length)
 
     def _model_terms(self) -> ModelTerms:
         return ModelTerms(
@@ -209,7 +227,8 @@ class Evaluator:
 
     def _terms(self, reference: FrozenReference) -> ReferenceTerms:
         """What sites are shown of it, to test their own windows against."""
-        sums = reference.record.in_scope(OVERALL)
+        scopes = sums_by_scope(self.spec, reference.record, self.trained.cohorts)
+        sums = scopes[OVERALL].sums
         grids = {g.feature.name: g for g in feature_grids(self.task.schema, reference.grids)}
         histograms = {name: sums[f"{FEATURE}/{name}"] for name in grids}
         if self.task.schema.is_binary:
@@ -226,10 +245,27 @@ class Evaluator:
             outcomes=_four(outcomes),
         )
 
+    def _features(self, record: StageRecord, grids: Mapping[str, FeatureGrid]) -> dict[str, Codes]:
+        sums = sums_by_scope(self.spec, record, self.trained.cohorts)[OVERALL].sums
+        return {name: np.rint(sums[f"{FEATURE}/{name}"]).astype(np.int64) for name in grids}
 
-def _features(record: StageRecord, grids: Mapping[str, FeatureGrid]) -> dict[str, Codes]:
-    sums = record.in_scope(OVERALL)
-    return {name: np.rint(sums[f"{FEATURE}/{name}"]).astype(np.int64) for name in grids}
+
+def _recorded(done: SingleSum[EvaluationAgreement], noise: CountNoisePlan | None) -> StageRecord:
+    agreement = done.agreement
+    return StageRecord(
+        stage=agreement.stage,
+        window=agreement.window,
+        run=agreement.run,
+        at=utc_now(),
+        agreement_sha256=agreement.digest().hex(),
+        spec_sha256=agreement.spec_digest,
+        model_sha256=agreement.model.sha256 if agreement.model else "",
+        survivors=done.survivors,
+        dropped=dict(done.dropped),
+        sums={name: tuple(values.tolist()) for name, values in done.sums.items()},
+        noise_variance=noise.variance(len(done.survivors)) if noise else 0.0,
+        epsilon=noise.epsilon / noise.release.releases if noise else None,
+    )
 
 
 def _whole(values: Floats) -> tuple[int, ...]:

@@ -33,15 +33,15 @@ def _levels(levels: Sequence[str]) -> str:
 
 def _runs(places: Sequence[int], grid: FeatureGrid) -> list[tuple[int, int]]:
     """Consecutive numeric places as (edge before, edge after); -1 and len(edges) are beyond."""
-    runs: list[tuple[int, int]] = []
-    for place in sorted(places):
-        if place == grid.bins - 1:
-            continue
-        if runs and runs[-1][1] == place - 1:
-            runs[-1] = (runs[-1][0], place)
-        else:
-            runs.append((place - 1, place))
-    return runs
+    missing = grid.bins - 1
+    numbers = sorted(place for place in places if place != missing)
+    if not numbers:
+        return []
+    if numbers[-1] - numbers[0] == len(numbers) - 1:
+        return [(numbers[0] - 1, numbers[-1])]
+    starts = [0, *(at for at in range(1, len(numbers)) if numbers[at] - numbers[at - 1] > 1)]
+    ends = [*starts[1:], len(numbers)]
+    return [(numbers[start] - 1, numbers[end - 1]) for start, end in zip(starts, ends, strict=True)]
 
 
 def _ranges(grid: FeatureGrid, places: Sequence[int], texts: dict[int, str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from evaluation.group_metrics import (
     Counts,
@@ -152,12 +152,12 @@ class _PairErrors:
 
     def p_value(self, size: float) -> float:
         """At least the chance of a change of the gap of this size or more."""
-        return min(1.0, float(np.sum(2 * norm.sf(size / self.errors))))
+        return min(1.0, float(np.sum(2 * ndtr(-size / self.errors))))
 
     def critical(self, chance: float) -> float:
         """The size at which `p_value` is `chance`."""
-        top = float(norm.isf(chance / (2 * len(self.errors)))) * float(self.errors.max())
-        return float(brentq(lambda size: np.sum(2 * norm.sf(size / self.errors)) - chance, 0, top))
+        top = -1.01 * float(ndtri(chance / (2 * len(self.errors)))) * float(self.errors.max())  # at which every pair alone is below its share
+        return float(brentq(lambda size: np.sum(2 * ndtr(-size / self.errors)) - chance, 0, top))
 
 
 def _gap(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from evaluation.group_metrics import Counts, Floats
 from evaluation.monitoring.comparison import Comparison, Test
@@ -107,7 +107,7 @@ def calibration_drift(
     moments = [_offset(*each) for each in zip(scores, sums, noise, strict=True)]
     value = moments[1][0] - moments[0][0]
     error = math.sqrt(moments[0][1] + moments[1][1])
-    p_value = float(2 * norm.sf(abs(value) / error))
+    p_value = float(2 * ndtr(-abs(value) / error))
     ends = [moments[0][0], moments[1][0]]
     return _comparison(pair, against, value, p_value, error, ends, rules)
 
@@ -153,7 +153,7 @@ def _comparison(
     few = f"fewer than {rules.minimum_cell} rows on one side: the least change that could be"
     return Comparison(
         pair.kind, pair.subject, pair.statistic, against, pair.whole, pair.marks, value,
-        Test(p_value, lambda level: float(norm.isf(level / 2)) * error),
+        Test(p_value, lambda level: -float(ndtri(level / 2)) * error),
         before=ends[0], now=ends[1], reason=few if None in ends else "",
     )  # fmt: skip
 

@@ -17,15 +17,13 @@ from federation.layout import Segment, VectorLayout, count_segment
 from federation.ring_vector import RingVector
 from privacy.accountant import cost, pure_epsilon, renyi_epsilon
 from privacy.budget import Budget, DatasetPolicy
-from privacy.count_noise import (
+from privacy.count_calibration import (
     SCALE,
-    CountNoisePlan,
-    CountRelease,
     choose_count_noise,
     gaussian_count_noise,
     laplace_count_noise,
-    release_event,
 )
+from privacy.count_noise import CountNoisePlan, CountRelease, release_event
 from privacy.count_shares import GaussianShares, LaplaceShares
 from privacy.event import (
     Composed,

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from federation.errors import ConfigError, PrivacyRefusal
 from privacy.cli import app
-from privacy.count_noise import CountRelease, choose_count_noise
+from privacy.count_calibration import choose_count_noise
+from privacy.count_noise import CountRelease
 
 ASK = ("count-noise", "--epsilon", 1, "--delta", 1e-6, "--tables", 4, "--sites", 5)
 

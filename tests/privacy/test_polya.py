@@ -167,20 +167,21 @@ def test_the_number_of_jumps_is_poisson_of_the_exact_mean(scale: float, honest: 
 
 
 class Further(Keystream):
-    """The next 128 bits of every tie are these."""
+    """The next bits of a tie are these, 128 at a time."""
 
-    def __init__(self, further: int) -> None:
-        self._further = [further >> 64, further % 2**64]
+    def __init__(self, *further: int) -> None:
+        self._left = [half for each in further for half in (each >> 64, each % 2**64)]
 
     def words(self, count: int) -> np.ndarray:
-        assert count == 2
-        return np.array(self._further, np.uint64)
+        drawn, self._left = self._left[:count], self._left[count:]
+        return np.array(drawn, np.uint64)
 
 
-@given(st.integers(1, 1023), st.integers(-1, 1), st.integers(0, 2**128 - 1))
-def test_a_coin_of_decay_compares_all_its_bits(digit: int, off: int, further: int) -> None:
+@given(st.integers(1, 1023), st.integers(-1, 1), st.integers(-1, 1))
+def test_a_coin_of_decay_compares_all_its_bits(digit: int, off: int, further_off: int) -> None:
     decay = module._jumps(Fraction(300)).decays[0]
     word = int(decay.heads[digit]) + off
+    further = decay.thresholds[digit] % 2**128 + further_off
 
     class Fixed(Keystream):
         def __init__(self) -> None: ...
@@ -199,17 +200,18 @@ def test_the_coin_of_a_over_k_compares_integers(scale: float, data) -> None:
     block = data.draw(st.integers(0, len(jumps.starts) - 1))
     start, length = int(jumps.starts[block]), 1 << int(jumps.bits[block])
     jump = start + data.draw(st.integers(0, length - 1))
-    near = (start << 64) // jump  # the word at which the decision turns
-    spread = data.draw(st.sampled_from([1, 2**40, 2**51]))
-    word = min(max(near + data.draw(st.integers(-spread, spread)), 0), 2**64 - 1)
-    further = data.draw(st.integers(0, 2**128 - 1))
-    kept = jumps._is_harmonic(
-        np.array([word], np.uint64), np.array([start]), np.array([jump]), Further(further)
-    )
     bits = 62 - int(2 * jumps.starts[-1]).bit_length()
-    uniform = Fraction(word >> 64 - bits, 1 << bits)
-    tail = Fraction((further << 128) | further, 1 << 256 + bits)
-    assert bool(kept[0]) == ((uniform + tail) * jump < start)
+    # In units of 2^-(bits + 256): where the decision turns, or as far off as is drawn.
+    spread = data.draw(st.sampled_from([1, 2**255, 2**258, 2 ** (bits + 256)]))
+    turning = -(-(start << bits + 256) // jump)
+    uniform = turning + data.draw(st.integers(-spread, spread))
+    uniform = min(max(uniform, 0), (1 << bits + 256) - 1)
+    word = (uniform >> 256 << 64 - bits) | data.draw(st.integers(0, 2 ** (64 - bits) - 1))
+    further = Further(uniform >> 128 & 2**128 - 1, uniform & 2**128 - 1)
+    kept = jumps._is_harmonic(
+        np.array([word], np.uint64), np.array([start]), np.array([jump]), further
+    )
+    assert bool(kept[0]) == (uniform * jump < start << bits + 256)
 
 
 def test_shares_are_a_function_of_the_keys() -> None:

@@ -18,12 +18,8 @@ from federation.ring_vector import RingVector
 from privacy import count_shares
 from privacy.accountant import cost
 from privacy.audit.split_sample import epsilon_lower_bound
-from privacy.count_noise import (
-    CountNoisePlan,
-    CountRelease,
-    gaussian_count_noise,
-    laplace_count_noise,
-)
+from privacy.count_calibration import gaussian_count_noise, laplace_count_noise
+from privacy.count_noise import CountNoisePlan, CountRelease
 
 DELTA = 0.02
 """At which a few ten thousand runs come near what is proven."""
