@@ -105,7 +105,8 @@ def chance_alike(schema: TaskSchema, rows: AuditRows) -> float:
     """Chance that two rows have the same features if features were independent of each other.
 
     The product of the features' own chances, sum_v p_v^2. Features that go together raise it,
-    some twenty times in a census; columns of many values make it vanish. 0 without rows or features.
+    some twenty times in a census; columns of many values make it vanish. 0 without rows or any
+    feature.
     """
     if not len(rows) or not schema.features:
         return 0.0
