@@ -184,7 +184,8 @@ def evaluation_vector(
 
 
 def _counted(bench: EvaluationBench, rows: Rows, judge: Judge | None) -> dict[str, Floats]:
-    plain = WindowRows(rows.features, rows.targets.numpy(), rows.groups)
+    inputs = rows.inputs.reshape(len(rows), -1).numpy()
+    plain = WindowRows(rows.features, rows.targets.numpy(), rows.groups, inputs)
     return count(bench.measurement, plain, judge(rows) if judge else None)
 
 

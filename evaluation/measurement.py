@@ -10,13 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
+from evaluation.audit.confident_learning import (
+    CONFIDENT,
+    confidence_segments,
+    confidence_sums,
+    confident_counts,
+    confident_segments,
+)
+from evaluation.audit.rows import AuditRows
+from evaluation.audit.summary_counts import count_rows
+from evaluation.audit.summary_spec import AuditSpec, audit_segments
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
 from evaluation.monitoring.site_flags import (
-    ACT,
-    SLIGHT,
+    OK,
     TOO_SMALL,
-    WATCH,
     flag_names,
     flag_segments,
     flag_values,
@@ -50,7 +59,6 @@ TRAINED = "trained"
 OUTSIDE = "outside cohorts"
 """The part of the sites that are in no cohort; no cohort can have a name with a space."""
 
-DIFFERENT = frozenset({SLIGHT, WATCH, ACT})
 SURVEYS = frozenset({Stage.SURVEY, Stage.REFINE})
 
 
@@ -62,11 +70,14 @@ class WindowRows:
         features: as `federation.task.Rows`.
         targets: class index, shape (N,).
         groups: as `federation.task.Rows`.
+        inputs: what a model sees of them, shape (N, width), float32; rows are alike only if these
+            are. None: features alone.
     """
 
     features: Mapping[str, Floats]
     targets: Codes
     groups: Mapping[str, Codes]
+    inputs: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,7 @@ class Measurement:
         rules: marks and the contract on false alarms.
         sites: that flag at a time, and share the contract.
         named: sites that agreed to be named with what they flag.
+        thresholds: per class, from which on a row is confidently counted as of it.
     """
 
     spec: TallySpec
@@ -94,6 +106,7 @@ class Measurement:
     rules: DriftRules = field(default_factory=DriftRules)
     sites: int = 1
     named: tuple[str, ...] = ()
+    thresholds: Floats = field(default_factory=lambda: np.zeros(0))
 
     def segments(self, summands: int) -> tuple[Segment, ...]:
         """What is counted of one scope or part."""
@@ -107,6 +120,8 @@ class Measurement:
         sites = () if self.noised else (count_segment(SITES, 1, 1, summands),)
         if self.stage in SURVEYS:
             return (*sites, *features)
+        if self.stage is Stage.LABELS:
+            return (*sites, *confident_segments(self.spec.schema, summands))
         if self.noised:
             return (*noised_segments(self.spec, summands), *features)
         outcomes = (*self.spec.segments(summands), *self.spec.report_segments(summands))
@@ -116,7 +131,14 @@ class Measurement:
                 count_segment(named_segment(site), len(self.flags), TOO_SMALL, summands)
                 for site in self.named
             )
-        return (*sites, *outcomes, *features, *flags)
+        audit = audit_segments(self.audit, summands)
+        confidence = confidence_segments(self.spec.schema, summands)
+        return (*sites, *outcomes, *features, *audit, *confidence, *flags)
+
+    @property
+    def audit(self) -> AuditSpec:
+        """What is counted of the data's quality; nothing that depends on rows trained on."""
+        return AuditSpec(self.spec.schema, overlap_flags=False)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -131,7 +153,8 @@ class Measurement:
 
     def scopes(self, agreement: EvaluationAgreement) -> tuple[str, ...]:
         """Whose sums are in the vector: bins and weights are the same for all sites."""
-        if self.stage in SURVEYS or self.attribute is not None or not agreement.cohorts:
+        for_all = self.stage in (*SURVEYS, Stage.LABELS, Stage.TRAINING_ROWS)
+        if for_all or not agreement.cohorts:
             return (OVERALL,)
         if not self.noised:
             return agreement.all_scopes
@@ -203,7 +226,12 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
         grids = tuple(survey_grid(feature) for feature in schema.features)
     else:
         grids = feature_grids(schema, agreement.grids)
-    measurement = Measurement(spec, agreement.stage, grids, noised)
+    if agreement.thresholds and len(agreement.thresholds) != len(schema.classes):
+        raise ConfigError(
+            "thresholds", agreement.thresholds, f"one for each of {', '.join(schema.classes)}"
+        )
+    thresholds = np.array(agreement.thresholds)
+    measurement = Measurement(spec, agreement.stage, grids, noised, thresholds=thresholds)
     if agreement.reference is None or not agreement.evaluation.site_flags:
         return measurement
     return replace(
@@ -255,8 +283,8 @@ def own_flags(measurement: Measurement, before: WindowCounts, now: WindowCounts)
     """One site's verdicts on its own window: what has changed there.
 
     Compared with the site's own reference rows. Where these are too few to tell, with the reference
-    of all sites, unless the site differed from it in the reference window already: what was always
-    so has not changed.
+    of all sites, if the site is known not to have differed from it in the reference window: what
+    was always so has not changed.
 
     Args:
         measurement: with a reference.
@@ -276,7 +304,7 @@ def own_flags(measurement: Measurement, before: WindowCounts, now: WindowCounts)
         return against_all
     changed, always = flags(before, now), flags(broadcast, before)
     return {
-        name: level if level != TOO_SMALL or always[name] in DIFFERENT else against_all[name]
+        name: against_all[name] if level == TOO_SMALL and always[name] == OK else level
         for name, level in changed.items()
     }
 
@@ -363,8 +391,14 @@ def count(
         counted[SITES] = np.array([float(len(rows.targets) > 0)])
     if probabilities is None:
         return counted
+    if measurement.stage is Stage.LABELS:
+        confident = confident_counts(probabilities, rows.targets, measurement.thresholds)
+        return {SITES: counted[SITES], CONFIDENT: confident.ravel().astype(np.float64)}
     spec, judged = measurement.spec, (probabilities, rows.targets, rows.groups)
     outcomes = count_outcomes(spec, *judged)
     if measurement.noised:
         return counted | noised_tables(spec, outcomes)
+    audited = AuditRows(rows.features, rows.targets, rows.groups, rows.inputs)
+    counted |= count_rows(measurement.audit, audited)
+    counted |= confidence_sums(probabilities, rows.targets)
     return counted | outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
