@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.auc import auc
 from evaluation.cell_noise import CellNoise
 from evaluation.group_metrics import Counts, Gap, Metric
 from evaluation.multiple_comparisons import FAMILY_WISE
 from evaluation.noisy_rates import noisy_intervals
 from evaluation.resampling import ComparedGroups, Resamples, generator, least_support, values_of
+from evaluation.score_curves import auc
 from evaluation.uncertainty import gap_of, gap_range, metric_intervals, wilson_interval
 from federation.summary import Disparity, Estimate, GapVariant
 

@@ -11,14 +11,12 @@ from evaluation.estimates import NOISED_SCORES, auc_estimate, metric_estimates
 from evaluation.gap_findings import Comparison, compare
 from evaluation.group_metrics import FN, TP, Counts, Gap, Metric, Rate
 from evaluation.resampling import ComparedGroups
-from evaluation.shown_levels import Shown, shown_despite_noise, shown_levels
+from evaluation.shown_levels import Shown, shown_despite_noise, shown_levels, taken_together
 from evaluation.tally_spec import OVERALL, Family, Group, TallySpec
 from evaluation.tally_sums import TallySums
 from federation.errors import DataError
 from federation.summary import Estimate, Fairness, GroupRates
 from federation.task import Codes, Floats
-
-__all__ = ["GAPS", "fairness", "fairness_by_scope", "shown_levels"]
 
 LABEL_METRICS: tuple[Metric, ...] = (
     group_metrics.true_positive_rate,
@@ -148,7 +146,8 @@ def fairness_by_scope(
     order = [OVERALL, *(scope for scope in sums if scope != OVERALL)]
     tallies = [TallySums(spec, sums[scope], noised=bool(noise)) for scope in order]
     levels = _levels(tallies, minimum_cell, noise)
-    shown = dict(zip(order, zip(tallies, levels, strict=True), strict=True))
+    # Levels of the rows outside all cohorts come last, and are of no scope.
+    shown = dict(zip(order, zip(tallies, levels, strict=False), strict=True))
     return tuple(
         _fairness(shown[scope][0], scope, minimum_cell, shown[scope][1], noise) for scope in sums
     )
@@ -197,7 +196,12 @@ def _fairness(
         listed = tuple(
             group for group in family if not group.is_unknown or _is_populated(release, group)
         )
-        together = {least: _together(release, listed, least) for least in leasts}
+        together: dict[Shown, Family] = dict.fromkeys(leasts, ())
+        if not noise:
+            together = {
+                least: taken_together(tallies, listed, level, least, minimum_cell)
+                for least in leasts
+            }
         # The same groups may be combined for both levels: then the higher one says all.
         combined = {members: least for least, members in together.items() if members}
         shown_as = {(group,): level[group] for group in listed} | combined
@@ -218,25 +222,6 @@ def _is_populated(release: _Release, group: Group) -> bool:
     if release.noise:
         return release.level[group] > Shown.NOTHING
     return bool(release.tallies.outcomes([group]).any())
-
-
-def _together(release: _Release, family: Family, least: Shown) -> Family:
-    """The groups that are not shown, if all of them together may be, as one group.
-
-    It gives nothing away: all rows are shown, and so are the other groups, so that the sum of
-    these follows. Without it, a few rows of unknown sex would leave no second group to compare.
-    Of counts with noise nothing follows so exactly, and what is not shown is left out.
-    """
-    members = tuple(group for group in family if release.level[group] < least)
-    others = [group for group in family if release.level[group] >= least]
-    confusion = release.tallies.outcomes(members)
-    if release.noise or np.count_nonzero(confusion.any(axis=1)) < 2:
-        return ()
-    if not release.tallies.outcomes(others).any():
-        return ()
-    tn, fp, fn, tp = confusion.sum(axis=0)
-    smallest = min(tn + fp, fn + tp) if least == Shown.LABELS else confusion.sum()
-    return members if smallest >= release.minimum_cell else ()
 
 
 def _name(members: Family) -> str:

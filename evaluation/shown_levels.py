@@ -5,7 +5,7 @@ groups hidden together, and of all rows of the scope: then it tells nothing that
 not reckon with. Gaps, tests against the rest and F1 are such functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -14,6 +14,7 @@ from evaluation.cell_noise import CellNoise
 from evaluation.group_metrics import FN, FP, TN, TP
 from evaluation.resampling import least_support
 from evaluation.suppression import across_scopes, hidden, partitions
+from evaluation.tally_spec import Family, Group
 from evaluation.tally_sums import TallySums
 from federation.errors import DataError
 from federation.task import Codes
@@ -31,6 +32,8 @@ class Shown(IntEnum):
 
 def shown_levels(tallies: Sequence[TallySums], minimum_cell: int) -> list[Codes]:
     """`Shown` per group of `spec.groups`, shape (groups,), for each scope.
+
+    If there are several, one more comes last: the rows of the first that are in no other.
 
     Args:
         tallies: per scope; the first holds the rows of the others, which share none.
@@ -55,7 +58,7 @@ def shown_levels(tallies: Sequence[TallySums], minimum_cell: int) -> list[Codes]
     if spec.schema.is_binary:
         few = hidden(labels, adds_up, minimum_cell, totals, also=small)
     levels = np.where(small, Shown.NOTHING, np.where(few, Shown.ROWS, Shown.LABELS))
-    return np.split(levels, len(scopes))[: len(tallies)]
+    return np.split(levels, len(scopes))
 
 
 def shown_despite_noise(tallies: TallySums, minimum_cell: int, noise: CellNoise) -> Codes:
@@ -76,3 +79,32 @@ def shown_despite_noise(tallies: TallySums, minimum_cell: int, noise: CellNoise)
     few = np.minimum(counts[:, [TN, FP]].sum(axis=1), counts[:, [FN, TP]].sum(axis=1))
     labels = few >= least_support(minimum_cell, 2, noise)
     return np.where(~rows, Shown.NOTHING, np.where(labels, Shown.LABELS, Shown.ROWS))
+
+
+def taken_together(
+    tallies: TallySums,
+    family: Family,
+    shown: Mapping[Group, int],
+    least: Shown,
+    minimum_cell: int,
+) -> Family:
+    """The groups that are not shown, if all of them together may be, as one group.
+
+    It gives nothing away: all rows are shown, and so are the other groups, so that the sum of
+    these follows. Without it, a few rows of unknown sex would leave no second group to compare.
+
+    Args:
+        tallies: exact ones; of counts with noise nothing follows so exactly.
+        family: groups of one attribute.
+        shown: `Shown` of each of them.
+        least: what must be shown of a group.
+        minimum_cell: see `shown_levels`.
+    """
+    members = tuple(group for group in family if shown[group] < least)
+    others = [group for group in family if shown[group] >= least]
+    confusion = tallies.outcomes(members)
+    if np.count_nonzero(confusion.any(axis=1)) < 2 or not tallies.outcomes(others).any():
+        return ()
+    tn, fp, fn, tp = confusion.sum(axis=0)
+    smallest = min(tn + fp, fn + tp) if least == Shown.LABELS else confusion.sum()
+    return members if smallest >= minimum_cell else ()

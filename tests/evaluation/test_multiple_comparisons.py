@@ -10,30 +10,11 @@ from evaluation import group_metrics
 from evaluation.cell_noise import EXACT, CellNoise
 from evaluation.gap_findings import Comparison, compare
 from evaluation.group_findings import GAPS, RATES
-from evaluation.multiple_comparisons import against_the_rest, holm, homogeneity, two_sided_tail
+from evaluation.multiple_comparisons import against_the_rest, homogeneity, two_sided_tail
 from evaluation.resampling import ComparedGroups
 from evaluation.shown_levels import Shown
 
 LAPLACE = CellNoise(7.84, "discrete_laplace")
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_rejects_step_by_step(p_values) -> None:
-    """As Holm words it: while the least p-value is at most alpha over those left, reject."""
-    adjusted = holm(p_values)
-    for alpha in (0.01, 0.05, 0.3):
-        left, rejected = sorted(p_values), 0
-        while left and left[0] * len(left) <= alpha:
-            left, rejected = left[1:], rejected + 1
-        assert sum(p <= alpha for p in adjusted) == rejected
-    order = np.argsort(p_values, kind="stable")
-    assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
-
-
-def test_holm_of_a_textbook_case() -> None:
-    """R's p.adjust(c(.01, .02, .03, .04, .05), "holm")."""
-    assert holm([0.05, 0.01, 0.03, 0.02, 0.04]) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
-    assert holm([]) == []
 
 
 @given(st.lists(st.lists(st.integers(0, 40), min_size=2, max_size=2), min_size=2, max_size=6))
