@@ -158,7 +158,7 @@ def _rounded(windows: Windows) -> Windows:
     rows = _to_power(np.array(windows.rows))
     noise = np.where(windows.noise > 0, _to_power(np.maximum(windows.noise, 1e-12)), 0.0)
     # Noise relative to the rows is what matters, so it is rounded along with them.
-    noise *= np.square(rows / np.array(windows.rows))[:, None]
+    noise = noise * np.square(rows / np.array(windows.rows))[:, None]
     return Windows(
         (round(rows[0]), round(rows[1])), shares / shares.sum(), np.round(noise[:, order], 3)
     )

@@ -68,9 +68,7 @@ def edge_texts(edges: Sequence[float]) -> tuple[str, ...]:
     ('0', '0.25', '10', '60')
     """
     gaps = np.diff(np.asarray(edges, np.float64)).tolist()
-    nearest = [
-        min(gaps[max(place - 1, 0) : place + 1], default=1.0) for place in range(len(edges))
-    ]
+    nearest = [min(gaps[max(place - 1, 0) : place + 1], default=1.0) for place in range(len(edges))]
     return tuple(
         f"{round(edge, _decimals(gap)) + 0.0:.12g}"
         for edge, gap in zip(edges, nearest, strict=True)

@@ -11,7 +11,6 @@ from typing import Literal, get_args
 
 from federation.errors import ConfigError
 
-
 Scale = Literal["linear", "log", "asinh"]
 
 

@@ -1,9 +1,9 @@
 """Which sites are alike, without learning which: sites choose a cluster, sums say what it holds.
 
 Federated k-means (as IFCA, Ghosh et al. 2020, but behind a secure sum): the server publishes k
-centres; a site finds the nearest by its own counts (or by the loss of k models, `best_model`), tells
-nobody, and puts its counts into that cluster's slot of the one vector. Two rules keep the minimum
-of contributors:
+centres; a site finds the nearest by its own counts (or by the loss of k models, `best_model`),
+tells nobody, and puts its counts into that cluster's slot of the one vector. Two rules keep the
+minimum of contributors:
 
 1. Sites are asked about their moves before counts are sent. Only moves that at least the minimum
    makes together are admitted, the others stay. So no cluster is ever opened with fewer members,
@@ -46,7 +46,7 @@ class Centres:
 
     @property
     def count(self) -> int:
-        """k."""
+        """K."""
         return len(next(iter(self.shares.values())))
 
 

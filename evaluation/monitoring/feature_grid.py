@@ -1,7 +1,7 @@
 """What a feature is counted in: edges that everybody agreed on before a row was read.
 
-A grid is public. It is made from the schema alone (`survey_grid`), or from sums over sites that were
-counted in such a grid (`edge_search`), and is then frozen with the reference it was made from.
+A grid is public. It is made from the schema alone (`survey_grid`), or from sums over sites that
+were counted in such a grid (`edge_search`), and is then frozen with the reference it was made from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,7 +119,7 @@ class FeatureGrid:
             edges = tuple(float(str(edge)) for edge in _sequence(value["edges"]))
             runs = (_sequence(run) for run in _sequence(value["quantile_bins"]))
             places = tuple(tuple(int(str(place)) for place in run) for run in runs)
-            grid = cls(kind(**described), edges, places)  # type: ignore[arg-type] # checked below
+            grid = cls(kind(**described), edges, places)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a feature grid: {error}") from error
         if canonical.encode(grid.to_json()) != canonical.encode(dict(value)):

@@ -63,9 +63,7 @@ def covariate_drift(
     made = _psi(pair, ordered, rules, level)
     name = grid.feature.name
     if isinstance(made, str):
-        return Comparison(
-            "covariate", name, "psi", against, pair.rows, rules.psi, reason=made
-        )
+        return Comparison("covariate", name, "psi", against, pair.rows, rules.psi, reason=made)
     charted = charted_bins(made.bins, pair)
     chart = _chart(bin_texts(grid, charted), charted, pair)
     return Comparison(
@@ -82,9 +80,7 @@ def score_drift(pair: Pair, against: Baseline, rules: DriftRules, level: float) 
         runs = reference_quantiles(np.maximum(pair.before, 0), QUANTILES)
     made = _psi(pair, runs, rules, level)
     if isinstance(made, str):
-        return Comparison(
-            "prediction", "scores", "psi", against, pair.rows, rules.psi, reason=made
-        )
+        return Comparison("prediction", "scores", "psi", against, pair.rows, rules.psi, reason=made)
     charted = charted_bins(made.bins, pair)
     bins = len(pair.before)
     texts = tuple(f"{run[0] / bins:.3g} to {(run[-1] + 1) / bins:.3g}" for run in charted)
@@ -154,7 +150,7 @@ def _showable(bins: Bins, before: Counts, now: Counts, minimum: int) -> Bins:
     joined = list(bins)
     while len(joined) > 1:
         sides = [counts_in(tuple(joined), side) for side in (before, now)]
-        small = np.any([(0 < side) & (side < minimum) for side in sides], axis=0)
+        small = np.any([(side > 0) & (side < minimum) for side in sides], axis=0)
         if not small.any():
             break
         rows = sides[0] + sides[1]
