@@ -24,6 +24,7 @@ from evaluation.monitoring.change_detection import (
 from evaluation.monitoring.feature_grid import FeatureGrid
 from evaluation.monitoring.window_counts import DriftRules, WindowCounts
 from evaluation.monitoring.window_drift import drift_findings
+from federation import canonical
 from federation.drift_summary import DriftFinding, SiteFlags
 from federation.errors import ConfigError, DataError
 from federation.layout import Segment, count_segment
@@ -122,7 +123,7 @@ class SiteHistory:
             DataError: it is not what `to_json` writes.
         """
         try:
-            stored = _StoredHistory.model_validate(dict(value), strict=True)
+            stored = _StoredHistory.model_validate_json(canonical.encode(dict(value)), strict=True)
             history = cls(
                 ErrorReference(*stored.reference),
                 FalseAlarmContract(*stored.contract),

@@ -22,6 +22,7 @@ from evaluation.monitoring.window_counts import (
 )
 from evaluation.tally_spec import OVERALL
 from federation.drift_summary import Baseline, Kind, WindowDrift
+from federation.errors import DataError
 from federation.schema import Categorical
 
 
@@ -51,6 +52,8 @@ def drift_findings(
         against.append(("previous window", previous))
     for window in (current, *(each for _, each in against)):
         require_window(grids, window)
+        if window.scores is not None and current.scores is not None:
+            _require_same_bins(window.scores.shape[1], current.scores.shape[1], window.name)
     level = rules.false_alarms / max(1, len(against) * _planned(grids, current, rules))
     comparisons = [
         comparison
@@ -101,6 +104,11 @@ def compared(
         sums = (before.score_sums, now.score_sums)
         yield calibration_drift(scores, sums, against, rules, noise)
     yield from fairness_drift(before, now, against, rules)
+
+
+def _require_same_bins(before: int, now: int, name: str) -> None:
+    if before != now:
+        raise DataError(f"window {name}: {before} score bins, expected {now} as in this window")
 
 
 def _outcome_rates(

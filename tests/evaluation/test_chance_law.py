@@ -6,7 +6,7 @@ from scipy.stats import chi2
 
 from evaluation.chance_law import TOO_NOISY, Windows, pooled_windows, psi_law, weighted_law
 
-TRIALS = 60_000
+TRIALS = 20_000
 
 
 def windows(rows, bins, deviation=0.0):
@@ -38,7 +38,9 @@ CASES = [
 def test_psi_alarms_as_often_as_it_should(rows, bins, deviation, alpha) -> None:
     """Within 12 % of alpha plus 4 deviations of the trials; expected rows per bin down to 5."""
     given_windows = windows(rows, bins, deviation)
-    rate = np.mean(drawn_psi(np.random.default_rng(3), given_windows) > psi_law(given_windows).critical(alpha))
+    rate = np.mean(
+        drawn_psi(np.random.default_rng(3), given_windows) > psi_law(given_windows).critical(alpha)
+    )
     slack = 4 * np.sqrt(alpha / TRIALS)
     # Noise that is close to too much makes the tail a little heavier than the law's.
     upper = 1.4 if deviation else 1.12
@@ -73,4 +75,6 @@ def test_windows_that_have_no_law_are_refused() -> None:
     nothing = np.zeros(2)
     for before, now in (([0, 0], [3, 4]), ([5, 0], [6, 0]), ([5], [6])):
         with pytest.raises(ValueError, match="no law"):
-            pooled_windows(np.array(before), np.array(now), nothing[: len(now)], nothing[: len(now)])
+            pooled_windows(
+                np.array(before), np.array(now), nothing[: len(now)], nothing[: len(now)]
+            )

@@ -21,9 +21,15 @@ def histogram(rows, edges=EDGES):
     return np.concatenate([[np.sum(rows < edges[0])], inner, [np.sum(rows > edges[-1])]])
 
 
+def kolmogorov_smirnov_of_rows(before, now):
+    """Without scipy's p-value, which warns at one row."""
+    at = np.concatenate([before, now])
+    return max(abs(np.mean(before <= value) - np.mean(now <= value)) for value in at)
+
+
 @given(values, values)
 def test_the_rows_kolmogorov_smirnov_distance_lies_in_the_interval(before, now) -> None:
-    exact = stats.ks_2samp(before, now).statistic
+    exact = kolmogorov_smirnov_of_rows(before, now)
     interval = kolmogorov_smirnov_interval(histogram(before), histogram(now))
     assert interval.low - 1e-12 <= exact <= interval.high + 1e-12
 

@@ -158,7 +158,10 @@ def test_counts_of_another_grid_are_refused() -> None:
 
 
 def test_a_grid_survives_its_json_and_the_digest_binds_it() -> None:
-    grids = [grid_of(AGE, RNG.normal(50, 10, 900)), grid_of(Categorical("w", ("a", "b")), np.zeros(3))]
+    grids = [
+        grid_of(AGE, RNG.normal(50, 10, 900)),
+        grid_of(Categorical("w", ("a", "b")), np.zeros(3)),
+    ]
     for grid in grids:
         assert FeatureGrid.from_json(grid.to_json()) == grid
     moved = FeatureGrid(AGE, (0.0, 50.0, 100.0))
