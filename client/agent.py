@@ -22,11 +22,13 @@ from client.contribution import (
     Workbench,
     require_trainable,
 )
+from client.evaluation import EvaluationBench, check_evaluation, evaluated_rows
 from client.journal import Journal
 from client.ledger_witness import LedgerWitness
 from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
+from federation.agreement_kinds import AnyAgreement, parse_agreement
+from federation.analytics_agreement import AnalyticsAgreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import (
     ATTEMPTS_EXHAUSTED,
@@ -38,9 +40,13 @@ from federation.envelope import (
 )
 from federation.errors import (
     BudgetExhausted,
+    ConfigError,
     PrivacyRefusal,
     ProtocolViolation,
 )
+from federation.evaluation_agreement import EvaluationAgreement
+from federation.mitigated_task import mitigated
+from federation.multipliers import are_within
 from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import (
@@ -194,7 +200,7 @@ class SiteAgent:
             return LARGEST_QUESTION[request.phase]
         terms = self._session(request).terms
         trains = request.phase is Phase.TRAIN
-        model_bytes = 4 * self._bench(request.run).parameters if trains else 0
+        model_bytes = 4 * self._bench(request.run).broadcast if trains else 0
         return largest_question(request.phase, terms, model_bytes)
 
     @property
@@ -227,10 +233,14 @@ class SiteAgent:
         check_certificates(assets.roster, assets.clock())
         if isinstance(agreement, AnalyticsAgreement):
             check_analytics(assets.policy, assets.rules, roster_sites, agreement)
+        elif isinstance(agreement, EvaluationAgreement):
+            check_evaluation(assets.policy, assets.rules, roster_sites, agreement, assets.journal)
         else:
             check_agreement(assets.policy, assets.rules, roster_sites, agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
-        self._assets.ledger.require_allowed(charge_plan(self._bench(request.run)))
+        bench = self._bench(request.run)
+        if any(bench.is_charged(kind) for kind in bench.kinds):
+            self._assets.ledger.require_allowed(charge_plan(bench))
         return agreement.digest()
 
     def _witness_ledgers(self, request: Request) -> bytes:
@@ -288,14 +298,19 @@ class SiteAgent:
             if body is None:
                 raise Refusal("not_agreed", "this site has not agreed to this run")
             agreement, policy = parse_agreement(body), self._assets.policy
-            task = self._assets.load_task(agreement)
+            task = _task(self._assets.load_task(agreement), agreement)
             # The site's own seed: whoever could choose it could have any row counted, not trained.
-            data = task.load(SiteRequest(policy.site, policy.split_seed))
+            asked = SiteRequest(policy.site, policy.split_seed)
             entropy = self._assets.training_entropy
             bench: Bench
             if isinstance(agreement, AnalyticsAgreement):
+                data = task.load(asked)
                 bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
+            elif isinstance(agreement, EvaluationAgreement):
+                rows = evaluated_rows(task, asked, agreement)
+                bench = EvaluationBench(policy.site, agreement, task, rows, entropy)
             else:
+                data = task.load(asked)
                 arithmetic = arithmetic_on(policy.device)
                 bench = Workbench(policy.site, agreement, task, data, entropy, arithmetic)
                 require_trainable(bench)
@@ -318,7 +333,7 @@ class SiteAgent:
         _check_round(request.round, invitation.kind, bench.agreement.rounds)
         _check_attempt(request.attempt)
         self._mark(request)
-        if invitation.kind is not RoundKind.EVALUATE:
+        if bench.is_charged(invitation.kind):
             layout_digest = bytes.fromhex(invitation.layout_digest)
             self._vectors.require_payable(bench, request.run, request.round, layout_digest)
         terms = self._terms(bench, request, invitation)
@@ -345,7 +360,8 @@ class SiteAgent:
         work, bench = Work.from_bytes(request.body), self._bench(request.run)
         # Before the round is bound to it: a round has one model, and one that cannot be trained
         # would cost its charge.
-        parameters = _parameters(work.model, bench.parameters)
+        parameters = _parameters(work.model, bench.broadcast)
+        _check_multipliers(bench, parameters)
         model_digest = hashlib.sha256(work.model).digest()
         self._assets.journal.bind_model(request.run, request.round, model_digest)
         given = GivenModel(parameters, model_digest)
@@ -481,6 +497,36 @@ def _parameters(model: bytes, count: int) -> Floats:
     if not np.all(np.isfinite(parameters)):
         raise ProtocolViolation("model: a parameter is not finite")
     return parameters.astype(np.float64)
+
+
+def _check_multipliers(bench: Bench, parameters: Floats) -> None:
+    """Return if the multipliers behind a model keep to the bound that was agreed.
+
+    Raises:
+        ProtocolViolation: one does not.
+    """
+    mitigation = bench.agreement.mitigation if isinstance(bench, Workbench) else None
+    if mitigation is None:
+        return
+    if not are_within(parameters[bench.parameters :], mitigation.largest_multiplier):
+        raise ProtocolViolation(
+            "model: a multiplier is beyond mitigation.largest_multiplier = "
+            f"{mitigation.largest_multiplier:g}"
+        )
+
+
+def _task(task: Task, agreement: AnyAgreement) -> Task:
+    """The task as the run trains it.
+
+    Raises:
+        Refusal: it cannot be mitigated as the agreement says.
+    """
+    if not isinstance(agreement, Agreement):
+        return task
+    try:
+        return mitigated(task, agreement.mitigation)
+    except ConfigError as error:
+        raise Refusal("mitigation_impossible", str(error)) from error
 
 
 def _place(request: Request) -> Place:

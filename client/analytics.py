@@ -73,6 +73,15 @@ class AnalyticsBench:
         """No model travels."""
         return 0
 
+    @property
+    def broadcast(self) -> int:
+        """Nor anything else."""
+        return 0
+
+    def is_charged(self, _: RoundKind) -> bool:
+        """Every answer is."""
+        return True
+
     def charge(self) -> Charge:
         """What the answer costs each record; nothing hides the site as a whole."""
         return Charge(analytics_event(self.plan))

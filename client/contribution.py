@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from torch import nn
 
-from client.observation import outcome_tallies, window_tallies
+from client.observation import outcome_tallies, report_tallies, window_tallies
 from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
@@ -22,10 +22,12 @@ from federation.entropy import Entropy
 from federation.errors import DataError
 from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
+from federation.mitigated_task import at_its_strongest, multiplier_count, under
 from federation.ring_vector import RingVector
 from federation.round_layout import (
     CLIPPED_UPDATES,
     LARGEST_TRAINING_LOSS,
+    PRESENT,
     TRAINING_LOSS,
     UPDATE,
     UPDATE_NORM,
@@ -104,6 +106,11 @@ class Workbench:
         return parameter_count(self.task, self.agreement.seed)
 
     @property
+    def broadcast(self) -> int:
+        """How many numbers travel to a site in a round: the parameters and any multipliers."""
+        return self.parameters + multiplier_count(self.task)
+
+    @property
     def weight(self) -> float:
         """Of the site's update, by the rows declared in public; at most 1."""
         rows = self.agreement.public_rows
@@ -112,6 +119,10 @@ class Workbench:
     def noise_in_the_sum(self) -> DistributedNoisePlan | SharedRecordNoisePlan | None:
         """Of one round."""
         return noise_in_the_sum(self.agreement)
+
+    def is_charged(self, kind: RoundKind) -> bool:
+        """Whether the ledger pays for a round: counts of held-out rows cost what they cost."""
+        return kind is RoundKind.TRAIN
 
     def charge(self) -> Charge:
         """What one training round costs this site, in each unit of privacy."""
@@ -132,13 +143,16 @@ def require_trainable(bench: Workbench) -> None:
     Raises:
         PrivacyRefusal: record-level privacy was agreed and the model or the loss mixes records, or
             there are too many of them to bound how a sum of all is rounded.
-        UsageError: the model has state that would not travel.
+        UsageError: the model has state that would not travel, or the task cannot be mitigated.
     """
     model, train = initial_model(bench.task, bench.agreement.seed), bench.data.train
     require_travelling_state(model)
+    loss = at_its_strongest(bench.task).loss
+    if bench.agreement.mitigation is not None:
+        loss(model(train.inputs[:1]), train.targets[:1])  # its own errors, before anything is spent
     if bench.agreement.privacy is not None:
         require_private_layers(model)
-        require_records_apart(model, bench.task.loss, (train.inputs, train.targets))
+        require_records_apart(model, loss, (train.inputs, train.targets))
     if shared_record_noise(bench.agreement) is not None:
         require_summable(len(train.targets))
 
@@ -163,7 +177,7 @@ def training_contribution(
 
     Args:
         bench: of the site.
-        parameters: of the global model, shape (d,).
+        parameters: of the global model and behind them any multipliers, shape (broadcast,).
         round_: number of the round.
         charge: which release of the round this is; batches and noise are drawn for it alone.
 
@@ -172,9 +186,9 @@ def training_contribution(
     """
     model = _model(bench, parameters)
     values: dict[str, Floats] = {}
-    if not bench.agreement.robustness.is_grouped:
+    if bench.agreement.counts_in_training:
         values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
-    update = _train(bench, model, round_, charge)
+    update = _train(bench, model, parameters[bench.parameters :], round_, charge)
     entropy = bench.entropy.child("rounding", bench.site, round_, charge)
     layout, plan = bench.layout(RoundKind.TRAIN), bench.noise_in_the_sum()
     if plan is None:
@@ -194,9 +208,11 @@ def training_contribution(
 
 def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
     """An evaluation round's vector: tallies of the model and of both windows, no update."""
+    if not bench.agreement.counts_exactly:
+        return bench.layout(RoundKind.EVALUATE).encode({PRESENT: np.ones(1)})
     model = _model(bench, parameters)
     spec = bench.spec()
-    tallies = outcome_tallies(bench.task, model, bench.data, spec)
+    tallies = report_tallies(bench.task, model, bench.data, spec)
     values = _scoped(bench, tallies | window_tallies(bench.data, spec))
     return bench.layout(RoundKind.EVALUATE).encode(values)
 
@@ -204,13 +220,15 @@ def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
 def _model(bench: Workbench, parameters: Floats) -> nn.Module:
     """The global model: frozen parts as every side initialises them, the rest as it travelled."""
     model = initial_model(bench.task, bench.agreement.seed)
-    load_flat_parameters(model, parameters)
+    load_flat_parameters(model, parameters[: bench.parameters])
     return model
 
 
-def _train(bench: Workbench, model: nn.Module, round_: int, charge: int) -> LocalUpdate:
+def _train(
+    bench: Workbench, model: nn.Module, multipliers: Floats, round_: int, charge: int
+) -> LocalUpdate:
     training, rows = bench.agreement.training, (bench.data.train.inputs, bench.data.train.targets)
-    loss, arithmetic = bench.task.loss, bench.arithmetic
+    loss, arithmetic = under(bench.task, multipliers).loss, bench.arithmetic
     descent = Descent(training.learning_rate, training.momentum, training.proximal_mu)
     entropy, plan = bench.entropy.child("training", bench.site, round_, charge), bench.plan()
     shared = shared_record_noise(bench.agreement)

@@ -1,8 +1,8 @@
 """`federation.toml`: what a run shall do, as frozen, strict types with every bound checked.
 
 The settings split in two. What sites must agree to (`federation`, `cohorts`, `task`, `training`,
-`server`, `robustness`, `privacy`, `evaluation`) is hashed into every message of a run. What
-concerns one machine only (`site_policy`, `simulation`) is not.
+`server`, `robustness`, `privacy`, `mitigation`, `evaluation`) is hashed into every message of a
+run. What concerns one machine only (`site_policy`, `simulation`) is not.
 """
 
 from typing import Annotated, Literal, Self
@@ -21,6 +21,10 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+LARGEST_EXAMPLE_WEIGHT = 10.0
+"""The weight of a group and label that is so rare that it would be larger: few rows decide nothing."""
+
+ExampleWeight = Annotated[float, Field(gt=0, le=LARGEST_EXAMPLE_WEIGHT)]
 OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
 
 
@@ -261,6 +265,52 @@ class PrivacyChoice(Section):
         return None if self.site_level is None else ("privacy.site_level", self.site_level)
 
 
+class Mitigation(Section):
+    """What training does so that the groups of one attribute fare more alike, by one criterion."""
+
+    method: Literal["none", "reweighing", "adversarial", "constrained"] = "none"
+    """`reweighing`: weights per group and label. `adversarial`: gradient reversal against an
+    adversary that guesses the group. `constrained`: a penalty with multipliers that the server
+    adapts each round to the groups' summed rates."""
+    criterion: Literal["demographic_parity", "equal_opportunity", "equalized_odds"] | None = None
+    """What shall be alike: selection rates, true positive rates, or true and false positive rates.
+    They conflict, so one is named; reweighing serves `demographic_parity`."""
+    attribute: Annotated[str, Field(min_length=1)] | None = None
+    """The sensitive attribute whose groups are meant; rows of unknown group are left alone."""
+    strength: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Of adversarial: the factor of the reversed gradient. Of constrained: by how much a multiplier
+    grows in a round per unit of its group's distance from the groups' mean rate."""
+    largest_multiplier: Annotated[float, Field(gt=0, le=100)] = 10.0
+    """Of constrained: no multiplier grows past it, and no site takes a larger one."""
+    weights: tuple[tuple[ExampleWeight, ExampleWeight], ...] = ()
+    """Of reweighing: per group of the attribute the weights of its two labels, in the order of the
+    task's levels and classes."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.method == "none":
+            return self
+        for key in ("criterion", "attribute"):
+            if getattr(self, key) is None:
+                raise ConfigError(
+                    f"mitigation.{key}", None, f"it to be set with method = {self.method!r}"
+                )
+        if self.method == "reweighing" and self.criterion != "demographic_parity":
+            raise ConfigError(
+                "mitigation.criterion",
+                self.criterion,
+                "'demographic_parity' with method = 'reweighing'",
+                "weights make group and label independent; for odds choose 'adversarial' or "
+                "'constrained', or thresholds after training",
+            )
+        if self.weights and self.method != "reweighing":
+            raise ConfigError(
+                "mitigation.weights", [list(pair) for pair in self.weights],
+                f"none with method = {self.method!r}", "they are those of 'reweighing'",
+            )  # fmt: skip
+        return self
+
+
 class EvaluationRules(Section):
     """What is counted at the sites and what of the sums is shown."""
 
@@ -274,6 +324,39 @@ class EvaluationRules(Section):
     """Groups with fewer held-out rows are not shown."""
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     """Fewest sites in a cohort whose sum is read apart."""
+    criterion: Literal["demographic_parity", "equal_opportunity", "equalized_odds"] = (
+        "demographic_parity"
+    )
+    """What fairness is judged by; parity and odds conflict, so reports show both."""
+    gap_watch: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """A difference between groups beyond it, and beyond chance, is to be watched."""
+    gap_act: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """A difference between groups beyond it, and beyond chance, is to be acted on."""
+    psi_watch: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """A population stability index beyond it, and beyond chance, is to be watched."""
+    psi_act: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """A population stability index beyond it, and beyond chance, is to be acted on."""
+    windows_per_false_alarm: Annotated[int, Field(ge=10, le=10_000)] = 100
+    """Without drift, the alarms on a stream of windows are false at most once in so many."""
+    site_flags: bool = True
+    """Whether each site tests its own window against the reference and adds its verdicts to a sum:
+    drift of one site is invisible in the sums of many."""
+    epsilon: Positive | None = None
+    """What all `releases` of evaluation may cost a record; counts are exact if left out."""
+    releases: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How many stand-alone evaluations that epsilon is for, the reference's among them."""
+    colluders: Annotated[int, Field(ge=0)] = 0
+    """Sites whose share of the noise on counts does not count."""
+
+    @model_validator(mode="after")
+    def _marks_in_order(self) -> Self:
+        for name in ("gap", "psi"):
+            watch, act = getattr(self, f"{name}_watch"), getattr(self, f"{name}_act")
+            if watch >= act:
+                raise ConfigError(
+                    f"evaluation.{name}_act", act, f"more than evaluation.{name}_watch = {watch:g}"
+                )
+        return self
 
 
 class SitePolicyChoice(Section):
@@ -350,6 +433,7 @@ class FederationConfig(Section):
     server: ServerOptimizer = ServerOptimizer()
     robustness: Robustness = Robustness()
     privacy: PrivacyChoice = PrivacyChoice(epsilon=2.0)
+    mitigation: Mitigation = Mitigation()
     evaluation: EvaluationRules = EvaluationRules()
     site_policy: SitePolicyChoice = SitePolicyChoice()
     simulation: Simulation = Simulation()
@@ -359,6 +443,7 @@ class FederationConfig(Section):
         _check_cohorts(self)
         _check_robustness(self)
         _check_one_step(self)
+        _check_mitigation(self)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
@@ -396,6 +481,25 @@ def _check_one_step(config: FederationConfig) -> None:
             "1 with privacy.shared_noise",
             "a second step would start from parameters that no noise has hidden yet; raise "
             "run.rounds instead",
+        )
+
+
+def _check_mitigation(config: FederationConfig) -> None:
+    if config.mitigation.method == "constrained" and config.robustness.is_grouped:
+        raise ConfigError(
+            "mitigation.method",
+            "constrained",
+            f"another with robustness.aggregate = {config.robustness.aggregate!r}",
+            "multipliers follow the groups' rates, and sums in random groups of sites carry none; "
+            "choose 'reweighing' or 'adversarial'",
+        )
+    if config.mitigation.method == "constrained" and config.evaluation.epsilon is not None:
+        raise ConfigError(
+            "mitigation.method",
+            "constrained",
+            "another with evaluation.epsilon",
+            "multipliers follow exact counts of held-out rows in every round; choose "
+            "'reweighing' or 'adversarial'",
         )
 
 

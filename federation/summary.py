@@ -327,6 +327,26 @@ class Robustness(Part):
     tolerated_sites: int
 
 
+class TrainedMitigation(Part):
+    """What training did so that groups fare more alike.
+
+    Attributes:
+        criterion: what was to be alike: the one criterion that the user named.
+        attribute: whose groups.
+        strength: of the adversary, or of the multipliers' steps; None for reweighing.
+        weights: of reweighing: per group, of its two labels.
+        multipliers: of constrained training: the values that went out with each model, by
+            `rate/group`; one per round, the final model's last.
+    """
+
+    method: Literal["reweighing", "adversarial", "constrained"]
+    criterion: Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
+    attribute: str
+    strength: float | None = None
+    weights: dict[str, tuple[float, float]] = {}
+    multipliers: tuple[dict[str, float], ...] = ()
+
+
 class SecureSum(Part):
     """How the sums were protected.
 
@@ -406,6 +426,7 @@ class Summary(Part):
     privacy: Privacy
     secure_sum: SecureSum
     robustness: Robustness | None = None
+    mitigation: TrainedMitigation | None = None
     rounds: tuple[Round, ...]
     utility: tuple[UtilityPoint, ...]
     fairness: tuple[Fairness, ...]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from safetensors import SafetensorError
@@ -14,6 +14,7 @@ from federation.run_folder import RunFolder
 from federation.task import Floats
 
 _PARAMETERS = "parameters"
+_MULTIPLIERS = "mitigation/multipliers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +25,24 @@ class Checkpoint:
         after_round: 0 before the first.
         parameters: shape (d,), float64.
         optimizer: the server optimizer's state.
+        multipliers: of constrained training, shape (m,), float64; else empty.
     """
 
     after_round: int
     parameters: Floats
     optimizer: Mapping[str, Floats]
+    multipliers: Floats = field(default_factory=lambda: np.zeros(0))
 
     def model_bytes(self) -> bytes:
-        """The parameters as they travel: little-endian float32."""
-        return self.parameters.astype("<f4").tobytes()
+        """The parameters and any multipliers as they travel: little-endian float32."""
+        return np.concatenate([self.parameters, self.multipliers]).astype("<f4").tobytes()
 
 
 def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> str:
     """Write durably; returns the SHA-256 of what was written, 64 hexadecimal digits."""
     arrays = {_PARAMETERS: checkpoint.parameters, **checkpoint.optimizer}
+    if len(checkpoint.multipliers):
+        arrays[_MULTIPLIERS] = checkpoint.multipliers
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     write_atomically(folder.checkpoint(checkpoint.after_round), content)
     return hashlib.sha256(content).hexdigest()
@@ -59,4 +64,5 @@ def read_checkpoint(folder: RunFolder, after_round: int, sha256: str) -> Checkpo
         raise IntegrityError(f"the checkpoint {path} is not the one that rounds.jsonl speaks of")
     if _PARAMETERS not in arrays:
         raise IntegrityError(f"the checkpoint {path} holds no parameters")
-    return Checkpoint(after_round, arrays.pop(_PARAMETERS), arrays)
+    multipliers = arrays.pop(_MULTIPLIERS, np.zeros(0))
+    return Checkpoint(after_round, arrays.pop(_PARAMETERS), arrays, multipliers)

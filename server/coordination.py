@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import FederationConfig, FederationRules
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
@@ -18,6 +18,7 @@ from federation.errors import (
     UsageError,
 )
 from federation.initial_model import parameter_count
+from federation.mitigated_task import mitigated
 from federation.ring_vector import Stretch
 from federation.roster import Roster
 from federation.round_layout import RoundKind
@@ -28,7 +29,7 @@ from federation.timestamp import utc_now
 from privacy.message_sizes import LARGEST_ANSWER
 from server.conversation import Answers, Conversation, Place, Question
 from server.ledger_witness import Shown, keep, show_at_the_end
-from server.proposal import propose
+from server.proposal import propose, settled_mitigation
 from server.rounds import Observer, Rounds, Stop
 from server.run_record import RunRecord, read_record, record_start
 from server.transport import Transport
@@ -94,7 +95,7 @@ def coordinate(
         conversation,
         folder,
         config,
-        task,
+        mitigated(task, agreement.mitigation),
         agreement,
         roster,
         dict(past.survivors),
@@ -143,7 +144,8 @@ def _settled(
     Solved again, the noise could come out otherwise, on another version of an accountant.
     """
     if not folder.agreement.exists():
-        parameters = parameter_count(task, config.run.seed)
+        trained = mitigated(task, settled_mitigation(config.mitigation))
+        parameters = parameter_count(trained, config.run.seed)
         proposed = propose(config, folder.id, rows, rules_digest, parameters)
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed

@@ -1,9 +1,10 @@
 """From a configuration and what the sites declare to the agreement that all of them sign."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from federation import config_file
 from federation.agreement import Agreement, NoiseInTheSum, RecordPrivacy, SiteLevelPrivacy
-from federation.config import FederationConfig, SharedNoiseChoice, SharesOfNoise
+from federation.config import FederationConfig, Mitigation, SharedNoiseChoice, SharesOfNoise
 from federation.errors import ConfigError, PrivacyRefusal
 from privacy.calibration import (
     noise_multiplier,
@@ -15,6 +16,9 @@ from privacy.noised_sum import NoisedSum
 from privacy.run_plan import clipped_step, contributors
 from privacy.shared_record_noise import SharedRecordNoisePlan, choose_shared_plan
 
+Weights = Sequence[Sequence[float]]
+"""Per group of the attribute, of its two labels."""
+
 
 def propose(
     config: FederationConfig,
@@ -22,6 +26,7 @@ def propose(
     public_rows: Mapping[str, int],
     rules_digest: str,
     parameters: int = 0,
+    weights: Weights = (),
 ) -> Agreement:
     """The agreement of a run.
 
@@ -31,9 +36,10 @@ def propose(
         public_rows: per site, as it declared.
         rules_digest: of the run rules that every site holds.
         parameters: of the model; only noise within the sum asks for it.
+        weights: of reweighing, where the configuration gives none.
 
     Raises:
-        ConfigError: no ring holds the noise within the sum.
+        ConfigError: no ring holds the noise within the sum, or reweighing has no weights.
         PrivacyRefusal: the promised epsilon cannot be met, or delta is above 1 / rows of a site.
     """
     if config.privacy.mode == "record":
@@ -53,7 +59,34 @@ def propose(
         privacy=record_privacy(config, public_rows, parameters),
         site_level=site_level_privacy(config, parameters),
         evaluation=config.evaluation,
+        mitigation=settled_mitigation(config.mitigation, weights),
     )
+
+
+def settled_mitigation(choice: Mitigation, weights: Weights = ()) -> Mitigation | None:
+    """The mitigation as it is agreed, the weights of reweighing included; None without any.
+
+    Args:
+        choice: of the configuration, whose own weights go first.
+        weights: per group and label, as counted over all sites.
+
+    Raises:
+        ConfigError: reweighing has no weights, or one is out of bounds.
+    """
+    if choice.method == "none":
+        return None
+    if choice.method != "reweighing" or choice.weights:
+        return choice
+    if not weights:
+        raise ConfigError(
+            "mitigation.weights",
+            [],
+            "two weights per group with method = 'reweighing'",
+            "n_group n_label / (n n_group_and_label) of all sites' train rows together; "
+            "docs/mitigation.md says how to have them",
+        )
+    table = {"weights": [list(pair) for pair in weights]}
+    return config_file.parse({"mitigation": choice.model_dump(mode="json") | table}).mitigation
 
 
 def record_privacy(

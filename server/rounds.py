@@ -2,21 +2,25 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from safetensors.torch import save as save_model
 
 from evaluation import findings
+from evaluation.mitigation.multiplier_ascent import ascended, shown_rates
 from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
+from federation.adversary import predictor_of
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.envelope import ATTEMPTS_EXHAUSTED, BUDGET_EXHAUSTED, RUN_OVERSPENT
 from federation.errors import DataError
 from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
+from federation.mitigated_task import multiplier_count
+from federation.multipliers import multipliers
 from federation.roster import Roster
 from federation.round_layout import (
     CLIPPED_UPDATES,
@@ -129,7 +133,7 @@ class Rounds:
         model = initial_model(self.task, self.agreement.seed)
         parameters = flat_parameters(model).astype(np.float64)
         state = optimizer.init(self.agreement.server, len(parameters))
-        return Checkpoint(0, parameters, state)
+        return Checkpoint(0, parameters, state, np.zeros(multiplier_count(self.task)))
 
     def train(
         self, number: int, checkpoint: Checkpoint, begun: int, observe: Observer
@@ -144,7 +148,10 @@ class Rounds:
             agreed, layout = self.agreement, self.layout(RoundKind.TRAIN)
             sums = self._read(RoundKind.TRAIN, without_surplus(agreed, layout, outcome))
             noise = put_back_in_place(agreed, sums, outcome, number)
+            counted = self.agreement.counts_in_training
+            fairness = self._fairness(sums, outcome) if counted else ()
             following = self._step(number, checkpoint, self._update(sums, outcome))
+            following = replace(following, multipliers=self._ascended(checkpoint, fairness))
             done = _completed(number, RoundKind.TRAIN, outcome, attempts, seconds)
             record = RoundRecord(
                 round=done.model_copy(
@@ -154,13 +161,10 @@ class Rounds:
                         "noise": noise,
                     }
                 ),
-                utility=(
-                    None
-                    if isinstance(outcome, GroupedSum)
-                    else self._utility(checkpoint.after_round, sums, outcome)
-                ),
+                utility=(self._utility(checkpoint.after_round, sums, outcome) if counted else None),
                 training_loss=_mean(sums, TRAINING_LOSS, outcome),
-                fairness=(() if isinstance(outcome, GroupedSum) else self._fairness(sums, outcome)),
+                fairness=fairness,
+                multipliers=self._named(checkpoint.multipliers),
             )
         except (FailedRound, DataError) as failure:
             record = _failed(number, RoundKind.TRAIN, failure, attempts, seconds)
@@ -188,8 +192,12 @@ class Rounds:
             if isinstance(outcome, FailedRound):
                 raise outcome
             sums = self._read(RoundKind.EVALUATE, outcome)
+            done = _completed(number, RoundKind.EVALUATE, outcome, attempts, seconds)
+            if not self.agreement.counts_exactly:
+                self._recorded(RoundRecord(round=done), checkpoint, observe)
+                return None
             record = RoundRecord(
-                round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
+                round=done,
                 utility=self._utility(checkpoint.after_round, sums, outcome),
                 fairness=self._fairness(sums, outcome),
                 drift=tuple(
@@ -200,6 +208,7 @@ class Rounds:
                     )
                 ),
                 majority=findings.majority_baseline(self.spec, _in_scope(sums, "overall")),
+                multipliers=self._named(checkpoint.multipliers),
             )
         except (FailedRound, DataError) as failure:
             record = _failed(number, RoundKind.EVALUATE, failure, attempts, seconds)
@@ -225,9 +234,9 @@ class Rounds:
         """The model as a safetensors file, every tensor under its own name."""
         model = initial_model(self.task, self.agreement.seed)
         load_flat_parameters(model, checkpoint.parameters)
-        return save_model(
-            {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        )
+        # An adversary has done its work: what is used is the task's own model, under its own names.
+        named = predictor_of(model).state_dict()
+        return save_model({name: tensor.contiguous() for name, tensor in named.items()})
 
     def _attempt(
         self, number: int, kind: RoundKind, checkpoint: Checkpoint, begun: int
@@ -342,12 +351,16 @@ class Rounds:
             DataError: its counts contradict each other.
         """
         sums = self.layout(kind).decode(outcome.total)
-        if isinstance(outcome, GroupedSum):
+        evaluating = kind is RoundKind.EVALUATE
+        agreed = self.agreement
+        if not (agreed.counts_exactly if evaluating else agreed.counts_in_training):
             return sums
         for scope in self.agreement.all_scopes:
-            findings.require_consistent(
-                self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
-            )
+            own = _in_scope(sums, scope)
+            findings.require_consistent(self.spec, own, windows=evaluating)
+            if evaluating:
+                present = [s for s in outcome.survivors if scope in self.agreement.scopes(s)]
+                findings.require_consistent_report(self.spec, own, len(present))
         return sums
 
     def _update(self, sums: Mapping[str, Floats], outcome: SecureSum) -> Floats:
@@ -367,6 +380,20 @@ class Rounds:
                 "server.learning_rate"
             )
         return Checkpoint(number, parameters, state)
+
+    def _ascended(self, checkpoint: Checkpoint, fairness: tuple[Fairness, ...]) -> Floats:
+        """The multipliers of the next round, from what the findings of this one show."""
+        mitigation = self.agreement.mitigation
+        of = multipliers(mitigation, self.task.schema)
+        if mitigation is None or not of:
+            return checkpoint.multipliers
+        rates = shown_rates(fairness, str(mitigation.attribute), of)
+        step, largest = mitigation.strength, mitigation.largest_multiplier
+        return ascended(checkpoint.multipliers, rates, of, step, largest)
+
+    def _named(self, values: Floats) -> dict[str, float]:
+        of = multipliers(self.agreement.mitigation, self.task.schema)
+        return {one.label: value for one, value in zip(of, values.tolist(), strict=True)}
 
     def _utility(
         self, after_round: int, sums: Mapping[str, Floats], outcome: SecureSum

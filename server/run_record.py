@@ -18,6 +18,7 @@ class RoundRecord(Part):
         round: as the summary shows it.
         utility: of the model the round started from; None if the round failed.
         fairness: of that same model, one per scope.
+        multipliers: of constrained training, as they went out with that model, by their labels.
         checkpoint_sha256: of the checkpoint that the round ended with; empty if it has none.
     """
 
@@ -28,6 +29,7 @@ class RoundRecord(Part):
     fairness: tuple[Fairness, ...] = ()
     drift: tuple[Drift, ...] = ()
     majority: Utility | None = None
+    multipliers: dict[str, float] = Field(default={})
 
 
 class _Started(Part):

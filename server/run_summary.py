@@ -8,6 +8,7 @@ from evaluation.report.page import render
 from federation.agreement import Agreement
 from federation.config import FederationConfig, group_sizes
 from federation.durable_file import write_atomically
+from federation.multipliers import mitigated_attribute
 from federation.ring_vector import packed_bytes
 from federation.round_messages import Statement
 from federation.run_folder import RunFolder
@@ -24,6 +25,7 @@ from federation.summary import (
     SecureSum,
     SiteAccount,
     Summary,
+    TrainedMitigation,
     UtilityPoint,
 )
 from federation.task import Task
@@ -62,6 +64,7 @@ def summarise(
         privacy=_privacy(outcome),
         secure_sum=_secure_sum(outcome),
         robustness=_robustness(outcome.agreement),
+        mitigation=_mitigation(outcome, task),
         rounds=tuple(r.round for r in record.rounds),
         utility=_one_per_model(points),
         fairness=final.fairness if final else (),
@@ -193,6 +196,23 @@ def _robustness(agreement: Agreement) -> Robustness | None:
     )
 
 
+def _mitigation(outcome: Outcome, task: Task) -> TrainedMitigation | None:
+    terms = outcome.agreement.mitigation
+    if terms is None or terms.method == "none":
+        return None
+    assert terms.criterion is not None
+    levels = mitigated_attribute(terms, task.schema).levels
+    sent = [one.multipliers for one in outcome.record.rounds if one.multipliers]
+    return TrainedMitigation(
+        method=terms.method,
+        criterion=terms.criterion,
+        attribute=str(terms.attribute),
+        strength=None if terms.method == "reweighing" else terms.strength,
+        weights=dict(zip(levels, terms.weights, strict=True)) if terms.weights else {},
+        multipliers=tuple(sent),
+    )
+
+
 def _one_per_model(points: list[UtilityPoint]) -> tuple[UtilityPoint, ...]:
     """The last word on each model: a failed round makes the next one judge the same model again."""
     return tuple({point.after_round: point for point in points}.values())
@@ -234,7 +254,11 @@ def _baselines(outcome: Outcome) -> tuple[Baseline, ...]:
 def _notes(outcome: Outcome) -> tuple[str, ...]:
     silent = sorted(set(outcome.agreement.sites) - set(outcome.statements))
     notes = []
-    if outcome.record.final_evaluation is None:
+    if not outcome.agreement.counts_exactly:
+        notes.append(
+            "held-out rows are counted with noise only, after the run: hedgerow evaluation run"
+        )
+    elif outcome.record.final_evaluation is None:
         notes.append("the model as it is now was not evaluated; groups and drift are not known")
     if silent:
         notes.append(f"no closing statement came from {', '.join(silent)}: ask for their ledgers")

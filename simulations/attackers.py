@@ -23,6 +23,7 @@ from federation.config import Attacker
 from federation.envelope import Phase, Request, parse_reply
 from federation.initial_model import parameter_count
 from federation.layout import VectorLayout
+from federation.mitigated_task import mitigated
 from federation.ring_vector import RingVector
 from federation.round_layout import UPDATE, RoundKind
 from federation.schema import TaskSchema
@@ -126,7 +127,8 @@ def _difference(layout: VectorLayout, honest: RingVector, factor: float) -> Ring
 @lru_cache(maxsize=1)
 def _training_layout(agreed: bytes) -> VectorLayout:
     agreement = Agreement.from_bytes(agreed)
-    task = load_task(agreement.task.name, agreement.task.options)
+    named = load_task(agreement.task.name, agreement.task.options)
+    task = mitigated(named, agreement.mitigation)
     spec = run_tally_spec(task.schema, agreement)
     parameters = parameter_count(task, agreement.seed)
     return run_layout(spec, agreement, parameters, RoundKind.TRAIN)

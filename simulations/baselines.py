@@ -31,8 +31,10 @@ def baselines(
 ) -> tuple[Baseline, ...]:
     """Each site alone, and the centralized model with and without the same privacy.
 
+    They are trained without mitigation, also where the run is: so they show what it changed.
+
     Args:
-        task: of the run.
+        task: of the run, as it is without mitigation.
         agreement: of the run.
         federated: the run's final model, to be judged on each site's own rows.
         rounds: how many training rounds that model is of.
@@ -51,6 +53,11 @@ class _Yardstick:
     agreement: Agreement
     spec: TallySpec
     rounds: int
+
+    @property
+    def without(self) -> str:
+        """What the yardsticks lack that the run had, in words."""
+        return "" if self.agreement.mitigation is None else "; without mitigation"
 
     def train(self, data: Sequence[SiteData], rows: int, name: str, *, private: bool) -> nn.Module:
         """A model trained on the train rows of `data`, with `rows` of them declared in public."""
@@ -86,7 +93,8 @@ def _alone(
     model = bench.train([sites[site]], rows, f"alone/{site}", private=True)
     return Baseline(
         name=f"alone: {site}",
-        description=f"trained on the {rows} rows of {site} only, with the same steps and privacy",
+        description=f"trained on the {rows} rows of {site} only, with the same steps and privacy"
+        + bench.without,
         simulation_only=True,
         utility=bench.judge(model, list(sites.values())),
         on_own_rows=bench.judge(model, [sites[site]]),
@@ -98,7 +106,8 @@ def _centralized(bench: _Yardstick, sites: tuple[SiteData, ...]) -> tuple[Baseli
     rows = sum(bench.agreement.public_rows.values())
     without = Baseline(
         name="centralized",
-        description="all rows in one place, without privacy: what pooling would have given",
+        description="all rows in one place, without privacy: what pooling would have given"
+        + bench.without,
         simulation_only=True,
         utility=bench.judge(bench.train(sites, rows, "centralized", private=False), sites),
     )
@@ -109,7 +118,8 @@ def _centralized(bench: _Yardstick, sites: tuple[SiteData, ...]) -> tuple[Baseli
         without,
         Baseline(
             name="centralized with the same DP",
-            description="all rows in one place, with the same noise multiplier, clip and steps",
+            description="all rows in one place, with the same noise multiplier, clip and steps"
+            + bench.without,
             simulation_only=True,
             utility=bench.judge(private, sites),
         ),

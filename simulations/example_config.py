@@ -57,6 +57,11 @@ epsilon = {epsilon}                  # target for the whole run; or give noise_m
 delta = {delta:g}                  # at most 1 / rows of the largest site
 max_grad_norm = {max_grad_norm}
 
+[mitigation]
+method = "none"                # or "reweighing", "adversarial", "constrained": docs/mitigation.md
+# criterion = "demographic_parity"   # or "equal_opportunity", "equalized_odds": one is named
+# attribute = "sex"            # whose groups shall fare more alike
+
 [evaluation]
 score_bins = 100
 feature_bins = 64

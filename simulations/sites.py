@@ -25,7 +25,7 @@ from client.site_home import SiteHome, create_ledger, open_simulated_agent, veri
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import Attacker, Dropout, FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
@@ -33,6 +33,7 @@ from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal
 from federation.initial_model import parameter_count
+from federation.mitigated_task import mitigated
 from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
 from federation.run_rules import RunRules
@@ -42,7 +43,7 @@ from federation.task_loading import add_search_folder, load_task
 from privacy.accountant import cost, is_affordable
 from privacy.event import NonPrivate
 from privacy.run_plan import run_plan
-from server.proposal import propose
+from server.proposal import propose, settled_mitigation
 from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
@@ -109,23 +110,24 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
+    trained = mitigated(task, settled_mitigation(resolved.mitigation))
     data = {
-        site: task.load(SiteRequest(site, resolved.run.seed)) for site in resolved.federation.sites
+        site: trained.load(SiteRequest(site, resolved.run.seed))
+        for site in resolved.federation.sites
     }
     rows = {site: len(loaded.train) for site, loaded in data.items()}
     policies = [_policy(resolved, site, count) for site, count in rows.items()]
     if resolved.simulation.backend == "ray":
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
-    agreement = propose(
-        resolved, "not yet named", rows, NOT_YET_SIGNED, parameter_count(task, resolved.run.seed)
-    )
+    parameters = parameter_count(trained, resolved.run.seed)
+    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters)
     run_tally_spec(task.schema, agreement)
     for policy in policies:
         _require_one_round(policy, agreement)
     for site, loaded in data.items():
         entropy = SeededEntropy(resolved.run.seed)
-        require_trainable(Workbench(site, agreement, task, loaded, entropy))
+        require_trainable(Workbench(site, agreement, trained, loaded, entropy))
     with new_run_folder(parent, config.run.name) as folder:
         rules = strictest_rules(resolved.run.name, agreement)
         _fill(folder, resolved, policies, rules, task_folder)
@@ -274,6 +276,8 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
     choice = config.site_policy
     without_privacy = config.privacy.mode == "off"
     budget = choice.epsilon_budget or config.privacy.epsilon
+    if choice.epsilon_budget is None and budget is not None:
+        budget += config.evaluation.epsilon or 0.0
     if budget is None and not without_privacy:
         raise ConfigError(
             "site_policy.epsilon_budget",
@@ -296,7 +300,10 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         minimum_contributors=config.evaluation.minimum_contributors,
         allow_without_privacy=without_privacy,
         allow_sparse_graph=config.federation.neighbours is not None,
-        allow_shared_noise=config.privacy.shared_noise is not None,
+        allow_shared_noise=(
+            config.privacy.shared_noise is not None or config.evaluation.epsilon is not None
+        ),
+        exact_evaluations_per_window=0 if config.evaluation.epsilon is not None else 3,
         site_level_epsilon_budget=_site_level_budget(config),
         site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,
     )

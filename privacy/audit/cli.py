@@ -142,12 +142,21 @@ def attack(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
 def _shadow(path: Path | None, overrides: list[str] | None) -> "Shadow":
     """The configuration as audits run it."""
     from federation import config_file  # noqa: PLC0415 - as above
+    from federation.errors import ConfigError  # noqa: PLC0415 - as above
     from federation.task_loading import add_search_folder, load_task  # noqa: PLC0415 - as above
     from privacy.audit.shadow import shadow  # noqa: PLC0415 - as above
 
     _one_thread()
     changes = overrides or []
     config = config_file.parse({}, changes) if path is None else config_file.read(path, changes)
+    if config.mitigation.method != "none":
+        # Its rows carry groups in their labels, and its guarantee does not rest on the loss.
+        raise ConfigError(
+            "mitigation.method",
+            config.mitigation.method,
+            "'none' in an audit",
+            "clip and noise are the same with any loss: audit with --set mitigation.method=none",
+        )
     add_search_folder(Path() if path is None else path.parent)
     return shadow(load_task(config.task.name, config.task.options), config)
 

@@ -1,0 +1,1 @@
+"""Treating groups more alike: weights, multipliers, thresholds, and what they changed."""
