@@ -105,7 +105,7 @@ def _rate_pair(label: str, rate: Rate, before: Counts, now: Counts, rules: Drift
     (part_before, before_whole), (part_now, now_whole) = rate.counts(before), rate.counts(now)
     return RatePair(
         "fairness", label, f"change in {rate.name}", rules.fairness,
-        (int(part_before), int(part_now)), (int(before_whole), int(now_whole)), len(rate.of),
+        (int(part_before), int(part_now)), (int(before_whole), int(now_whole)), len(rate.numerator),
     )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ class _Gaps:
             )
         shares = part / whole
         gaps = (shares.max(axis=1) - shares.min(axis=1)).tolist()
-        variances = np.array(self.noise)[:, None] * np.full(part.shape, float(len(rate.of)))
+        variances = np.array(self.noise)[:, None] * np.full(part.shape, float(len(rate.numerator)))
         single = standard_error(part, whole, variances)
         first, second = np.triu_indices(len(single), 1)
         law = _PairErrors(np.hypot(single[first], single[second]))

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.binning import bin_indices
 from evaluation.feature_scale import edge_texts, edges_on_scale
 from evaluation.group_metrics import Counts
 from federation import canonical
@@ -137,7 +138,7 @@ class FeatureGrid:
                 )
             return codes
         edges = np.asarray(self.edges)
-        inner = np.searchsorted(edges, values, side="right")
+        inner = bin_indices(edges, values)
         # The last edge belongs to the bin below it, so that the public range is closed.
         return np.where(values == edges[-1], len(edges) - 1, inner).astype(np.int64)
 
