@@ -1,7 +1,7 @@
 """The course of a model over its windows: drift, errors followed in time, and gaps between groups."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -91,15 +91,15 @@ def _drifts(
                 continue
             before = counted[place - 1].get(scope) if place > 1 else None
             compared = {0, place} | ({place - 1} if before is not None else set())
+            hidden = _hidden([levels[at].get(scope, {}) for at in compared])
+            families = course.spec.families if course.spec.schema.is_binary else ()
             yield drift_findings(
                 course.grids,
                 counted[0][scope],
-                now,
+                replace(now, hidden=hidden),
                 before,
-                drift_rules(course.rules),
+                replace(drift_rules(course.rules), families=families),
                 scope,
-                families=course.spec.families if course.spec.schema.is_binary else (),
-                hidden=_hidden([levels[at].get(scope, {}) for at in compared]),
             )
 
 
