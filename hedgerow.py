@@ -25,7 +25,9 @@ COMMANDS = ("simulations.cli", "evaluation.cli")
 GROUPS = {
     "privacy": "privacy.cli",
     "secure-sum": "privacy.secure_sum_cli",
+    "site": "client.site_cli",
     "analytics": "simulations.analytics_cli",
+    "evaluation": "simulations.evaluation_cli",
 }
 """Where the commands are that each package owns, and the groups of them."""
 

@@ -22,11 +22,13 @@ from client.contribution import (
     Workbench,
     require_trainable,
 )
+from client.evaluation import EvaluationBench, check_evaluation, evaluated_rows
 from client.journal import Journal
 from client.ledger_witness import LedgerWitness
 from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnalyticsAgreement, AnyAgreement, parse_agreement
+from federation.agreement_kinds import AnyAgreement, parse_agreement
+from federation.analytics_agreement import AnalyticsAgreement
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import (
     ATTEMPTS_EXHAUSTED,
@@ -42,6 +44,7 @@ from federation.errors import (
     PrivacyRefusal,
     ProtocolViolation,
 )
+from federation.evaluation_agreement import EvaluationAgreement
 from federation.mitigated_task import mitigated
 from federation.multipliers import are_within
 from federation.roster import Roster
@@ -230,10 +233,14 @@ class SiteAgent:
         check_certificates(assets.roster, assets.clock())
         if isinstance(agreement, AnalyticsAgreement):
             check_analytics(assets.policy, assets.rules, roster_sites, agreement)
+        elif isinstance(agreement, EvaluationAgreement):
+            check_evaluation(assets.policy, assets.rules, roster_sites, agreement, assets.journal)
         else:
             check_agreement(assets.policy, assets.rules, roster_sites, agreement)
         self._assets.journal.remember_agreement(request.run, request.body)
-        self._assets.ledger.require_allowed(charge_plan(self._bench(request.run)))
+        bench = self._bench(request.run)
+        if any(bench.is_charged(kind) for kind in bench.kinds):
+            self._assets.ledger.require_allowed(charge_plan(bench))
         return agreement.digest()
 
     def _witness_ledgers(self, request: Request) -> bytes:
@@ -293,12 +300,17 @@ class SiteAgent:
             agreement, policy = parse_agreement(body), self._assets.policy
             task = _task(self._assets.load_task(agreement), agreement)
             # The site's own seed: whoever could choose it could have any row counted, not trained.
-            data = task.load(SiteRequest(policy.site, policy.split_seed))
+            asked = SiteRequest(policy.site, policy.split_seed)
             entropy = self._assets.training_entropy
             bench: Bench
             if isinstance(agreement, AnalyticsAgreement):
+                data = task.load(asked)
                 bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
+            elif isinstance(agreement, EvaluationAgreement):
+                rows = evaluated_rows(task, asked, agreement)
+                bench = EvaluationBench(policy.site, agreement, task, rows, entropy)
             else:
+                data = task.load(asked)
                 arithmetic = arithmetic_on(policy.device)
                 bench = Workbench(policy.site, agreement, task, data, entropy, arithmetic)
                 require_trainable(bench)
@@ -321,7 +333,7 @@ class SiteAgent:
         _check_round(request.round, invitation.kind, bench.agreement.rounds)
         _check_attempt(request.attempt)
         self._mark(request)
-        if invitation.kind is not RoundKind.EVALUATE:
+        if bench.is_charged(invitation.kind):
             layout_digest = bytes.fromhex(invitation.layout_digest)
             self._vectors.require_payable(bench, request.run, request.round, layout_digest)
         terms = self._terms(bench, request, invitation)
@@ -493,7 +505,7 @@ def _check_multipliers(bench: Bench, parameters: Floats) -> None:
     Raises:
         ProtocolViolation: one does not.
     """
-    mitigation = None if isinstance(bench, AnalyticsBench) else bench.agreement.mitigation
+    mitigation = bench.agreement.mitigation if isinstance(bench, Workbench) else None
     if mitigation is None:
         return
     if not are_within(parameters[bench.parameters :], mitigation.largest_multiplier):
@@ -509,7 +521,7 @@ def _task(task: Task, agreement: AnyAgreement) -> Task:
     Raises:
         Refusal: it cannot be mitigated as the agreement says.
     """
-    if isinstance(agreement, AnalyticsAgreement):
+    if not isinstance(agreement, Agreement):
         return task
     try:
         return mitigated(task, agreement.mitigation)

@@ -78,6 +78,10 @@ class AnalyticsBench:
         """Nor anything else."""
         return 0
 
+    def is_charged(self, _: RoundKind) -> bool:
+        """Every answer is."""
+        return True
+
     def charge(self) -> Charge:
         """What the answer costs each record; nothing hides the site as a whole."""
         return Charge(analytics_event(self.plan))

@@ -4,7 +4,7 @@ Where both set one, the stricter holds: each is checked by itself.
 """
 
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import FEWEST_SITES, TaskChoice
 from federation.errors import ConfigError, IntegrityError, PrivacyRefusal
 from federation.roster import Roster
@@ -60,6 +60,11 @@ def check_agreement(
     _check_privacy(policy, agreement)
     _check_site_level(policy, agreement)
     _check_noise_in_the_sum(policy, agreement)
+    if agreement.counts_exactly and not policy.exact_evaluations_per_window:
+        raise Refusal(
+            "exact_not_allowed",
+            "this site's held-out rows are counted with noise only: set evaluation.epsilon",
+        )
     check_graph(policy, agreement)
     _check_run_rules(signed, agreement)
 

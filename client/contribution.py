@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from torch import nn
 
-from client.observation import outcome_tallies, window_tallies
+from client.observation import outcome_tallies, report_tallies, window_tallies
 from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
@@ -27,6 +27,7 @@ from federation.ring_vector import RingVector
 from federation.round_layout import (
     CLIPPED_UPDATES,
     LARGEST_TRAINING_LOSS,
+    PRESENT,
     TRAINING_LOSS,
     UPDATE,
     UPDATE_NORM,
@@ -119,6 +120,10 @@ class Workbench:
         """Of one round."""
         return noise_in_the_sum(self.agreement)
 
+    def is_charged(self, kind: RoundKind) -> bool:
+        """Whether the ledger pays for a round: counts of held-out rows cost what they cost."""
+        return kind is RoundKind.TRAIN
+
     def charge(self) -> Charge:
         """What one training round costs this site, in each unit of privacy."""
         shared = shared_record_noise(self.agreement)
@@ -181,7 +186,7 @@ def training_contribution(
     """
     model = _model(bench, parameters)
     values: dict[str, Floats] = {}
-    if not bench.agreement.robustness.is_grouped:
+    if bench.agreement.counts_in_training:
         values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
     update = _train(bench, model, parameters[bench.parameters :], round_, charge)
     entropy = bench.entropy.child("rounding", bench.site, round_, charge)
@@ -203,9 +208,11 @@ def training_contribution(
 
 def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
     """An evaluation round's vector: tallies of the model and of both windows, no update."""
+    if not bench.agreement.counts_exactly:
+        return bench.layout(RoundKind.EVALUATE).encode({PRESENT: np.ones(1)})
     model = _model(bench, parameters)
     spec = bench.spec()
-    tallies = outcome_tallies(bench.task, model, bench.data, spec)
+    tallies = report_tallies(bench.task, model, bench.data, spec)
     values = _scoped(bench, tallies | window_tallies(bench.data, spec))
     return bench.layout(RoundKind.EVALUATE).encode(values)
 

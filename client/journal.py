@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS ledger_head (
 CREATE TABLE IF NOT EXISTS witnessed (
     site TEXT, dataset TEXT, seq INTEGER NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (site, dataset)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS evaluations (
+    question TEXT, run TEXT, PRIMARY KEY (question, run)
+) STRICT;
 CREATE TABLE IF NOT EXISTS survivors (
     run TEXT, round INTEGER, sites TEXT NOT NULL, PRIMARY KEY (run, round)
 ) STRICT;
@@ -167,6 +170,25 @@ class Journal:
         ).fetchone()
         if row[0] != digest:
             raise ProtocolViolation("model: this round was about another one before")
+
+    def was_about(self, run: str, digest: bytes) -> bool:
+        """Whether a round of `run` was about this model."""
+        query = "SELECT 1 FROM models WHERE run = ? AND model = ?"
+        return self._db.execute(query, (run, digest)).fetchone() is not None
+
+    def admit_evaluation(self, question: str, run: str, most: int) -> bool:
+        """Whether an evaluation may count for `question`; if so, durably one of the `most`.
+
+        The same run may ask again: it is answered with the vector that it had.
+        """
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            asked = self._db.execute("SELECT run FROM evaluations WHERE question = ?", (question,))
+            runs = {row[0] for row in asked}
+            if run not in runs and len(runs) >= most:
+                return False
+            self._db.execute("INSERT OR IGNORE INTO evaluations VALUES (?, ?)", (question, run))
+        return True
 
     def bind_survivors(self, run: str, round_: int, sites: tuple[str, ...]) -> None:
         """Record the one survivor set that this round's contribution may be opened with.

@@ -4,9 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from evaluation.score_tallies import count_scores
+from evaluation.site_disparities import count_site_gaps
 from evaluation.tallies import count_features, count_outcomes
 from evaluation.tally_spec import TallySpec
-from federation.task import Floats, Rows, SiteData, Task
+from federation.task import Codes, Floats, Rows, SiteData, Task
 
 LARGEST_BATCH = 4096
 """Rows per forward pass; bounds memory, changes no result."""
@@ -23,16 +25,20 @@ def outcome_tallies(
     Raises:
         DataError: the model's probabilities are not probabilities.
     """
-    windows = (data.reference, data.current)
-    return count_outcomes(
-        spec,
-        np.concatenate([probabilities(task, model, rows) for rows in windows]),
-        np.concatenate([rows.targets.numpy() for rows in windows]),
-        {
-            attribute.name: np.concatenate([rows.groups[attribute.name] for rows in windows])
-            for attribute in task.schema.attributes
-        },
-    )
+    return count_outcomes(spec, *_held_out(task, model, data))
+
+
+def report_tallies(
+    task: Task, model: nn.Module, data: SiteData, spec: TallySpec
+) -> dict[str, Floats]:
+    """As `outcome_tallies`, and what an evaluation round adds for curves and site gaps.
+
+    Returns:
+        per segment name of `spec.segments` and `spec.report_segments`.
+    """
+    judged = _held_out(task, model, data)
+    outcomes = count_outcomes(spec, *judged)
+    return outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
 
 
 def window_tallies(data: SiteData, spec: TallySpec) -> dict[str, Floats]:
@@ -52,3 +58,18 @@ def probabilities(task: Task, model: nn.Module, rows: Rows) -> Floats:
         ]
     result: Floats = torch.cat(batches).double().numpy()
     return result
+
+
+def _held_out(
+    task: Task, model: nn.Module, data: SiteData
+) -> tuple[Floats, Codes, dict[str, Codes]]:
+    """Probabilities, targets and groups of the rows of both windows."""
+    windows = (data.reference, data.current)
+    return (
+        np.concatenate([probabilities(task, model, rows) for rows in windows]),
+        np.concatenate([rows.targets.numpy() for rows in windows]),
+        {
+            attribute.name: np.concatenate([rows.groups[attribute.name] for rows in windows])
+            for attribute in task.schema.attributes
+        },
+    )

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from client.analytics import AnalyticsBench, analytics_contribution
 from client.consent import Refusal
 from client.contribution import Workbench, evaluation_contribution, training_contribution
+from client.evaluation import EvaluationBench, evaluation_vector
 from client.journal import Contribution, Journal
 from federation.entropy import SystemEntropy
 from federation.envelope import RUN_OVERSPENT, Phase
@@ -26,7 +27,7 @@ from privacy.ledger import Ledger
 from privacy.run_plan import shared_record_noise
 from privacy.secure_sum.terms import SessionTerms
 
-Bench = Workbench | AnalyticsBench
+Bench = Workbench | AnalyticsBench | EvaluationBench
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ class RoundVectors:
             Refusal: the run has charged for all the rounds that were agreed.
             ProtocolViolation: the round had a vector already, which is not kept any more.
         """
-        if kind is RoundKind.EVALUATE and isinstance(bench, Workbench):
-            return 0, self._evaluation(bench, terms, model)
+        if not isinstance(bench, AnalyticsBench) and not bench.is_charged(kind):
+            return 0, self._uncharged(bench, terms, model)
         again = self._paid(terms.run, terms.round, terms.layout_digest)
         if again is not None:
             # The same noised vector again: nothing new is released, so nothing is charged.
@@ -76,6 +77,8 @@ class RoundVectors:
         secret = b""
         if isinstance(bench, AnalyticsBench):
             vector = analytics_contribution(bench, terms.round, charge)
+        elif isinstance(bench, EvaluationBench):
+            vector = evaluation_vector(bench, model.parameters, model.digest, charge)
         else:
             made = training_contribution(bench, model.parameters, terms.round, charge)
             vector, secret = made.vector, made.noise_secret
@@ -122,13 +125,18 @@ class RoundVectors:
                 )
                 self.journal.remember_ledger(*self.ledger.head())
 
-    def _evaluation(self, bench: Workbench, terms: SessionTerms, model: GivenModel) -> RingVector:
-        """An evaluation round's vector: counted once, whatever becomes of the rows on the disk."""
+    def _uncharged(
+        self, bench: Workbench | EvaluationBench, terms: SessionTerms, model: GivenModel
+    ) -> RingVector:
+        """Counts of held-out rows: counted once, whatever becomes of the rows on the disk."""
         stored = self.journal.contribution(terms.run, terms.round)
         if stored is not None and stored.layout_digest == terms.layout_digest:
             return RingVector(terms.stretches, stored.vector)
         self._require_first_vector(terms.run, terms.round)
-        vector = evaluation_contribution(bench, model.parameters)
+        if isinstance(bench, EvaluationBench):
+            vector = evaluation_vector(bench, model.parameters, model.digest, 0)
+        else:
+            vector = evaluation_contribution(bench, model.parameters)
         kept = Contribution(0, model.digest, terms.layout_digest, vector.buffer)
         self.journal.keep_contribution(terms.run, terms.round, kept)
         return vector
@@ -211,7 +219,7 @@ def _terms(bench: Bench) -> PlanTerms:
         noise_source=SYSTEM if isinstance(bench.entropy, SystemEntropy) else SEEDED,
         software=f"hedgerow {version('hedgerow')}",
     )
-    if isinstance(bench, AnalyticsBench):
+    if not isinstance(bench, Workbench):
         return common
     noise = bench.agreement.noise_in_the_sum
     privacy, shared = bench.agreement.privacy, shared_record_noise(bench.agreement)

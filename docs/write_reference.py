@@ -13,6 +13,8 @@ from typing import Any
 
 import secure_sum_tables
 
+from evaluation.audit.document import SCHEMA as SITE_AUDIT
+from evaluation.audit.document import SiteAudit
 from federation.analysis import ANALYSIS, Analysis
 from federation.analytics_config import AnalyticsConfig, AnalyticsSitePolicy
 from federation.analytics_query import Query
@@ -182,6 +184,12 @@ def privacy_report_schema() -> str:
     return json.dumps(schema | PrivacyReport.model_json_schema(), indent=1) + "\n"
 
 
+def site_audit_schema() -> str:
+    """docs/site-audit.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SITE_AUDIT}
+    return json.dumps(schema | SiteAudit.model_json_schema(), indent=1) + "\n"
+
+
 def secure_sum() -> str:
     """docs/secure-sum.md, with its tables as the code has them."""
     return secure_sum_tables.filled((DOCS / "secure-sum.md").read_text(encoding="utf-8"))
@@ -194,6 +202,7 @@ def main() -> None:
         "summary.schema.json": summary_schema(),
         "analytics.schema.json": analysis_schema(),
         "privacy-report.schema.json": privacy_report_schema(),
+        "site-audit.schema.json": site_audit_schema(),
         "secure-sum.md": secure_sum(),
     }
     stale = []

@@ -40,31 +40,38 @@ def reference_quantiles(reference: Counts, quantiles: int) -> Bins:
     return tuple(tuple(run.tolist()) for run in np.split(np.arange(len(reference)), starts))
 
 
-def join_rare(bins: Bins, reference: Counts, current: Counts) -> Bins:
+def join_rare(
+    bins: Bins, reference: Counts, current: Counts, least: float = LEAST_EXPECTED
+) -> Bins:
     """The bins with the rare ones joined to their rarer neighbour; one bin may be left.
 
-    A bin is rare if fewer than `LEAST_EXPECTED` rows are expected in the smaller window when both
-    windows are alike.
+    A bin is rare if fewer than `least` rows are expected in the smaller window when both windows
+    are alike.
 
     Args:
         bins: in the order in which bins may be joined.
         reference: rows per place, shape (places,), with at least one row.
         current: likewise.
+        least: rows expected in a bin that stands alone.
     """
-    both = reference + current
+    both = (reference + current).tolist()
     joined = [list(places) for places in bins]
-    fewest = min(int(reference.sum()), int(current.sum()))
+    rows = [sum(both[place] for place in places) for places in joined]
+    fewest, total = min(int(reference.sum()), int(current.sum())), sum(both)
     while len(joined) > 1:
-        rows = [int(both[places].sum()) for places in joined]
-        rarest = int(np.argmin(rows))
-        if rows[rarest] * fewest >= LEAST_EXPECTED * both.sum():
+        rarest = rows.index(min(rows))
+        if rows[rarest] * fewest >= least * total:
             break
         near = [place for place in (rarest - 1, rarest + 1) if 0 <= place < len(joined)]
-        partner = min(near, key=lambda place: rows[place])
-        joined[min(rarest, partner)] += joined.pop(max(rarest, partner))
+        partner = min(near, key=rows.__getitem__)
+        kept, gone = sorted((rarest, partner))
+        joined[kept] += joined.pop(gone)
+        rows[kept] += rows.pop(gone)
     return tuple(tuple(sorted(places)) for places in joined)
 
 
 def counts_in(bins: Bins, histogram: Counts) -> Counts:
     """Rows per joined bin, shape (len(bins),)."""
-    return np.array([histogram[list(places)].sum() for places in bins], dtype=np.int64)
+    # Plain integers: a histogram is short, and numpy's calls would outweigh the sums.
+    rows = histogram.tolist()
+    return np.array([sum(rows[place] for place in places) for places in bins], dtype=np.int64)

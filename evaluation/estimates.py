@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.auc import auc
 from evaluation.group_metrics import Counts, Gap
+from evaluation.score_curves import auc
 from evaluation.uncertainty import gap_range, generator, wilson_interval
 from federation.summary import Disparity, Estimate
 

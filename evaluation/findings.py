@@ -21,6 +21,7 @@ __all__ = [
     "fairness_by_scope",
     "majority_baseline",
     "require_consistent",
+    "require_consistent_report",
     "utility",
 ]
 
@@ -66,6 +67,21 @@ def require_consistent(spec: TallySpec, sums: Mapping[str, Floats], *, windows: 
     tallies.require_consistent_outcomes()
     if windows:
         tallies.require_consistent_windows()
+
+
+def require_consistent_report(spec: TallySpec, sums: Mapping[str, Floats], sites: int) -> None:
+    """Return if what an evaluation round counts for curves and site gaps fits its other tallies.
+
+    Args:
+        spec: what was counted.
+        sums: of one scope, per name of `spec.segments` and of `spec.report_segments`.
+        sites: whose counts they are.
+
+    Raises:
+        KeyError: a segment is not in `sums`.
+        DataError: it does not; a site sent something else than counts of its rows.
+    """
+    TallySums(spec, sums).require_consistent_report(sites)
 
 
 def majority_baseline(spec: TallySpec, sums: Mapping[str, Floats]) -> Utility:

@@ -80,7 +80,7 @@ def fairness(
         DataError: a count is not a whole number >= 0.
     """
     tallies = TallySums(spec, sums)
-    return _fairness(tallies, scope, minimum_cell, _shown([tallies], minimum_cell)[0])
+    return _fairness(tallies, scope, minimum_cell, shown_levels([tallies], minimum_cell)[0])
 
 
 def fairness_by_scope(
@@ -112,11 +112,13 @@ def fairness_by_scope(
     """
     order = [OVERALL, *(scope for scope in sums if scope != OVERALL)]
     tallies = [TallySums(spec, sums[scope]) for scope in order]
-    shown = dict(zip(order, zip(tallies, _shown(tallies, minimum_cell), strict=False), strict=True))
+    shown = dict(
+        zip(order, zip(tallies, shown_levels(tallies, minimum_cell), strict=False), strict=True)
+    )
     return tuple(_fairness(shown[scope][0], scope, minimum_cell, shown[scope][1]) for scope in sums)
 
 
-def _shown(tallies: Sequence[TallySums], minimum_cell: int) -> list[Codes]:
+def shown_levels(tallies: Sequence[TallySums], minimum_cell: int) -> list[Codes]:
     """`Shown` per group of `spec.groups`, shape (groups,), for each scope.
 
     Args:
@@ -152,7 +154,7 @@ def _fairness(tallies: TallySums, scope: str, minimum_cell: int, shown: Codes) -
             group for group in family if not group.is_unknown or tallies.outcomes([group]).any()
         )
         together = {
-            least: _together(tallies, listed, level, least, minimum_cell) for least in leasts
+            least: taken_together(tallies, listed, level, least, minimum_cell) for least in leasts
         }
         # The same groups may be combined for both levels: then the higher one says all.
         combined = {members: least for least, members in together.items() if members}
@@ -164,7 +166,7 @@ def _fairness(tallies: TallySums, scope: str, minimum_cell: int, shown: Codes) -
     return Fairness(scope=scope, groups=tuple(groups), disparities=tuple(disparities))
 
 
-def _together(
+def taken_together(
     tallies: TallySums,
     family: Family,
     shown: Mapping[Group, int],

@@ -35,4 +35,4 @@ def run_layout(
         *spec.window_segments("reference", summands),
         *spec.window_segments("current", summands),
     )
-    return evaluation_layout(agreement, outcomes, windows)
+    return evaluation_layout(agreement, outcomes + spec.report_segments(summands), windows)

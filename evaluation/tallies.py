@@ -8,17 +8,19 @@ from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from evaluation.binning import bin_indices
 from evaluation.tally_spec import (
     FRACTION_BITS,
     SMALLEST_PROBABILITY,
     Bools,
+    Group,
     TallySpec,
     Window,
+    places,
 )
 from federation.errors import DataError
-from federation.schema import Feature, Numeric
+from federation.schema import Categorical, Feature, Numeric
 from federation.task import Codes, Floats
 
 Column = TypeVar("Column", Floats, Codes)
@@ -51,20 +53,29 @@ def count_outcomes(
         DataError: not probabilities, an index out of range, shapes that do not fit, or more rows
             than `schema.maximum_rows`. The text names the column, never a value of a row.
     """
+    require_rows(spec, probabilities, targets, groups)
+    count = _binary_tallies if spec.schema.is_binary else _multiclass_tallies
+    tallies = dict(count(spec, probabilities, targets.astype(np.int64), groups))
+    tallies["rows"] = np.array([float(len(targets))])
+    errors, every = probabilities.astype(np.float64), np.arange(len(targets))
+    log_loss = -np.log(np.maximum(errors[every, targets], SMALLEST_PROBABILITY))
+    errors[every, targets] -= 1
+    brier = np.sum(np.square(errors, out=errors), axis=1)
+    tallies |= exact_sums("log_loss", fixed_point(log_loss).sum(keepdims=True))
+    brier = brier / 2 if spec.schema.is_binary else brier
+    return tallies | exact_sums("brier", fixed_point(brier).sum(keepdims=True))
+
+
+def require_rows(
+    spec: TallySpec, probabilities: Floats, targets: Codes, groups: Mapping[str, Codes]
+) -> None:
+    """Return if the arguments of `count_outcomes` are what it says; else raise as it does."""
     _check_probabilities(spec, probabilities)
     rows = len(probabilities)
     _check_codes("targets", targets, rows, len(spec.schema.classes))
     for attribute in spec.schema.attributes:
         codes = _column(groups, attribute.name)
         _check_codes(f"attribute {attribute.name}", codes, rows, len(attribute.groups))
-    count = _binary_tallies if spec.schema.is_binary else _multiclass_tallies
-    tallies = dict(count(spec, probabilities, targets, groups))
-    truth = np.eye(len(spec.schema.classes))[targets]
-    brier = np.sum(np.square(probabilities - truth), axis=1)
-    log_loss = -np.log(np.maximum(np.sum(probabilities * truth, axis=1), SMALLEST_PROBABILITY))
-    tallies |= {"rows": np.array([float(rows)])}
-    tallies |= _exact_sum("log_loss", log_loss)
-    return tallies | _exact_sum("brier", brier / 2 if spec.schema.is_binary else brier)
 
 
 def count_features(
@@ -98,65 +109,101 @@ def _binary_tallies(
     score = probabilities[:, 1]
     predicted = score >= 0.5
     yield "correct", _counts(predicted == targets, 2)[1:]
-    for group in spec.groups:
-        inside = group.members(groups, len(targets))
-        yield from _tables(spec, group.label, score[inside], predicted[inside], targets[inside])
+    outcome, cell = _outcome(targets, predicted), _score_cell(spec, targets, score)
+    for family in ((Group(),), *spec.families):
+        place = places(family, groups, len(targets))
+        confusion = table(place, len(family), outcome, 4)
+        scores = table(place, len(family), cell, 2 * spec.score_bins)
+        for group, outcomes, histogram in zip(family, confusion, scores, strict=True):
+            yield f"confusion/{group.label}", outcomes
+            yield f"scores/{group.label}", histogram
 
 
 def _multiclass_tallies(
     spec: TallySpec, probabilities: Floats, targets: Codes, groups: Mapping[str, Codes]
 ) -> Iterator[tuple[str, Floats]]:
     predicted = np.argmax(probabilities, axis=1)
-    correct = predicted == targets
+    correct = (predicted == targets).astype(np.int64)
     yield "correct", _counts(correct, 2)[1:]
-    for group in spec.groups:
-        inside = group.members(groups, len(targets))
-        yield f"hits/{group.label}", np.array([inside.sum(), (inside & correct).sum()], np.float64)
+    for family in ((Group(),), *spec.families):
+        hits = table(places(family, groups, len(targets)), len(family), correct, 2)
+        for group, (wrong, right) in zip(family, hits, strict=True):
+            yield f"hits/{group.label}", np.array([wrong + right, right])
     for code, label in enumerate(spec.class_labels):
-        truth = (targets == code).astype(np.int64)
-        yield from _tables(spec, label, probabilities[:, code], predicted == code, truth)
+        truth, score = (targets == code).astype(np.int64), probabilities[:, code]
+        yield f"confusion/{label}", _counts(_outcome(truth, predicted == code), 4)
+        yield f"scores/{label}", _counts(_score_cell(spec, truth, score), 2 * spec.score_bins)
 
 
-def _tables(
-    spec: TallySpec, label: str, score: Floats, predicted: Bools, truth: Codes
-) -> Iterator[tuple[str, Floats]]:
-    bins = spec.score_bins
-    bin_of = np.minimum((score * bins).astype(np.int64), bins - 1)
-    yield f"confusion/{label}", _counts(2 * truth + predicted, 4)
-    yield f"scores/{label}", _counts(bins * truth + bin_of, 2 * bins)
+def _outcome(truth: Codes, predicted: Bools) -> Codes:
+    """Place in TN, FP, FN, TP, shape (N,)."""
+    return 2 * truth + predicted
+
+
+def _score_cell(spec: TallySpec, truth: Codes, score: Floats) -> Codes:
+    """Place in a table of label by score bin, shape (N,)."""
+    return spec.score_bins * truth + score_bin(spec, score)
+
+
+def score_bin(spec: TallySpec, score: Floats) -> Codes:
+    """The bin of each score in [0, 1], shape (N,)."""
+    return np.minimum((score * spec.score_bins).astype(np.int64), spec.score_bins - 1)
+
+
+def table(
+    row: Codes, rows: int, column: Codes, columns: int, weights: Floats | None = None
+) -> Floats:
+    """How often each pair occurs, or the sum of their weights; shape (rows, columns).
+
+    One pass over the data, however many groups the rows of the table are.
+    """
+    counted = np.bincount(row * columns + column, weights, minlength=rows * columns)
+    return counted.reshape(rows, columns).astype(np.float64)
 
 
 def _histogram(spec: TallySpec, feature: Feature, values: Floats) -> Floats:
     if len(values) > spec.schema.maximum_rows:
         raise DataError(_too_many(len(values), spec))
-    bins, known = len(spec.bin_labels(feature)), ~np.isnan(values)
-    where = np.full(len(values), bins - 1)
-    if isinstance(feature, Numeric):
-        edges = spec.edges(feature)
-        inner = np.searchsorted(edges, values[known], side="right")
-        # The last edge belongs to the bin below it, so that the public range is closed.
-        where[known] = np.where(values[known] == feature.high, len(edges) - 1, inner)
-        return _counts(where, bins)
-    codes = values[known]
-    if not np.all(np.isin(codes, np.arange(bins - 1))):
+    bins = len(spec.bin_labels(feature))
+    if not isinstance(feature, Numeric):
+        return _level_counts(feature, values, bins)
+    counts = _counts(bin_indices(spec.edges(feature), values), bins)
+    # The last edge belongs to the bin below it, so that the public range is closed; the search
+    # puts it, and what is missing, above.
+    at_high, missing = np.count_nonzero(values == feature.high), np.count_nonzero(np.isnan(values))
+    counts[-3:] += [at_high, -at_high - missing, missing]
+    return counts
+
+
+def _level_counts(feature: Categorical, values: Floats, bins: int) -> Floats:
+    known = values[~np.isnan(values)]
+    if not np.all((known >= 0) & (known < bins - 1) & (known == np.floor(known))):
         raise DataError(
             f"feature {feature.name}: expected level indices 0 to {len(feature.levels) - 1}, "
             f"{len(feature.levels)} for any other level, NaN for missing"
         )
-    where[known] = codes.astype(np.int64)
-    return _counts(where, bins)
+    counts = _counts(known, bins)
+    counts[-1] = len(values) - len(known)
+    return counts
 
 
-def _counts(indices: npt.NDArray[np.int64] | Bools, length: int) -> Floats:
+def _counts(indices: Codes | Bools | Floats, length: int) -> Floats:
+    """How often each whole number occurs, shape (length,)."""
     return np.bincount(indices.astype(np.int64), minlength=length).astype(np.float64)
 
 
-def _exact_sum(name: str, values: Floats) -> dict[str, Floats]:
-    codes = np.rint(values * 2**FRACTION_BITS).astype(np.int64)
-    whole, fraction = divmod(int(codes.sum()), 2**FRACTION_BITS)
+def fixed_point(values: Floats) -> Codes:
+    """Multiples of 2**-20, rounded to nearest, as integers."""
+    codes: Codes = np.rint(values * 2**FRACTION_BITS).astype(np.int64)
+    return codes
+
+
+def exact_sums(name: str, sums: Codes) -> dict[str, Floats]:
+    """Sums of fixed-point numbers in two words each, `NAME/whole` and `NAME/fraction`."""
+    whole, fraction = np.divmod(sums, 2**FRACTION_BITS)
     return {
-        f"{name}/whole": np.array([float(whole)]),
-        f"{name}/fraction": np.array([fraction / 2**FRACTION_BITS]),
+        f"{name}/whole": whole.astype(np.float64),
+        f"{name}/fraction": fraction / 2**FRACTION_BITS,
     }
 
 

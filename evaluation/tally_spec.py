@@ -13,6 +13,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.feature_scale import edges_on_scale
+from evaluation.group_metrics import (
+    Gap,
+    accuracy_difference,
+    demographic_parity_difference,
+    equal_opportunity_difference,
+    equalized_odds_difference,
+)
+from federation import canonical
 from federation.errors import ConfigError
 from federation.layout import Segment, count_segment, finest_segment
 from federation.schema import Feature, Numeric, SensitiveAttribute, TaskSchema
@@ -27,6 +36,16 @@ SMALLEST_PROBABILITY = 1e-7
 
 FRACTION_BITS = 20
 """Losses are rounded to 2**-20 row by row: at most 5e-7 off in a mean, and exact to add."""
+
+
+CALIBRATION_BINS = 10
+"""Runs of score bins in which scores are summed; fewer if there are fewer score bins."""
+
+GAP_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Edges of the buckets that a site's own gaps fall into; the last bucket is closed."""
+
+MINIMUM_SUPPORT = 20
+"""Rows that a rate's denominator needs at a site before the site compares it."""
 
 
 class Level(NamedTuple):
@@ -81,7 +100,23 @@ class Group:
 
 
 Family = tuple[Group, ...]
-"""Groups that are compared with each other; every row is in exactly one."""
+"""Groups that are compared with each other; every row is in exactly one. The last level varies
+fastest, as in `itertools.product`."""
+
+
+def places(family: Family, codes: Mapping[str, Codes], rows: int) -> Codes:
+    """Which group of a family each of `rows` rows is in, shape (rows,).
+
+    Args:
+        family: all combinations of its attributes' levels, or the one group of all rows.
+        codes: per attribute, shape (rows,).
+        rows: number of rows.
+    """
+    place = np.zeros(rows, dtype=np.int64)
+    for levels in zip(*(group.levels for group in family), strict=True):
+        place *= 1 + max(level.code for level in levels)
+        place += codes[levels[0].attribute]
+    return place
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +201,81 @@ class TallySpec:
             *_sum_segments("brier", most, worst_brier, summands),
         )
 
+    def report_segments(self, summands: int) -> tuple[Segment, ...]:
+        """Segments that an evaluation round has beside `segments`, for curves and site gaps.
+
+        `score_sum/LABEL/whole` and `/fraction`: sum of the positive class's probability per
+        calibration bin; `squared_error/LABEL/...`: sum of its squared distance from the outcome;
+        LABEL as in `table_labels` (`score_tallies.count_scores` fills them).
+        `site_gaps/FAMILY/METRIC`: a one in the bucket of the site's own gap, or in the last place
+        if it cannot tell (`site_disparities.count_site_gaps`).
+
+        Args:
+            summands: most sites in a sum; see `segments`.
+        """
+        most, bins = self.schema.maximum_rows, len(self.calibration_edges) - 1
+        return (
+            *(
+                segment
+                for label in self.table_labels
+                for segment in (
+                    *_sum_segments(f"score_sum/{label}", most, 1.0, summands, bins),
+                    *_sum_segments(f"squared_error/{label}", most, 1.0, summands),
+                )
+            ),
+            *(
+                count_segment(site_gap_name(family, gap), len(GAP_EDGES), 1, summands)
+                for family in self.families
+                for gap in self.site_gaps
+            ),
+        )
+
+    @property
+    def calibration_edges(self) -> Codes:
+        """Where calibration bins begin and end, in score bins: ascending, from 0 to score_bins."""
+        count = min(CALIBRATION_BINS, self.score_bins)
+        runs = np.array_split(np.arange(self.score_bins), count)
+        return np.cumsum([0, *(len(run) for run in runs)])
+
+    @property
+    def site_gaps(self) -> tuple[Gap, ...]:
+        """The gaps that each site judges on its own rows."""
+        if not self.schema.is_binary:
+            return (accuracy_difference,)
+        return (
+            demographic_parity_difference,
+            equalized_odds_difference,
+            equal_opportunity_difference,
+            accuracy_difference,
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides what is counted, 64 hexadecimal digits.
+
+        Attributes with their levels, intersections, score grid, features with their ranges or
+        levels, classes, bins, row limit, and the constants above: two sites with one digest count
+        alike. Names and units are in it too, since they say what a count is of.
+        """
+        schema = self.schema
+        return canonical.digest(
+            {
+                "label": schema.label,
+                "classes": schema.classes,
+                "attributes": [[a.name, a.groups] for a in schema.attributes],
+                "features": [_described(feature) for feature in schema.features],
+                "maximum_rows": schema.maximum_rows,
+                "intersections": self.intersections,
+                "score_bins": self.score_bins,
+                "calibration_edges": self.calibration_edges.tolist(),
+                "feature_bins": self.feature_bins,
+                "fraction_bits": FRACTION_BITS,
+                "smallest_probability": SMALLEST_PROBABILITY,
+                "site_gaps": [gap.name for gap in self.site_gaps],
+                "gap_edges": GAP_EDGES,
+                "minimum_support": MINIMUM_SUPPORT,
+            }
+        )
+
     def window_segments(self, window: Window, summands: int) -> tuple[Segment, ...]:
         """Segments of one window's feature histograms, `WINDOW/FEATURE`.
 
@@ -193,13 +303,12 @@ class TallySpec:
 
     def edge_labels(self, feature: Numeric) -> tuple[str, ...]:
         """The edges as shown, rounded to a tenth of a bin's width or finer."""
-        decimals = max(0, 1 - math.floor(math.log10(np.diff(self.edges(feature))[0])))
+        decimals = max(0, 1 - math.floor(math.log10(np.diff(self.edges(feature)).min())))
         return tuple(f"{round(edge, decimals):.12g}" for edge in self.edges(feature).tolist())
 
     def edges(self, feature: Numeric) -> Floats:
         """Edges of a numeric feature's inner bins, shape (feature_bins + 1,), ascending."""
-        edges: Floats = np.linspace(feature.low, feature.high, self.feature_bins + 1)
-        return edges
+        return edges_on_scale(feature, self.feature_bins)
 
 
 def _check_intersections(spec: TallySpec) -> None:
@@ -225,7 +334,23 @@ def _family(attributes: list[SensitiveAttribute]) -> Family:
     return tuple(Group(combination) for combination in product(*levels))
 
 
-def _sum_segments(name: str, rows: int, worst: float, summands: int) -> tuple[Segment, Segment]:
+def site_gap_name(family: Family, gap: Gap) -> str:
+    """The segment that a site's own gap between the groups of a family is counted in."""
+    return f"site_gaps/{family[0].attribute}/{gap.name}"
+
+
+def _described(feature: Feature) -> dict[str, object]:
+    if isinstance(feature, Numeric):
+        # 50 and 50.0, 0.0 and -0.0 are the same edge.
+        ends = [float(feature.low) + 0.0, float(feature.high) + 0.0]
+        scale = [feature.scale, float(feature.scale_unit)]
+        return {"name": feature.name, "range": ends, "scale": scale, "unit": feature.unit}
+    return {"name": feature.name, "levels": feature.levels}
+
+
+def _sum_segments(
+    name: str, rows: int, worst: float, summands: int, length: int = 1
+) -> tuple[Segment, Segment]:
     largest = rows * round(worst * 2**FRACTION_BITS) >> FRACTION_BITS
-    whole = count_segment(f"{name}/whole", 1, largest, summands)
-    return whole, finest_segment(f"{name}/fraction", 1, 1.0, summands)
+    whole = count_segment(f"{name}/whole", length, largest, summands)
+    return whole, finest_segment(f"{name}/fraction", length, 1.0, summands)

@@ -6,11 +6,15 @@ from typing import get_args
 
 import numpy as np
 
-from evaluation.group_metrics import FN, TP, Counts
-from evaluation.tally_spec import OVERALL, Group, TallySpec, Window
+from evaluation.group_metrics import FN, TP, Counts, Gap
+from evaluation.tally_spec import OVERALL, Family, Group, TallySpec, Window, site_gap_name
 from federation.errors import DataError
 from federation.schema import Feature
 from federation.task import Floats
+
+ROUNDING = 2.0**-12
+"""Per row, what rounding a row's score, and each site's fraction among as many as 2**19 sites, may
+move a sum by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,22 @@ class TallySums:
         """Sum over rows of `log_loss` (nats) or `brier`."""
         return float(self.sums[f"{name}/whole"][0] + self.sums[f"{name}/fraction"][0])
 
+    def score_sums(self, label: str) -> Floats:
+        """Sum of scores per calibration bin, shape (calibration bins,)."""
+        return self._fixed_point(f"score_sum/{label}")
+
+    def squared_error(self, label: str) -> float:
+        """Sum over rows of the squared distance of score and outcome."""
+        return float(self._fixed_point(f"squared_error/{label}")[0])
+
+    def site_gaps(self, family: Family, gap: Gap) -> Counts:
+        """Sites per bucket of `GAP_EDGES` and, last, those that cannot tell; shape (7,)."""
+        return self._counts(site_gap_name(family, gap))
+
+    def sites(self) -> int:
+        """Sites in the sum, as their votes on gaps say; there must be a family to vote on."""
+        return int(self.site_gaps(self.spec.families[0], self.spec.site_gaps[0]).sum())
+
     def histogram(self, window: Window, feature: Feature) -> Counts:
         """Rows per bin of a feature in a window, shape (bins,)."""
         return self._counts(f"{window}/{feature.name}")
@@ -90,6 +110,70 @@ class TallySums:
         for family in self.spec.families:
             totals[f"groups of {family[0].attribute}"] = int(self.outcomes(family).sum())
         _require_totals(totals, rows)
+
+    def require_consistent_report(self, sites: int) -> None:
+        """Return if scores and site gaps could come from the rows that the outcomes are of.
+
+        Sums of scores and of squared errors must lie within what the score histogram allows; the
+        groups of a family must add up to all rows; on every gap each site has one vote.
+
+        Args:
+            sites: whose counts the sum is of.
+
+        Raises:
+            DataError: as `require_consistent_outcomes`.
+        """
+        for label in self.spec.table_labels:
+            self._require_scores_of_their_bins(label)
+        if self.spec.schema.is_binary:
+            for family in self.spec.families:
+                self._require_adding_up(family)
+        for family in self.spec.families:
+            for gap in self.spec.site_gaps:
+                votes = int(self.site_gaps(family, gap).sum())
+                if votes != sites:
+                    name = site_gap_name(family, gap)
+                    raise DataError(f"sum of {name}: expected {sites} votes, got {votes}")
+
+    def _require_scores_of_their_bins(self, label: str) -> None:
+        negatives, positives = self.scores(label)
+        outcomes = self.confusion(label)
+        _require_totals({f"scores/{label}, label 0": int(negatives.sum())}, int(outcomes[:2].sum()))
+        _require_totals({f"scores/{label}, label 1": int(positives.sum())}, int(outcomes[2:].sum()))
+        edges = np.linspace(0, 1, self.spec.score_bins + 1)
+        low, high = edges[:-1], edges[1:]
+        rows, starts = negatives + positives, self.spec.calibration_edges[:-1]
+        _require_between(
+            f"score_sum/{label}",
+            self.score_sums(label),
+            np.add.reduceat(rows * low, starts),
+            np.add.reduceat(rows * high, starts),
+            np.add.reduceat(rows, starts),
+        )
+        least = negatives * low**2 + positives * (1 - high) ** 2
+        most = negatives * high**2 + positives * (1 - low) ** 2
+        error = np.array([self.squared_error(label)])
+        bounds = least.sum(keepdims=True), most.sum(keepdims=True)
+        _require_between(f"squared_error/{label}", error, *bounds, rows.sum(keepdims=True))
+
+    def _require_adding_up(self, family: Family) -> None:
+        of_all = self.scores(OVERALL)
+        rows = np.add.reduceat(of_all.sum(axis=0), self.spec.calibration_edges[:-1])
+        named = f"groups of {family[0].attribute}"
+        if np.any(sum(self.scores(group.label) for group in family) != of_all):
+            raise DataError(f"sum of scores/{named}: expected those of all rows")
+        for read, whole in (
+            (self.score_sums, rows),
+            (lambda label: np.array([self.squared_error(label)]), rows.sum(keepdims=True)),
+        ):
+            parts, total = np.sum([read(group.label) for group in family], axis=0), read(OVERALL)
+            _require_between(f"score sums of {named}", parts, total, total, whole)
+
+    def _fixed_point(self, name: str) -> Floats:
+        fraction = self.sums[f"{name}/fraction"]
+        if not np.all(fraction >= 0):
+            raise DataError(f"sum of {name}/fraction: expected numbers >= 0; a site sent no counts")
+        return self._counts(f"{name}/whole") + fraction
 
     def require_consistent_windows(self) -> None:
         """Return if every feature was counted over the same rows, and both windows over all.
@@ -121,6 +205,14 @@ def _require_totals(totals: Mapping[str, int], rows: int) -> None:
             raise DataError(
                 f"sum of {name}: expected {rows} rows in all, got {total}; a site sent no counts"
             )
+
+
+def _require_between(name: str, sums: Floats, low: Floats, high: Floats, rows: Counts) -> None:
+    slack = rows * ROUNDING
+    if np.any(sums < low - slack) or np.any(sums > high + slack):
+        raise DataError(
+            f"sum of {name}: expected what the histogram of scores allows; a site sent no counts"
+        )
 
 
 def _no_more(correct: int, rows: int, name: str) -> int:

@@ -115,44 +115,16 @@ class SignedByAll(Section):
         return tuple(sorted(self.federation.sites))
 
 
-class Agreement(SignedByAll):
-    """One run, as every party signs it.
+class ReadApart(SignedByAll):
+    """An agreement under which the sums of some sets of sites are read apart.
 
     Attributes:
-        run: the run's id.
-        rules_digest: of the consortium's run rules, so that all sites sign that they hold the same.
-        rounds: rounds planned.
-        seed: initial model parameters come from it on every side.
-        public_rows: per site, the row count it declares in public; the weight of its update and
-            the divisor of its noise come from here, never from a count of rows.
-        privacy: None means `privacy.mode = "off"`.
-        site_level: None means no site-level noise.
-        mitigation: None means `mitigation.method = "none"`; reweighing has its weights resolved.
+        cohorts: the sets, disjoint.
+        evaluation: among others, how few sites such a set may be.
     """
 
-    run: str
-    rules_digest: Digest
-    rounds: Annotated[int, Field(ge=1)]
-    seed: int
-    task: TaskChoice
-    cohorts: dict[Name, tuple[Name, ...]]
-    public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
-    training: Training
-    server: ServerOptimizer
-    robustness: Robustness = Robustness()
-    privacy: RecordPrivacy | None
-    site_level: SiteLevelPrivacy | None
+    cohorts: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
     evaluation: EvaluationRules
-    mitigation: Mitigation | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_agreed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An agreement without mitigation is, byte for byte, what it was before there was any.
-
-        So its digest is, and what is drawn from it, such as random groups of sites.
-        """
-        fields: dict[str, Any] = dump(self)
-        return {name: v for name, v in fields.items() if (name, v) != ("mitigation", None)}
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -172,6 +144,66 @@ class Agreement(SignedByAll):
         """Fewest sites of a group that is read apart."""
         return self.evaluation.minimum_contributors
 
+    def scopes(self, site: str) -> tuple[str, ...]:
+        """What a site's counts go into: `overall` and its cohort, if it is in one."""
+        return (
+            "overall",
+            *(name for name, members in sorted(self.cohorts.items()) if site in members),
+        )
+
+    @property
+    def all_scopes(self) -> tuple[str, ...]:
+        """Every scope of the run."""
+        return ("overall", *sorted(self.cohorts))
+
+
+class Agreement(ReadApart):
+    """One run, as every party signs it.
+
+    Attributes:
+        run: the run's id.
+        rules_digest: of the consortium's run rules, so that all sites sign that they hold the same.
+        rounds: rounds planned.
+        seed: initial model parameters come from it on every side.
+        public_rows: per site, the row count it declares in public; the weight of its update and
+            the divisor of its noise come from here, never from a count of rows.
+        privacy: None means `privacy.mode = "off"`.
+        site_level: None means no site-level noise.
+        mitigation: None means `mitigation.method = "none"`; reweighing has its weights resolved.
+    """
+
+    run: str
+    rules_digest: Digest
+    rounds: Annotated[int, Field(ge=1)]
+    seed: int
+    task: TaskChoice
+    public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
+    training: Training
+    server: ServerOptimizer
+    robustness: Robustness = Robustness()
+    privacy: RecordPrivacy | None
+    site_level: SiteLevelPrivacy | None
+    mitigation: Mitigation | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_agreed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An agreement without mitigation is, byte for byte, what it was before there was any.
+
+        So its digest is, and what is drawn from it, such as random groups of sites.
+        """
+        fields: dict[str, Any] = dump(self)
+        return {name: v for name, v in fields.items() if (name, v) != ("mitigation", None)}
+
+    @property
+    def counts_exactly(self) -> bool:
+        """Whether held-out rows are counted in the run; else a noised evaluation follows it."""
+        return self.evaluation.epsilon is None
+
+    @property
+    def counts_in_training(self) -> bool:
+        """Whether training rounds carry outcome tallies: `federation.sum_groups` says why not."""
+        return self.counts_exactly and not self.robustness.is_grouped
+
     @property
     def ring_bits(self) -> int:
         """Bits of the ring that updates are summed in."""
@@ -187,15 +219,3 @@ class Agreement(SignedByAll):
     def steps(self) -> int:
         """Local steps of the whole run."""
         return self.rounds * self.training.local_steps
-
-    def scopes(self, site: str) -> tuple[str, ...]:
-        """What a site's counts go into: `overall` and its cohort, if it is in one."""
-        return (
-            "overall",
-            *(name for name, members in sorted(self.cohorts.items()) if site in members),
-        )
-
-    @property
-    def all_scopes(self) -> tuple[str, ...]:
-        """Every scope of the run."""
-        return ("overall", *sorted(self.cohorts))

@@ -1,11 +1,10 @@
 """What coordinator and sites bind themselves to when rows are only counted, not trained on."""
 
-import json
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from federation.agreement import LARGEST_PUBLIC_ROWS, Agreement, SignedByAll
+from federation.agreement import LARGEST_PUBLIC_ROWS, SignedByAll
 from federation.analytics_query import Query, require_distinct_names
 from federation.canonical import Digest
 from federation.config import FEWEST_SITES, Name, TaskChoice
@@ -60,21 +59,3 @@ class AnalyticsAgreement(SignedByAll):
     def exact_queries(self) -> tuple[str, ...]:
         """Names of the queries that are answered without noise."""
         return tuple(query.name for query in self.queries if query.epsilon is None)
-
-
-AnyAgreement = Agreement | AnalyticsAgreement
-
-
-def parse_agreement(data: bytes) -> AnyAgreement:
-    """The agreement of a run of either sort.
-
-    Raises:
-        UsageError: neither; names the first field that is wrong.
-    """
-    try:
-        plain = json.loads(data)
-    except (ValueError, RecursionError):
-        plain = None
-    if isinstance(plain, dict) and plain.get("kind") == "analytics":
-        return AnalyticsAgreement.from_bytes(data)
-    return Agreement.from_bytes(data)

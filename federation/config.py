@@ -324,6 +324,39 @@ class EvaluationRules(Section):
     """Groups with fewer held-out rows are not shown."""
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     """Fewest sites in a cohort whose sum is read apart."""
+    criterion: Literal["demographic_parity", "equal_opportunity", "equalized_odds"] = (
+        "demographic_parity"
+    )
+    """What fairness is judged by; parity and odds conflict, so reports show both."""
+    gap_watch: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """A difference between groups beyond it, and beyond chance, is to be watched."""
+    gap_act: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """A difference between groups beyond it, and beyond chance, is to be acted on."""
+    psi_watch: Annotated[float, Field(gt=0, le=10)] = 0.1
+    """A population stability index beyond it, and beyond chance, is to be watched."""
+    psi_act: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """A population stability index beyond it, and beyond chance, is to be acted on."""
+    windows_per_false_alarm: Annotated[int, Field(ge=10, le=10_000)] = 100
+    """Without drift, the alarms on a stream of windows are false at most once in so many."""
+    site_flags: bool = True
+    """Whether each site tests its own window against the reference and adds its verdicts to a sum:
+    drift of one site is invisible in the sums of many."""
+    epsilon: Positive | None = None
+    """What all `releases` of evaluation may cost a record; counts are exact if left out."""
+    releases: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How many stand-alone evaluations that epsilon is for, the reference's among them."""
+    colluders: Annotated[int, Field(ge=0)] = 0
+    """Sites whose share of the noise on counts does not count."""
+
+    @model_validator(mode="after")
+    def _marks_in_order(self) -> Self:
+        for name in ("gap", "psi"):
+            watch, act = getattr(self, f"{name}_watch"), getattr(self, f"{name}_act")
+            if watch >= act:
+                raise ConfigError(
+                    f"evaluation.{name}_act", act, f"more than evaluation.{name}_watch = {watch:g}"
+                )
+        return self
 
 
 class SitePolicyChoice(Section):
@@ -459,6 +492,14 @@ def _check_mitigation(config: FederationConfig) -> None:
             f"another with robustness.aggregate = {config.robustness.aggregate!r}",
             "multipliers follow the groups' rates, and sums in random groups of sites carry none; "
             "choose 'reweighing' or 'adversarial'",
+        )
+    if config.mitigation.method == "constrained" and config.evaluation.epsilon is not None:
+        raise ConfigError(
+            "mitigation.method",
+            "constrained",
+            "another with evaluation.epsilon",
+            "multipliers follow exact counts of held-out rows in every round; choose "
+            "'reweighing' or 'adversarial'",
         )
 
 

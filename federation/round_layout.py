@@ -16,6 +16,7 @@ WEIGHT = "weight"
 UPDATE_NORM = "training/update_norm"
 CLIPPED_UPDATES = "training/clipped_updates"
 TRAINING_LOSS = "training/loss"
+PRESENT = "present"
 
 LARGEST_TRAINING_LOSS = 1e3
 """Nats; a mean training loss beyond it is sent as this much."""
@@ -24,12 +25,14 @@ LARGEST_TRAINING_LOSS = 1e3
 class RoundKind(StrEnum):
     """A training round carries an update; the others carry counts only.
 
-    An evaluation round judges a model on held-out rows; an analytics round answers queries.
+    An evaluation round judges the model of its run on held-out rows; measuring is the same outside
+    a run, stage by stage; an analytics round answers queries.
     """
 
     TRAIN = "train"
     EVALUATE = "evaluate"
     ANALYZE = "analyze"
+    MEASURE = "measure"
 
 
 def scoped(scope: str, name: str) -> str:
@@ -42,7 +45,8 @@ def training_layout(
 ) -> VectorLayout:
     """Update, weight, training metrics, and the outcome tallies of the incoming model.
 
-    Where sites sum in groups, no tallies: `federation.sum_groups` says why.
+    Where sites sum in groups, no tallies: `federation.sum_groups` says why. Nor where held-out rows
+    are counted with noise only: each round would cost a release.
 
     Args:
         agreement: of the run.
@@ -58,7 +62,8 @@ def training_layout(
     if agreement.noise_in_the_sum is not None:
         # Norms and losses would be further releases of the same update, without noise.
         own = [_noised_update(agreement.noise_in_the_sum, parameters), weight]
-        return VectorLayout((*own, *_in_scopes(agreement, outcomes)), summands)
+        counted = _in_scopes(agreement, outcomes) if agreement.counts_in_training else ()
+        return VectorLayout((*own, *counted), summands)
     rules = agreement.federation
     own = [
         finest_segment(UPDATE, parameters, clip, summands, rules.update_bits, rules.rounding),
@@ -69,7 +74,7 @@ def training_layout(
     if agreement.privacy is None:
         # With DP on, the training loss would be a second, unaccounted release of the same rows.
         own.append(finest_segment(TRAINING_LOSS, 1, LARGEST_TRAINING_LOSS, summands))
-    counted = () if agreement.robustness.is_grouped else _in_scopes(agreement, outcomes)
+    counted = _in_scopes(agreement, outcomes) if agreement.counts_in_training else ()
     return VectorLayout((*own, *counted), summands)
 
 
@@ -96,10 +101,16 @@ def evaluation_layout(
     without interruption has one final model. Each time that it stops and goes on it has one more,
     at most `rounds + 1` in all, and between these evaluations that subtraction is possible.
 
+    Where held-out rows are counted with noise only, the round carries none: sites are shown the
+    final model, so that they know it when they are asked to judge it.
+
     Raises:
         ConfigError: a sum could overflow the ring.
     """
-    return VectorLayout(_in_scopes(agreement, outcomes + windows), len(agreement.sites))
+    summands = len(agreement.sites)
+    if not agreement.counts_exactly:
+        return VectorLayout((count_segment(PRESENT, 1, 1, summands),), summands)
+    return VectorLayout(_in_scopes(agreement, outcomes + windows), summands)
 
 
 def _in_scopes(agreement: Agreement, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:

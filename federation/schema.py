@@ -7,8 +7,11 @@ outside a range and levels nobody declared have places of their own (`below`, `a
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from federation.errors import ConfigError
+
+Scale = Literal["linear", "log", "asinh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,19 @@ class Numeric:
         low: smallest plausible value, in `unit`.
         high: largest plausible value, in `unit`, above `low`.
         unit: shown in reports.
+        scale: where bins are of equal width: in x, in log x (then `low` > 0), or in
+            asinh(x / scale_unit), which is like log far from 0 on both sides and like x near it:
+            for amounts that may be 0 or negative.
+        scale_unit: of asinh: about where x turns from "near 0" to "far", in `unit`; public, never
+            chosen from rows.
     """
 
     name: str
     low: float
     high: float
     unit: str = ""
+    scale: Scale = "linear"
+    scale_unit: float = 1.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.high - self.low):
@@ -36,6 +46,17 @@ class Numeric:
             raise ConfigError(
                 f"feature {self.name}.high", self.high, f"a number > low = {self.low:g}"
             )
+        if self.scale not in get_args(Scale):
+            raise ConfigError(f"feature {self.name}.scale", self.scale, f"one of {get_args(Scale)}")
+        if self.scale == "log" and not self.low > 0:
+            raise ConfigError(
+                f"feature {self.name}.low",
+                self.low,
+                "a number > 0 on scale 'log'",
+                "scale 'asinh' takes 0 and negative numbers",
+            )
+        if not (math.isfinite(self.scale_unit) and self.scale_unit > 0):
+            raise ConfigError(f"feature {self.name}.scale_unit", self.scale_unit, "a number > 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,12 @@ class SitePolicy(Section):
     """The delta that budget is stated at."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What the site trains on: its processor, or a GPU, with the forward pass in bfloat16."""
+    exact_evaluations_per_window: Annotated[int, Field(ge=0, le=1000)] = 3
+    """How many evaluations may count the site's held-out rows of one window without noise, for one
+    model and purpose: counts of ever other cohorts, or on ever other bins, could be subtracted. 0:
+    held-out rows are counted with noise only, and not while a model is trained."""
+    evaluation_epsilon: Annotated[float, Field(gt=0)] | None = None
+    """Most that one evaluation may cost; the budget alone if left out."""
     analytics_columns: tuple[str, ...] = ()
     """Features and sensitive attributes that the site answers queries about; none if left out."""
     analytics_epsilon: Annotated[float, Field(gt=0)] | None = None

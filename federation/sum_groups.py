@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from federation import canonical
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import group_quorum, group_sizes, group_threshold
 
 

@@ -25,7 +25,17 @@ from federation.table_columns import (
     require_columns,
     split_generator,
 )
-from federation.task import Codes, Rows, SiteData, SiteRequest
+from federation.task import (
+    CURRENT,
+    REFERENCE,
+    UNLABELLED,
+    Codes,
+    RowNotes,
+    Rows,
+    SiteData,
+    SiteNotes,
+    SiteRequest,
+)
 
 Derive = Callable[[pd.DataFrame], pd.Series]
 
@@ -47,6 +57,7 @@ class TabularTask:
         held_out_fraction: float = 0.3,
         window_column: str | None = None,
         current_windows: Sequence[str] = (),
+        annotation_columns: Sequence[str] = (),
     ) -> None:
         """Describe the table; it is read when it is first needed.
 
@@ -63,6 +74,8 @@ class TabularTask:
             window_column: names each row's window in time, if there is one.
             current_windows: windows that are only evaluated on, as `current`; the rest are trained
                 on and held out as `reference`. Without windows, held-out rows are halved at random.
+            annotation_columns: labels that single people gave, empty where they gave none; only the
+                site's own audit reads them.
 
         Raises:
             ConfigError: settings that contradict each other.
@@ -82,6 +95,7 @@ class TabularTask:
         self._derived, self._hidden = dict(derived or {}), tuple(hidden)
         self._held_out_fraction = held_out_fraction
         self._window_column, self._current_windows = window_column, tuple(current_windows)
+        self._annotation_columns = _distinct_columns(annotation_columns, features)
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
@@ -104,12 +118,61 @@ class TabularTask:
         """Softmax, shape (N, classes)."""
         return output.double().softmax(dim=1)
 
+    @cached_property
+    def windows(self) -> tuple[str, ...]:
+        """The values of the window column, sorted; `reference` and `current` without one."""
+        if self._window_column is None:
+            return (REFERENCE, CURRENT)
+        return tuple(sorted(set(self._table[self._window_column].astype(str))))
+
     def load(self, request: SiteRequest) -> SiteData:
         """One site's rows, split by `request.split_seed`.
 
         Raises:
             DataError: the site has fewer than two rows, or its rows break the schema.
         """
+        _, rows, (train, reference, current) = self._site_rows(request)
+        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
+
+    def load_window(self, request: SiteRequest, window: str) -> Rows:
+        """One site's rows of a window, without those that `load` gives for training.
+
+        Raises:
+            DataError: as `load`.
+        """
+        table, rows, (_, reference, current) = self._site_rows(request)
+        if self._window_column is None:
+            return _chosen(rows, reference if window == REFERENCE else current)
+        held_out = np.concatenate([reference, current])
+        inside = (table[self._window_column].astype(str) == window).to_numpy()
+        return _chosen(rows, held_out[inside[held_out]])
+
+    def notes(self, request: SiteRequest) -> SiteNotes:
+        """The rows' numbers in the table, and what each of `annotation_columns` says.
+
+        Raises:
+            DataError: as `load`, or an annotation is no class.
+        """
+        table, _, chosen = self._site_rows(request)
+        numbers = table.index.to_numpy(dtype=np.int64) + 1
+        annotations = {name: self._annotation(table[name]) for name in self._annotation_columns}
+        return SiteNotes(
+            *(
+                RowNotes(numbers[part], {name: codes[part] for name, codes in annotations.items()})
+                for part in chosen
+            )
+        )
+
+    def _annotation(self, column: pd.Series) -> Codes:
+        codes = np.full(len(column), UNLABELLED, dtype=np.int64)
+        given = column.notna().to_numpy()
+        codes[given] = class_codes(column[given], self.schema.classes, self._name)
+        return codes
+
+    def _site_rows(
+        self, request: SiteRequest
+    ) -> tuple[pd.DataFrame, Rows, tuple[Codes, Codes, Codes]]:
+        """A site's table, its rows, and which are trained on, reference and current."""
         # The index stays that of the whole table, so that an error can say where the row is.
         table = self._table[np.array(self._site_names) == request.site]
         if len(table) < 2:
@@ -124,7 +187,7 @@ class TabularTask:
                 f"{self._name}: the site {request.site} has no row to train on: all its rows are "
                 f"in the current windows, {', '.join(self._current_windows)}"
             )
-        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
+        return table, rows, (train, reference, current)
 
     def _split(
         self, table: pd.DataFrame, labels: Codes, request: SiteRequest
@@ -187,6 +250,7 @@ class TabularTask:
         direct = [a.name for a in self.schema.attributes if a.name not in self._derived]
         windows = [self._window_column] if self._window_column else []
         columns = [self._site_column, self.schema.label, *windows, *direct]
+        columns += self._annotation_columns
         require_columns(table, [*columns, *(f.name for f in self.schema.features)], self._name)
         return table
 
@@ -219,6 +283,15 @@ class TabularTask:
     @property
     def _name(self) -> str:
         return str(self._source) if isinstance(self._source, Path) else "the task's table"
+
+
+def _distinct_columns(columns: Sequence[str], features: Sequence[Feature]) -> tuple[str, ...]:
+    seen = {feature.name for feature in features}
+    if isinstance(columns, str) or len(set(columns)) < len(columns) or seen & set(columns):
+        raise ConfigError(
+            "annotation_columns", columns, "distinct columns, none of which is a feature"
+        )
+    return tuple(columns)
 
 
 def _chosen(rows: Rows, chosen: Codes) -> Rows:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from federation.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -103,6 +105,97 @@ class Task(Protocol):
                 expectation, never a value of a row.
         """
         ...
+
+
+@runtime_checkable
+class WindowedTask(Task, Protocol):
+    """A task whose held-out rows fall into named windows of time, for `hedgerow evaluation run`."""
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """Names of the windows, in order of time."""
+        ...
+
+    def load_window(self, request: SiteRequest, window: str) -> Rows:
+        """One site's rows of a window, without those that `load` gives for training.
+
+        Raises:
+            DataError: as `load`.
+        """
+        ...
+
+
+UNLABELLED = -1
+"""Stands where an annotator gave a row no label."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowNotes:
+    """What is known of the rows of one split beside what a model may see, row for row.
+
+    Attributes:
+        numbers: where each row stands in the table it was read from, from 1, shape (N,), int64.
+        annotations: per annotator, class index or UNLABELLED, shape (N,), int64.
+    """
+
+    numbers: Codes
+    annotations: Mapping[str, Codes]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNotes:
+    """Of a site's rows, in the order in which `Task.load` gives them."""
+
+    train: RowNotes
+    reference: RowNotes
+    current: RowNotes
+
+
+@runtime_checkable
+class AnnotatedTask(Task, Protocol):
+    """A task that knows more of its rows: labels of several people, and where each row stands.
+
+    For the site's own audit; nothing of it is trained on, counted in a run or sent anywhere.
+    """
+
+    def notes(self, request: SiteRequest) -> SiteNotes:
+        """Of the rows that `load` gives for the same request, in the same order.
+
+        Raises:
+            DataError: a column is missing or holds no label; never tells a value of a row.
+        """
+        ...
+
+
+REFERENCE, CURRENT = "reference", "current"
+"""The windows that every task has: the held-out rows of `SiteData`."""
+
+
+def window_names(task: Task) -> tuple[str, ...]:
+    """The windows that can be evaluated, in order of time."""
+    return task.windows if isinstance(task, WindowedTask) else (REFERENCE, CURRENT)
+
+
+def held_out_rows(task: Task, request: SiteRequest, window: str) -> Rows:
+    """One site's rows of a window, none of which is trained on.
+
+    Args:
+        task: whose rows.
+        request: which site, and how its rows are split.
+        window: one of `window_names(task)`, `reference` or `current`.
+
+    Raises:
+        ConfigError: there is no such window.
+        DataError: as `Task.load`.
+    """
+    if isinstance(task, WindowedTask) and window in task.windows:
+        return task.load_window(request, window)
+    data = task.load(request)
+    of_every_task = {REFERENCE: data.reference, CURRENT: data.current}
+    if window not in of_every_task:
+        known = dict.fromkeys((*window_names(task), *of_every_task))
+        raise ConfigError("window", window, f"one of {', '.join(known)}")
+    return of_every_task[window]
 
 
 TaskFactory = Callable[..., Task]

@@ -4,10 +4,11 @@ import typer
 
 from privacy.accounting_cli import app as accounting_commands
 from privacy.audit.cli import app as audit_commands
+from privacy.count_noise_cli import app as count_noise_commands
 from privacy.ledger_cli import app as ledger_commands
 
 app = typer.Typer(name="privacy", add_completion=False, no_args_is_help=True)
-for commands in (accounting_commands, ledger_commands):
+for commands in (accounting_commands, count_noise_commands, ledger_commands):
     app.registered_commands += commands.registered_commands
 app.add_typer(audit_commands, name="audit")
 

@@ -52,7 +52,10 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
         if terms.shared is None
         else _shared_noise(agreement, terms.shared),
         *sums,
-        "Rows stay at the sites; what leaves is noised updates and counts of held-out rows.",
+        "Rows stay at the sites; what leaves is noised updates and counts of held-out rows."
+        if agreement.counts_exactly
+        else "Rows stay at the sites; what leaves is noised updates. Held-out rows are counted by "
+        "evaluations after the run, with noise, and charged for.",
     )
 
 
@@ -112,6 +115,15 @@ def _of_mitigation(agreement: Agreement) -> tuple[str, ...]:
     return (said[method],) if method in said else ()
 
 
+_EXACT_COUNTS = (
+    "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
+    "over sites, exactly and without noise, and are not part of epsilon.",
+    "Differences between rounds: if the set of surviving sites changes, or a coordinator that "
+    "lies makes it change, counts of held-out rows that stay nearly the same from round to "
+    "round can be had for the lost site by subtracting two sums.",
+)
+
+
 def not_covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is not guaranteed."""
     without = (
@@ -145,12 +157,9 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
         *grouped,
         *(whole if agreement.site_level is not None else ()),
         *(shares if agreement.noise_in_the_sum is not None else ()),
-        "Held-out rows (used for accuracy, fairness and drift): their counts are summed securely "
-        "over sites, exactly and without noise, and are not part of epsilon.",
+        *(_EXACT_COUNTS[:1] if agreement.counts_exactly else ()),
         *_of_mitigation(agreement),
-        "Differences between rounds: if the set of surviving sites changes, or a coordinator that "
-        "lies makes it change, counts of held-out rows that stay nearly the same from round to "
-        "round can be had for the lost site by subtracting two sums.",
+        *(_EXACT_COUNTS[1:] if agreement.counts_exactly else ()),
         "Facts declared in public: each site's number of training rows, who took part and when.",
         "Choices made by looking at results, such as the learning rate, and anything a site "
         "publishes elsewhere about the same people.",

@@ -2,48 +2,25 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from evaluation.analytics.answers import answers
 from evaluation.analytics.counting import decode
-from evaluation.analytics.plan import AnalyticsPlan, agreed_plan
+from evaluation.analytics.plan import agreed_plan
 from federation.analysis import Analysis, SiteAccount
 from federation.analytics_agreement import AnalyticsAgreement
 from federation.analytics_config import AnalyticsConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
-from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT
-from federation.errors import IntegrityError, PrivacyRefusal, UsageError
 from federation.round_layout import RoundKind
-from federation.round_messages import COMPLETED, Enlistment, Invitation, Statement
+from federation.round_messages import Enlistment, Statement
 from federation.run_folder import RunFolder
 from federation.summary import NoiseSource
 from federation.task import Task
-from federation.timestamp import utc_now
-from privacy.secure_sum.terms import SessionTerms
-from server.closing import closing_statements
-from server.conversation import Conversation, Place
-from server.coordination import agree, common_rules, enlist
-from server.ledger_witness import Shown, show_at_the_end
-from server.run_record import (
-    read_record,
-    record_attempt,
-    record_start,
-    record_survivors,
-)
-from server.secure_round import (
-    FailedRound,
-    Line,
-    Session,
-    SurvivorRecord,
-    prepare,
-    sum_securely,
-)
+from server.single_sum import Terms, sum_once
 from server.transport import Transport
-
-ROUND = 1
-"""The only one."""
 
 
 def analysis_path(folder: RunFolder) -> Path:
@@ -68,77 +45,44 @@ def analyze(
         RoundFailed: too few sites were left; asking again costs no site anything more.
         DataError: the sums contradict each other.
     """
-    # 1. The past, if any, and who is there.
-    past = read_record(folder)
-    record_start(folder, utc_now())
     roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
-    rules, place = config.federation, Place(folder.id)
-    conversation, enlisted = enlist(transport, roster, rules, place)
-
-    # 2. One agreement, signed by every site before anything is counted.
-    agreement = _settled(folder, config, enlisted)
-    plan = agreed_plan(task.schema, agreement)
-    agree(conversation, agreement, folder, Shown.at_the_start(enlisted))
-
-    # 3. One sum.
-    line = Line(conversation, rules.round_timeout_seconds)
-    survivors = SurvivorRecord(
-        past.survivors.get(ROUND), lambda sites: record_survivors(folder, ROUND, sites)
+    asked = Terms(
+        rules=config.federation,
+        kind=RoundKind.ANALYZE,
+        propose=partial(_proposed, folder, config),
+        read=AnalyticsAgreement.from_bytes,
+        layout=lambda agreement: agreed_plan(task.schema, agreement).layout(len(agreement.sites)),
     )
-    attempt = past.attempts.get(ROUND, 0) + 1
-    record_attempt(folder, ROUND, attempt)
-    session = _session(roster.federation, agreement, plan, attempt)
-    try:
-        prepared = prepare(line, session, survivors.bound or agreement.sites)
-        done = sum_securely(line, prepared, b"", survivors, following=None)
-    except FailedRound as failure:
-        _close(conversation, agreement, b"")
-        if {BUDGET_EXHAUSTED, RUN_OVERSPENT} & set(failure.refusals.values()):
-            raise PrivacyRefusal(str(failure)) from failure
-        raise
-
-    # 4. What it says, and what the ledgers say.
+    done = sum_once(transport, folder, roster, asked)
+    agreement, plan = done.agreement, agreed_plan(task.schema, done.agreement)
     told = answers(
-        plan,
-        decode(plan, plan.layout(len(agreement.sites)).decode(done.total)),
-        len(done.survivors),
-        agreement.minimum_contributors,
+        plan, decode(plan, done.sums), len(done.survivors), agreement.minimum_contributors
     )
-    statements = _close(conversation, agreement, b"")
     analysis = Analysis(
         run=folder.id,
         task=agreement.task.name,
         agreement_sha256=agreement.digest().hex(),
         survivors=done.survivors,
         dropped=dict(done.dropped),
-        attempts=attempt,
+        attempts=done.attempt,
         privacy=_privacy(agreement),
         answers=told,
-        accounts={site: _account(statement) for site, statement in statements.items()},
+        accounts={site: _account(statement) for site, statement in done.statements.items()},
     )
     text = analysis.model_dump_json(indent=1).encode() + b"\n"
     write_atomically(analysis_path(folder), text)
     # Only now: until the answers are written, sites keep what they would have to send again.
-    statements = _close(conversation, agreement, COMPLETED)
-    show_at_the_end(conversation, folder, statements, rules.round_timeout_seconds)
+    done.finish(folder)
     return analysis
 
 
-def _settled(
-    folder: RunFolder, config: AnalyticsConfig, enlisted: Mapping[str, Enlistment]
+def _proposed(
+    folder: RunFolder,
+    config: AnalyticsConfig,
+    enlisted: Mapping[str, Enlistment],
+    rules_digest: str,
 ) -> AnalyticsAgreement:
-    """The agreement of the folder's first start.
-
-    Raises:
-        PrivacyRefusal: the sites hold different run rules.
-    """
-    rules_digest = common_rules(enlisted)
-    if folder.agreement.exists():
-        try:
-            return AnalyticsAgreement.from_bytes(folder.agreement.read_bytes())
-        except UsageError as error:
-            raise IntegrityError(f"{folder.agreement} is not what was written: {error}") from error
-    agreement = AnalyticsAgreement(
+    return AnalyticsAgreement(
         run=folder.id,
         rules_digest=rules_digest,
         task=config.task,
@@ -147,41 +91,6 @@ def _settled(
         minimum_contributors=config.minimum_contributors,
         queries=config.queries,
     )
-    write_atomically(folder.agreement, agreement.to_bytes())
-    return agreement
-
-
-def _session(
-    federation: str, agreement: AnalyticsAgreement, plan: AnalyticsPlan, attempt: int
-) -> Session:
-    layout, rules = plan.layout(len(agreement.sites)), agreement.federation
-    terms = SessionTerms(
-        federation=federation,
-        run=agreement.run,
-        round=ROUND,
-        attempt=attempt,
-        config_digest=agreement.digest(),
-        layout_digest=layout.digest(),
-        sites=agreement.sites,
-        threshold=rules.threshold,
-        quorum=rules.quorum,
-        degree=rules.degree_among(agreement.sites),
-        stretches=layout.stretches,
-        minimum_contributors=agreement.minimum_contributors,
-    )
-    invitation = Invitation(
-        kind=RoundKind.ANALYZE,
-        agreement_digest=terms.config_digest.hex(),
-        layout_digest=terms.layout_digest.hex(),
-    )
-    return Session(terms, invitation)
-
-
-def _close(
-    conversation: Conversation, agreement: AnalyticsAgreement, body: bytes
-) -> dict[str, Statement]:
-    timeout = agreement.federation.round_timeout_seconds
-    return closing_statements(conversation, agreement.run, agreement.sites, body, timeout)
 
 
 def _account(statement: Statement) -> SiteAccount:

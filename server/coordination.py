@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import FederationConfig, FederationRules
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically

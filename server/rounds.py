@@ -149,7 +149,8 @@ class Rounds:
             agreed, layout = self.agreement, self.layout(RoundKind.TRAIN)
             sums = self._read(RoundKind.TRAIN, without_surplus(agreed, layout, outcome))
             noise = put_back_in_place(agreed, sums, outcome, number)
-            fairness = () if isinstance(outcome, GroupedSum) else self._fairness(sums, outcome)
+            counted = self.agreement.counts_in_training
+            fairness = self._fairness(sums, outcome) if counted else ()
             following = self._step(number, checkpoint, self._update(sums, outcome))
             following = self._ascended(following, checkpoint, fairness)
             done = _completed(number, RoundKind.TRAIN, outcome, attempts, seconds)
@@ -161,11 +162,7 @@ class Rounds:
                         "noise": noise,
                     }
                 ),
-                utility=(
-                    None
-                    if isinstance(outcome, GroupedSum)
-                    else self._utility(checkpoint.after_round, sums, outcome)
-                ),
+                utility=(self._utility(checkpoint.after_round, sums, outcome) if counted else None),
                 training_loss=_mean(sums, TRAINING_LOSS, outcome),
                 fairness=fairness,
                 multipliers=self._named(checkpoint.multipliers),
@@ -196,8 +193,12 @@ class Rounds:
             if isinstance(outcome, FailedRound):
                 raise outcome
             sums = self._read(RoundKind.EVALUATE, outcome)
+            done = _completed(number, RoundKind.EVALUATE, outcome, attempts, seconds)
+            if not self.agreement.counts_exactly:
+                self._recorded(RoundRecord(round=done), checkpoint, observe)
+                return None
             record = RoundRecord(
-                round=_completed(number, RoundKind.EVALUATE, outcome, attempts, seconds),
+                round=done,
                 utility=self._utility(checkpoint.after_round, sums, outcome),
                 fairness=self._fairness(sums, outcome),
                 drift=tuple(
@@ -351,12 +352,16 @@ class Rounds:
             DataError: its counts contradict each other.
         """
         sums = self.layout(kind).decode(outcome.total)
-        if isinstance(outcome, GroupedSum):
+        evaluating = kind is RoundKind.EVALUATE
+        agreed = self.agreement
+        if not (agreed.counts_exactly if evaluating else agreed.counts_in_training):
             return sums
         for scope in self.agreement.all_scopes:
-            findings.require_consistent(
-                self.spec, _in_scope(sums, scope), windows=kind is RoundKind.EVALUATE
-            )
+            own = _in_scope(sums, scope)
+            findings.require_consistent(self.spec, own, windows=evaluating)
+            if evaluating:
+                present = [s for s in outcome.survivors if scope in self.agreement.scopes(s)]
+                findings.require_consistent_report(self.spec, own, len(present))
         return sums
 
     def _update(self, sums: Mapping[str, Floats], outcome: SecureSum) -> Floats:

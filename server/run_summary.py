@@ -254,7 +254,11 @@ def _baselines(outcome: Outcome) -> tuple[Baseline, ...]:
 def _notes(outcome: Outcome) -> tuple[str, ...]:
     silent = sorted(set(outcome.agreement.sites) - set(outcome.statements))
     notes = []
-    if outcome.record.final_evaluation is None:
+    if not outcome.agreement.counts_exactly:
+        notes.append(
+            "held-out rows are counted with noise only, after the run: hedgerow evaluation run"
+        )
+    elif outcome.record.final_evaluation is None:
         notes.append("the model as it is now was not evaluated; groups and drift are not known")
     if silent:
         notes.append(f"no closing statement came from {', '.join(silent)}: ask for their ledgers")

@@ -4,8 +4,6 @@ One process plays all sites; every byte that would cross is made and checked as 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,7 +13,6 @@ from federation import canonical
 from federation.analysis import Analysis
 from federation.analytics_config import AnalyticsConfig, read_analytics
 from federation.durable_file import write_atomically
-from federation.envelope import Request
 from federation.errors import ConfigError, IntegrityError, PrivacyRefusal, UsageError
 from federation.run_folder import RunFolder
 from federation.schema import TaskSchema
@@ -23,15 +20,14 @@ from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import add_search_folder, load_task
 from server.analytics_run import analysis_path, analyze
-from server.transport import Lost
 from simulations.consortium import strictest_analytics_rules
+from simulations.in_process import InProcess
 from simulations.sites import (
     environment,
     furnish,
     new_run_folder,
     require_known_sites,
     search_task_folder,
-    simulated_agent,
 )
 
 QUERIES = "analytics.toml"
@@ -93,35 +89,9 @@ def run(folder: RunFolder) -> Analysis:
             raise IntegrityError(f"{folder.path / QUERIES} was changed since the run began")
         search_task_folder(folder)
         task = load_task(config.task.name, config.task.options)
-        return analyze(InProcess(folder, config), folder, config, task)
-
-
-class InProcess:
-    """A transport to agents of this process; node k speaks for the k-th site."""
-
-    def __init__(self, folder: RunFolder, config: AnalyticsConfig) -> None:
-        self._folder, self._config = folder, config
-
-    def nodes(self) -> list[int]:
-        """All sites, always online."""
-        return list(range(len(self._agents)))
-
-    def exchange(
-        self,
-        requests: Mapping[int, Request],
-        timeout: float,  # noqa: ARG002 - nothing takes long
-    ) -> Iterator[tuple[int, bytes | Lost]]:
-        """Ask one after the other."""
-        for node, request in requests.items():
-            yield node, self._agents[node](request.to_bytes())
-
-    @cached_property
-    def _agents(self) -> list[Callable[[bytes], bytes]]:
-        seed = self._config.seed
-        return [
-            simulated_agent(self._folder, site, seed).answer
-            for site in self._config.federation.sites
-        ]
+        return analyze(
+            InProcess(folder, config.federation.sites, config.seed), folder, config, task
+        )
 
 
 def _read_analysis(folder: RunFolder) -> Analysis:

@@ -25,7 +25,7 @@ from client.site_home import SiteHome, create_ledger, open_simulated_agent, veri
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
-from federation.analytics_agreement import AnyAgreement
+from federation.agreement_kinds import AnyAgreement
 from federation.config import Attacker, Dropout, FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
@@ -276,6 +276,8 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
     choice = config.site_policy
     without_privacy = config.privacy.mode == "off"
     budget = choice.epsilon_budget or config.privacy.epsilon
+    if choice.epsilon_budget is None and budget is not None:
+        budget += config.evaluation.epsilon or 0.0
     if budget is None and not without_privacy:
         raise ConfigError(
             "site_policy.epsilon_budget",
@@ -298,7 +300,10 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         minimum_contributors=config.evaluation.minimum_contributors,
         allow_without_privacy=without_privacy,
         allow_sparse_graph=config.federation.neighbours is not None,
-        allow_shared_noise=config.privacy.shared_noise is not None,
+        allow_shared_noise=(
+            config.privacy.shared_noise is not None or config.evaluation.epsilon is not None
+        ),
+        exact_evaluations_per_window=0 if config.evaluation.epsilon is not None else 3,
         site_level_epsilon_budget=_site_level_budget(config),
         site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,
     )

@@ -2,8 +2,8 @@
 
 Where a site adds its whole noise itself, everybody is faced with all of it, the coordinator
 included, with or without the secure sum. Where sites share the noise, each party is faced with the
-shares that it does not know (`privacy.shared_record_noise`); a sum of fewer shares of Laplace noise
-than were planned has no proven bound. The two units of privacy are kept apart.
+shares that it does not know (`privacy.shared_record_noise`, `privacy.fewer_laplace_shares`). The
+two units of privacy are kept apart.
 """
 
 from dataclasses import replace
@@ -20,6 +20,7 @@ from privacy.event import (
     RepeatAndSelect,
     SingleEvent,
 )
+from privacy.fewer_laplace_shares import with_laplace_shares
 from privacy.mechanism import singles
 from privacy.neighbours import Neighbours
 from privacy.report.document import Adversary
@@ -183,7 +184,8 @@ def _less(event: PrivacyEvent, further: int | None) -> PrivacyEvent | None:
             inner = _less(event.event, further)
             less = replace(event, event=inner) if isinstance(inner, Mechanism | Composed) else None
         case DistributedDiscreteLaplace():
-            less = None
+            left = 1 if further is None else event.honest - further
+            less = with_laplace_shares(event, left) if left >= 1 else None
         case PoissonSampledDistributedGaussian() if further is None:
             less = alone(event)
         case PoissonSampledDistributedGaussian() if further is not None:

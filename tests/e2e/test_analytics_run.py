@@ -4,13 +4,13 @@ import gc
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sample_consortium import roster_of, signed_rules
+from watched_sites import WatchedSites
 
 import hedgerow as hedgerow_command
 from client.site_home import SiteHome
@@ -29,7 +29,6 @@ from federation.task_loading import load_task
 from privacy.event import Composed, DiscreteLaplace, NonPrivate, from_plain
 from privacy.ledger import verify
 from server.analytics_run import analysis_path, analyze
-from server.transport import Lost
 from simulations import analytics
 from simulations.analytics_example import EXAMPLE
 from simulations.sites import simulated_agent
@@ -44,31 +43,8 @@ class Killed(BaseException):
     """The process dies here."""
 
 
-class Watched(analytics.InProcess):
-    """Keeps every byte; a test may silence a site or stop the world before a question."""
-
-    def __init__(self, folder, config) -> None:
-        super().__init__(folder, config)
-        self.wire: list[tuple[int, Request, bytes]] = []
-        self.before = lambda _node, _request: None
-        self.after = lambda _node, _request: None
-
-    def exchange(
-        self, requests: Mapping[int, Request], timeout: float
-    ) -> Iterator[tuple[int, bytes | Lost]]:
-        for node, request in requests.items():
-            try:
-                self.before(node, request)
-            except ConnectionError as error:
-                yield node, Lost(str(error))
-                continue
-            reply = self._agents[node](request.to_bytes())
-            self.wire.append((node, request, reply))
-            self.after(node, request)
-            yield node, reply
-
-    def sent(self, phase: Phase) -> list[bytes]:
-        return [reply for _, request, reply in self.wire if request.phase is phase]
+def watched(folder, config) -> WatchedSites:
+    return WatchedSites(folder, config.federation.sites, config.seed)
 
 
 def config_of(*queries: dict, **settings) -> AnalyticsConfig:
@@ -76,9 +52,9 @@ def config_of(*queries: dict, **settings) -> AnalyticsConfig:
     return AnalyticsConfig.model_validate_json(json.dumps({"queries": named} | settings))
 
 
-def ask(folder, watch=lambda line: None) -> tuple[Analysis, Watched]:
+def ask(folder, watch=lambda line: None) -> tuple[Analysis, WatchedSites]:
     config = read_analytics(folder.path / analytics.QUERIES)
-    line = Watched(folder, config)
+    line = watched(folder, config)
     watch(line)
     return analyze(line, folder, config, TASK), line
 

@@ -1,10 +1,11 @@
 """What sites count adds up to what the pooled rows would count, bit for bit."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss
 
@@ -119,6 +120,48 @@ def test_multiclass_tallies_agree_with_sklearn(rows, seed) -> None:
     brier = (tallies["brier/whole"] + tallies["brier/fraction"])[0] / rows
     theirs = brier_score_loss(targets, probabilities, labels=[0, 1, 2])
     assert brier == pytest.approx(theirs, abs=2**-20)
+
+
+def counted_by_masks(spec, probabilities, targets, groups):
+    """The same tallies group by group, a mask for each: slow, and plain to see."""
+
+    def tables(label, score, predicted, truth):
+        place = np.minimum((score * spec.score_bins).astype(np.int64), spec.score_bins - 1)
+        yield f"confusion/{label}", np.bincount(2 * truth + predicted, minlength=4)
+        cells = np.bincount(spec.score_bins * truth + place, minlength=2 * spec.score_bins)
+        yield f"scores/{label}", cells
+
+    if spec.schema.is_binary:
+        score = probabilities[:, 1]
+        for group in spec.groups:
+            inside = group.members(groups, len(targets))
+            here = score[inside]
+            yield from tables(group.label, here, here >= 0.5, targets[inside])
+        return
+    predicted = np.argmax(probabilities, axis=1)
+    for group in spec.groups:
+        inside = group.members(groups, len(targets))
+        hits = [inside.sum(), (inside & (predicted == targets)).sum()]
+        yield f"hits/{group.label}", np.array(hits)
+    for code, label in enumerate(spec.class_labels):
+        truth = (targets == code).astype(int)
+        yield from tables(label, probabilities[:, code], predicted == code, truth)
+
+
+@pytest.mark.parametrize("spec", [BINARY, MULTI], ids=["binary", "three classes"])
+@pytest.mark.parametrize("dtype", [np.int64, np.int8])
+@given(rows=st.integers(0, 150), seed=st.integers(0, 2**20))
+@settings(max_examples=30)
+def test_one_pass_over_all_groups_counts_what_a_mask_for_each_does(spec, dtype, rows, seed) -> None:
+    probabilities, targets, groups = drawn_rows(spec, rows, seed)
+    coded = {name: codes.astype(dtype) for name, codes in groups.items()}
+    tallies = count_outcomes(spec, probabilities, targets.astype(dtype), coded)
+    expected = dict(counted_by_masks(spec, probabilities, targets, groups))
+    assert expected.keys() == {name for name in tallies if name.count("/") == 1} - {
+        f"{loss}/{word}" for loss in LOSSES for word in ("whole", "fraction")
+    }
+    for name, counts in expected.items():
+        np.testing.assert_array_equal(tallies[name], counts)
 
 
 def test_group_tables_hold_the_rows_of_their_group_and_no_others() -> None:
@@ -318,3 +361,46 @@ def test_two_bins_are_enough_and_one_is_not(key) -> None:
     assert TallySpec(BINARY.schema, **{key: 2})
     with pytest.raises(ConfigError, match=f"evaluation.{key} = 1: expected at least 2 bins"):
         TallySpec(BINARY.schema, **{key: 1})
+
+
+SAME = TaskSchema(
+    (Numeric("bmi", 10, 50), Categorical("ward", ("A", "B", "C"))),
+    "died",
+    ("no", "yes"),
+    (SEX, AGE),
+    maximum_rows=500,
+)
+
+
+def changed(**fields):
+    return replace(BINARY, schema=replace(BINARY.schema, **fields))
+
+
+def test_one_spec_has_one_digest_however_its_numbers_are_written() -> None:
+    again = TallySpec(SAME, (("sex", "age"),), 20, 8)
+    assert again.digest() == BINARY.digest()
+    assert len(BINARY.digest()) == 64
+    # Frozen: a digest that changes without a change of what is counted breaks agreements.
+    assert BINARY.digest() == "28fdaa5a65d491bdd05260b5da27571bbe4ee1dab0ce50164e04e41413827585"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(BINARY, intersections=()),
+        replace(BINARY, intersections=(("age", "sex"),)),
+        replace(BINARY, score_bins=21),
+        replace(BINARY, feature_bins=9),
+        changed(maximum_rows=501),
+        changed(classes=("no", "maybe")),
+        changed(label="dead"),
+        changed(attributes=(SEX, SensitiveAttribute("age", ("-60", "60+")))),
+        changed(attributes=(AGE, SEX)),
+        changed(features=(Numeric("bmi", 10, 51), FEATURES[1])),
+        changed(features=(Numeric("bmi", 10, 50, "kg/m2"), FEATURES[1])),
+        changed(features=(FEATURES[0], Categorical("ward", ("A", "C", "B")))),
+        changed(features=FEATURES[::-1]),
+    ],
+)
+def test_the_digest_changes_with_all_that_decides_what_is_counted(other) -> None:
+    assert other.digest() != BINARY.digest()

@@ -31,7 +31,7 @@ def test_what_is_written_reads_back_the_same() -> None:
         ({"trainning": {}}, "trainning", "did you mean training?"),
         ({"rounds": 1}, "rounds", "did you mean run.rounds?"),
         ({"name": "x"}, "name", "did you mean run.name or task.name?"),
-        ({"run": {"epsilon": 1}}, "run.epsilon", "did you mean privacy.epsilon?"),
+        ({"run": {"epsilon": 1}}, "run.epsilon", "or privacy.epsilon?)"),
         (
             {"simulation": {"dropouts": [{"site": "a", "rounds": 1}]}},
             "simulation.dropouts.0.rounds",

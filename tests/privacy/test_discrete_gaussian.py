@@ -14,6 +14,7 @@ from scipy import stats
 
 from federation.entropy import SeededEntropy, SystemEntropy
 from privacy.mechanisms import discrete_gaussian as module
+from privacy.mechanisms.cumulative_table import CumulativeTable
 from privacy.mechanisms.discrete_gaussian import discrete_gaussian
 from privacy.mechanisms.keystream import Keystream
 
@@ -32,7 +33,7 @@ def probability(x: int, variance: Fraction) -> Decimal:
         return weight(x, variance) / sum(weight(y, variance) for y in range(-reach, reach + 1))
 
 
-def table_probabilities(table: module.CumulativeTable) -> dict[int, int]:
+def table_probabilities(table: CumulativeTable) -> dict[int, int]:
     """Value -> probability in units of 2^-192."""
     ends = (*table.thresholds, ONE)
     return {

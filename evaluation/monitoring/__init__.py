@@ -1,0 +1,1 @@
+"""Watching a model after training: windows of counts against a frozen reference."""

@@ -1,0 +1,184 @@
+"""`hedgerow evaluation`: judge a trained model on windows of rows, and keep an eye on it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from federation.errors import HedgerowError, Interrupted, UsageError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+UNKNOWN = 3
+"""Exit code of a check that has no answer, as monitoring plugins have it."""
+
+RunArgument = Annotated[Path, typer.Argument(help="The folder of a run that has a model.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Per-group fairness and drift of a trained model, learned as sums over sites."""
+
+
+@app.command()
+def run(
+    run_folder: RunArgument,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(help="A window of the task's rows, in order of time; repeat for several."),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The window that the others are compared with.")
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(help="Where alerts are sent as JSON, by POST over https.")
+    ] = None,
+    check: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option("--check", help="End with the exit codes of `check`.")
+    ] = False,
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """Count windows of held-out rows by secure sums, and judge the model on them.
+
+    The first time, the reference window is counted and frozen, the bins of every feature with it.
+    A window that was counted is not counted again. RUN_FOLDER/evaluation holds what comes of it:
+    the page evaluation.html, evaluation.json, alerts.jsonl and metrics.prom.
+
+    \b
+    Exit codes:
+      0    done; with --check: and nothing is wrong
+      1    with --check: something to watch
+      2    wrong option; with --check: something to act on
+      3    wrong data; with --check: an error, whichever
+      4    a site's policy or budget refused
+      5    too few sites were left
+      6    something durable is damaged, or the disk refuses
+      130  interrupted; the same command goes on and costs no site anything more
+    """  # noqa: D301 - \b keeps the lines apart
+    with _unknown_if_wrong(check):
+        from evaluation.report.evaluation_terminal import lines  # noqa: PLC0415 - with the rest
+
+        from server.alert_sinks import require_webhook, send  # noqa: PLC0415 - with the rest
+        from simulations.evaluation import Asked, evaluate  # noqa: PLC0415 - imports torch: seconds
+
+        if webhook is not None:
+            require_webhook(webhook)
+        try:
+            summary = evaluate(run_folder, Asked(tuple(window or ()), reference))
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; the same command goes on") from error
+        if as_json:
+            typer.echo(json.dumps(summary.model_dump(mode="json")))
+        else:
+            for line in lines(summary):
+                typer.echo(line)
+            typer.echo(f"report: {run_folder / 'evaluation' / 'evaluation.html'}")
+        if webhook is not None and summary.alerts:
+            problem = send(webhook, run_folder.name, summary.alerts)
+            if problem:
+                typer.echo(f"hedgerow: {problem}", err=True)
+    if check:
+        raise typer.Exit(summary.exit_code)
+
+
+@app.command("check")
+def check_(run_folder: RunArgument) -> None:
+    """Say what there is to watch or to act on, from the evaluations there are; asks no site.
+
+    \b
+    Exit codes, as monitoring plugins have them:
+      0  nothing
+      1  something to watch
+      2  something to act on
+      3  no answer: nothing was evaluated, or an error
+    """  # noqa: D301 - \b keeps the lines apart
+    with _unknown_if_wrong(True):
+        from federation.evaluation_summary import read_evaluation  # noqa: PLC0415 - as below
+
+        summary = read_evaluation(_existing(run_folder))
+        for alert in summary.alerts:
+            typer.echo(f"{alert.level}: {alert.sentence}")
+        if not summary.alerts:
+            typer.echo("nothing to watch")
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command()
+def report(
+    run_folder: RunArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write; RUN_FOLDER/evaluation/evaluation.html by default."),
+    ] = None,
+) -> None:
+    """Write the page again, from evaluation.json alone.
+
+    Exit codes: 0 written; 2 nothing was evaluated, or no page can be written; 6 it is damaged.
+    """
+    from evaluation.report.evaluation_page import render  # noqa: PLC0415 - jinja2
+
+    from federation.durable_file import write_atomically  # noqa: PLC0415 - with the rest
+    from federation.evaluation_record import EvaluationFolder  # noqa: PLC0415 - with the rest
+    from federation.evaluation_summary import read_evaluation  # noqa: PLC0415 - with the rest
+    from federation.run_folder import RunFolder  # noqa: PLC0415 - with the rest
+
+    page = render(read_evaluation(_existing(run_folder)))
+    target = out or EvaluationFolder.of(RunFolder(run_folder)).report
+    try:
+        write_atomically(target, page.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}; choose --out") from error
+    typer.echo(f"wrote {target}")
+
+
+@app.command("privacy-impact")
+def privacy_impact_(
+    run_folder: RunArgument,
+    epsilon: Annotated[
+        list[float], typer.Option(help="An epsilon to train at; repeat for several.")
+    ],
+    seed: Annotated[
+        list[int] | None, typer.Option(help="A seed to train with; repeat; 1, 2, 3 if left out.")
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """Train the run's federation again, without privacy and at each epsilon: whom it costs most.
+
+    A simulation beside the run: it charges no ledger and needs all rows on this machine. What comes
+    of it is shown per group, and on the page of `hedgerow evaluation run` if there is one.
+
+    Exit codes: 0 done; 2 wrong option; others as of `hedgerow simulate`.
+    """
+    from simulations.impact_of_run import impact_of_run, lines  # noqa: PLC0415 - imports torch
+
+    found = impact_of_run(
+        _existing(run_folder), epsilon, seed or [1, 2, 3], lambda text: typer.echo(text, err=True)
+    )
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json")))
+        return
+    for line in lines(found):
+        typer.echo(line)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give the folder of a run")
+    return folder
+
+
+@contextmanager
+def _unknown_if_wrong(check: bool) -> Iterator[None]:  # noqa: FBT001 - one switch
+    """In a check, 1 and 2 are answers: an error must not look like one."""
+    try:
+        yield
+    except HedgerowError as error:
+        if not check:
+            raise
+        typer.echo(f"hedgerow: {error}", err=True)
+        sys.exit(UNKNOWN)

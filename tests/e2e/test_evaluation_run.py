@@ -1,0 +1,330 @@
+"""A trained model judged outside its run, over real agents on the heart data."""
+
+import gc
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from federation_in_process import Federation
+
+from client.observation import probabilities
+from client.site_home import SiteHome
+from evaluation.measurement import FEATURE, feature_grids
+from evaluation.tallies import count_outcomes
+from federation.envelope import Phase, Request, parse_reply
+from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed, UsageError
+from federation.evaluation_agreement import EvaluationAgreement, ModelTerms, Stage
+from federation.evaluation_record import EvaluationFolder, file_name
+from federation.round_layout import RoundKind
+from federation.round_messages import Invitation
+from federation.site_policy import SitePolicy
+from federation.task import SiteRequest, held_out_rows
+from federation.task_loading import load_task
+from server.evaluation_run import Evaluator
+from simulations import evaluation
+from simulations.evaluation import Asked
+from simulations.sites import simulated_agent
+
+SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
+TASK = load_task("heart", {})
+COHORTS = {"cohorts": {"west": ["cleveland", "switzerland", "va_long_beach"]}}
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Federation:
+    """A small run that is over; tests that change files make their own."""
+    federation = Federation(tmp_path_factory.mktemp("runs"), {"run": {"name": "test", "rounds": 2}})
+    federation.play()
+    return federation
+
+
+def fresh(tmp_path: Path, **table) -> Federation:
+    federation = Federation(tmp_path, {"run": {"name": "test", "rounds": 1}} | table)
+    federation.play()
+    return federation
+
+
+def evaluator(federation: Federation, line=None) -> Evaluator:
+    return Evaluator(line or federation.transport(), federation.folder, federation.config, TASK)
+
+
+def pooled(window: str, seed: int, sites=SITES):
+    return [held_out_rows(TASK, SiteRequest(site, seed), window) for site in sites]
+
+
+def edit_policy(federation: Federation, site: str, **changes) -> None:
+    home = SiteHome(federation.folder.site_home(site))
+    SitePolicy.read(home.policy).model_copy(update=changes).write(home.policy)
+
+
+def test_the_sums_are_the_counts_of_the_pooled_rows(trained: Federation) -> None:
+    one = evaluator(trained)
+    reference = one.freeze("reference")
+    record = one.window(reference, "current")
+    seed = trained.config.run.seed
+    for told, window in ((reference.record, "reference"), (record, "current")):
+        rows, sums = pooled(window, seed), told.in_scope("overall")
+        for grid in feature_grids(TASK.schema, reference.grids):
+            values = np.concatenate([site.features[grid.feature.name] for site in rows])
+            assert np.array_equal(sums[f"{FEATURE}/{grid.feature.name}"], grid.count(values))
+        model = TASK.build_model()
+        from safetensors.torch import load  # noqa: PLC0415 - here alone
+
+        model.load_state_dict(load(trained.folder.model.read_bytes()))
+        expected = count_outcomes(
+            one.spec,
+            np.concatenate([probabilities(TASK, model, site) for site in rows]),
+            torch.cat([site.targets for site in rows]).numpy(),
+            {
+                a.name: np.concatenate([site.groups[a.name] for site in rows])
+                for a in TASK.schema.attributes
+            },
+        )
+        for name, values in expected.items():
+            assert np.array_equal(sums[name], values) or "fraction" in name or "whole" in name, name
+        for loss in ("log_loss", "brier"):
+            both = sums[f"{loss}/whole"] + sums[f"{loss}/fraction"]
+            assert both == expected[f"{loss}/whole"] + expected[f"{loss}/fraction"]
+        assert sums["sites"] == 4
+
+
+def test_cohorts_are_summed_apart_and_add_up(tmp_path) -> None:
+    federation = fresh(tmp_path, **COHORTS)
+    with pytest.raises(PrivacyRefusal, match="cohorts_too_small|below"):
+        evaluator(federation).freeze("reference")
+    federation = fresh(
+        tmp_path, task={"name": "acs-employment", "options": {"regions": 6}},
+        privacy={"epsilon": 2.0, "delta": 1e-4},
+        cohorts={"a": ["region-01", "region-02", "region-03"]},
+    )  # fmt: skip
+    task = load_task("acs-employment", {"regions": 6})
+    one = Evaluator(federation.transport(), federation.folder, federation.config, task)
+    reference = one.freeze("2015")
+    overall, cohort = reference.record.in_scope("overall"), reference.record.in_scope("a")
+    assert cohort["sites"] == 3
+    assert overall["sites"] == 6
+    mine = [
+        held_out_rows(task, SiteRequest(site, federation.config.run.seed), "2015")
+        for site in ("region-01", "region-02", "region-03")
+    ]
+    assert cohort["rows"] == sum(map(len, mine))
+    later = [one.window(reference, window) for window in ("2016", "2018")]
+    assert [record.window for record in one.folder.read_windows()] == ["2016", "2018"]
+    assert all(record.in_scope("overall")["rows"][0] > 0 for record in later)
+
+
+def test_no_number_of_a_site_is_in_what_it_sends(trained: Federation, tmp_path) -> None:
+    federation = fresh(tmp_path)
+    line = federation.transport()
+    one = evaluator(federation, line)
+    reference = one.freeze("reference")
+    one.window(reference, "current")
+    vectors = [
+        (request.run, node, parse_reply(reply)[0].body)
+        for node, request, reply in line.wire
+        if request.phase is Phase.TRAIN and reply
+    ]
+    assert len(vectors) == 4 * len({run for run, _, _ in vectors})
+    for run, node, body in vectors:
+        stage = EvaluationAgreement.from_bytes(
+            (one.folder.path / "stages" / run / "agreement.json").read_bytes()
+        )
+        rows = held_out_rows(
+            TASK, SiteRequest(SITES[node], federation.config.run.seed), stage.window
+        )
+        words = np.frombuffer(body[-2000:], "<u2")
+        # Counts would be small words; masked ones are as good as drawn evenly.
+        assert np.mean(words <= len(rows)) < 0.05
+
+
+def test_a_lost_site_is_left_out_and_named(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    line = federation.transport()
+
+    def silence(node: int, request: Request) -> None:
+        if node == 1 and request.phase in (Phase.TRAIN, Phase.SIGN, Phase.OPEN):
+            raise ConnectionError("gone")
+
+    reference = evaluator(federation).freeze("reference")
+    line.before = silence
+    record = evaluator(federation, line).window(reference, "current")
+    assert record.survivors == ("cleveland", "switzerland", "va_long_beach")
+    assert set(record.dropped) == {"hungary"}
+    rows = pooled("current", federation.config.run.seed, record.survivors)
+    assert record.in_scope("overall")["rows"] == sum(map(len, rows))
+
+
+@pytest.mark.parametrize("phase", [Phase.AGREE, Phase.TRAIN, Phase.OPEN, Phase.CLOSE])
+def test_a_kill_is_gone_on_from_with_the_same_vectors(phase: Phase, tmp_path) -> None:
+    federation = fresh(tmp_path)
+    reference = evaluator(federation).freeze("reference")
+    line = federation.transport()
+
+    def kill(_node: int, request: Request) -> None:
+        if request.phase is phase:
+            raise Killed
+
+    line.before = kill
+    with pytest.raises(Killed):
+        evaluator(federation, line).window(reference, "current")
+    federation.restart_agents()
+    record = evaluator(federation).window(reference, "current")
+    rows = pooled("current", federation.config.run.seed)
+    assert record.in_scope("overall")["rows"] == sum(map(len, rows))
+    assert evaluator(federation).folder.read_windows() == (record,)
+
+
+def told_by(federation: Federation, site: str, phase: Phase, run: str, body: bytes, place=(0, 0)):
+    federation.restart_agents()
+    agent = simulated_agent(federation.folder, site, 1)
+    request = Request(run, *place, phase, "0" * 32, 4e9, body)
+    import time  # noqa: PLC0415 - here alone
+
+    reply = parse_reply(agent.answer(Request(
+        request.run, request.round, request.attempt, phase, request.nonce, time.time() + 60, body
+    ).to_bytes()))[0]  # fmt: skip
+    del agent
+    gc.collect()
+    return reply
+
+
+def agreement_of(federation: Federation, **changes) -> EvaluationAgreement:
+    """What a coordinator would ask for the window `current`, but for what a test changes."""
+    one = evaluator(federation)
+    reference = one.folder.read_reference() or one.freeze("reference")
+    stage = one.folder.stage(federation.folder.id, Stage.WINDOW, "current")
+    if not stage.agreement.exists():
+        one.window(reference, "current")
+    settled = EvaluationAgreement.from_bytes(stage.agreement.read_bytes())
+    return settled.model_copy(update={"run": "another-one"} | changes)
+
+
+def test_a_site_judges_only_models_that_it_helped_to_train(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    agreement = agreement_of(federation)
+    model = agreement.model
+    assert model is not None
+    made_up = hashlib.sha256(b"a model that singles somebody out").hexdigest()
+    for wrong in (
+        model.model_copy(update={"sha256": made_up}),
+        model.model_copy(update={"run": "never-ran"}),
+        model.model_copy(update={"run": "another-one"}),
+    ):
+        asked = agreement.model_copy(update={"model": wrong})
+        reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+        assert (reply.status, reply.code) == ("refused", "unknown_model"), wrong
+
+
+def test_a_site_counts_a_window_exactly_only_so_often(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    agreement = agreement_of(federation)  # the first
+    codes = []
+    for number in range(2, 6):
+        asked = agreement.model_copy(update={"run": f"again-{number}"})
+        reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+        codes.append(reply.code)
+    assert codes == ["", "", "counted_before", "counted_before"]
+    # What was admitted may go on.
+    asked = agreement.model_copy(update={"run": "again-2"})
+    assert told_by(federation, "hungary", Phase.AGREE, "again-2", asked.to_bytes()).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"window": "next year"}, "unknown_window"),
+        ({"spec_digest": "0" * 64}, "evaluation_impossible"),
+        ({"grids": ()}, "ok"),
+        ({"stage": Stage.TRAINING_ROWS, "model": None, "reference": None}, "privacy_required"),
+        ({"public_rows": dict.fromkeys(SITES, 5)}, "public_rows_differ"),
+        ({"rules_digest": "0" * 64}, "run_rules_differ"),
+    ],
+)
+def test_a_site_counts_nothing_that_was_not_agreed(changes, code, tmp_path) -> None:
+    federation = fresh(tmp_path)
+    asked = agreement_of(federation, **changes)
+    reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+    assert (reply.code or reply.status) == code
+
+
+def test_a_vector_that_is_not_in_the_spec_is_refused(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    asked = agreement_of(federation)
+    federation.restart_agents()
+    agent = simulated_agent(federation.folder, "hungary", 1)
+    import time  # noqa: PLC0415 - here alone
+
+    def ask(phase: Phase, body: bytes, place=(0, 0)):
+        request = Request(asked.run, *place, phase, "0" * 32, time.time() + 60, body)
+        return parse_reply(agent.answer(request.to_bytes()))[0]
+
+    assert ask(Phase.AGREE, asked.to_bytes()).status == "ok"
+    for kind, digest in ((RoundKind.MEASURE, "1" * 64), (RoundKind.TRAIN, "1" * 64)):
+        invitation = Invitation(
+            kind=kind, agreement_digest=asked.digest().hex(), layout_digest=digest
+        )
+        reply = ask(Phase.ADVERTISE, invitation.to_bytes(), (1, 1))
+        assert (reply.status, reply.code) == ("refused", "protocol")
+
+
+def test_a_model_of_another_size_is_refused(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    agreement = agreement_of(federation)
+    assert agreement.model is not None
+    larger: ModelTerms = agreement.model.model_copy(update={"parameters": 99})
+    asked = agreement.model_copy(update={"model": larger})
+    reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+    assert (reply.status, reply.code) == ("refused", "evaluation_impossible")
+
+
+def test_too_few_sites_open_nothing(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    reference = evaluator(federation).freeze("reference")
+    line = federation.transport()
+
+    def silence(node: int, request: Request) -> None:
+        if node in (0, 1) and request.phase is Phase.TRAIN:
+            raise ConnectionError("gone")
+
+    line.before = silence
+    with pytest.raises(RoundFailed):
+        evaluator(federation, line).window(reference, "current")
+    assert evaluator(federation).folder.read_windows() == ()
+    # Asked again, with all sites, it is answered.
+    record = evaluator(federation).window(reference, "current")
+    assert len(record.survivors) == 4
+
+
+def test_a_reference_that_was_changed_is_not_used(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    evaluator(federation).freeze("reference")
+    path = EvaluationFolder.of(federation.folder).reference
+    path.write_text(path.read_text().replace('"grids": [', '"grids": [1, ', 1))
+    with pytest.raises(IntegrityError, match="reference.json"):
+        EvaluationFolder.of(federation.folder).read_reference()
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (Asked(("next year",)), "has none of that name"),
+        (Asked(("reference",)), "it is the reference"),
+        (Asked(("current",), "last year"), "has none of that name"),
+    ],
+)
+def test_a_window_that_makes_no_sense_is_refused(asked: Asked, says: str, tmp_path) -> None:
+    federation = fresh(tmp_path)
+    with pytest.raises(UsageError, match=says):
+        evaluation.evaluate(federation.folder.path, asked)
+
+
+def test_no_two_windows_share_a_file() -> None:
+    names = ["2017", "week 3", "week-3", "Week 3", "WEEK 3", "a" * 64, "a" * 63, "ä", "ö", "."]
+    assert len({file_name(name) for name in names}) == len(names)
+    assert all("/" not in file_name(name) and len(file_name(name)) <= 50 for name in names)
