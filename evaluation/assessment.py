@@ -174,9 +174,7 @@ def _window(spec: TallySpec, judged: Judged, record: StageRecord, scopes: Scopes
             name: findings.utility(spec, one.sums, noise_of(record, one))
             for name, one in scopes.items()
         },
-        majority_accuracy=findings.majority_baseline(
-            spec, scopes[OVERALL].sums, noise_of(record, scopes[OVERALL])
-        ).accuracy.value,
+        majority_accuracy=findings.majority_share(spec, scopes[OVERALL].sums),
         agreement_sha256=record.agreement_sha256,
     )
 

@@ -83,12 +83,12 @@ def site_disparities_by_scope(
 
 
 def _vote(gap: Gap, confusion: Counts) -> Floats:
-    supported = [rate.counts(confusion)[1] >= MINIMUM_SUPPORT for rate in gap.rates]
-    rates = [
-        np.where(enough, rate(confusion), np.nan)
-        for rate, enough in zip(gap.rates, supported, strict=True)
-    ]
-    value = float(gap.of(rates))
+    by_group = []
+    for metric in gap.metrics:
+        supported = [part.counts(confusion)[1] >= MINIMUM_SUPPORT for part in metric.parts]
+        by_group.append(np.where(np.all(supported, axis=0), metric(confusion), np.nan))
+    overall = confusion.sum(axis=0)
+    value = float(gap.of(by_group, [metric(overall) for metric in gap.metrics]))
     vote = np.zeros(len(GAP_EDGES))
     vote[NOT_ESTIMABLE if np.isnan(value) else _bucket(value)] = 1
     return vote

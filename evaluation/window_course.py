@@ -9,6 +9,7 @@ from evaluation.cell_noise import CellNoise
 from evaluation.gap_grades import JUDGED_GAPS
 from evaluation.group_metrics import (
     Counts,
+    Floats,
     Gap,
     accuracy_difference,
     demographic_parity_difference,
@@ -197,7 +198,7 @@ def _gaps(spec: TallySpec, scope: ScopeSums, levels: Mapping[Group, int]) -> Ite
     tallies = TallySums(spec, scope.sums, noised=scope.noise_variance > 0)
     for family in spec.families:
         for gap in GAPS.values() if spec.schema.is_binary else (accuracy_difference,):
-            least = Shown.ROWS if gap.rates[0].name == "selection_rate" else Shown.LABELS
+            least = Shown.ROWS if gap.metrics[0].name == "selection_rate" else Shown.LABELS
             if not spec.schema.is_binary:
                 least = Shown.ROWS
             shown = [group for group in family if levels[group] >= least]
@@ -246,13 +247,14 @@ def _errors(course: Course, scope: ScopeSums, group: Group) -> tuple[int, int]:
     return tn + fp + fn + tp, fp + fn
 
 
-def _score_sums(sums: Mapping[str, Counts]) -> Counts:
+def _score_sums(sums: Mapping[str, Floats]) -> Floats:
     name = f"score_sum/{OVERALL}"
     return np.asarray(sums[f"{name}/whole"] + sums[f"{name}/fraction"])
 
 
-def _whole(values: Counts) -> Counts:
-    return np.rint(values).astype(np.int64)
+def _whole(values: Floats) -> Counts:
+    whole: Counts = np.rint(values).astype(np.int64)
+    return whole
 
 
 def _finite(limit: float) -> float | None:

@@ -64,7 +64,7 @@ def group_drift(
                 RatePair(
                     "fairness", label, f"change in {rate.name}", rules.fairness,
                     (int(part_before), int(part_now)), (int(before_whole), int(now_whole)),
-                    len(rate.of),
+                    len(rate.numerator),
                 )
             )  # fmt: skip
     return rate_drift(pairs, against, rules, noise)
@@ -180,7 +180,7 @@ def _gap(
         )  # fmt: skip
     shares = part / whole
     gaps = shares.max(axis=1) - shares.min(axis=1)
-    variances = np.array(noise)[:, None] * np.full(part.shape, float(len(rate.of)))
+    variances = np.array(noise)[:, None] * np.full(part.shape, float(len(rate.numerator)))
     single = standard_error(part, whole, variances)
     first, second = np.triu_indices(len(single), 1)
     law = _PairErrors(np.hypot(single[first], single[second]))
