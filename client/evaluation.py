@@ -1,7 +1,7 @@
 """A site's side of an evaluation: may these rows be counted for this model, and the counts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -159,7 +159,7 @@ def evaluation_vector(
         ProtocolViolation: it is another model than the one agreed on.
         DataError: the rows are not what the schema promises.
     """
-    terms, scores, judge = bench.agreement.model, None, None
+    terms, judge = bench.agreement.model, None
     if terms is not None:
         if digest.hex() != terms.sha256:
             raise ProtocolViolation("model: not the one that this evaluation was agreed for")
@@ -198,18 +198,9 @@ def _flagged(
     earlier = site_window(measurement, reference.window, before)
     current = site_window(measurement, bench.agreement.window, now)
     if earlier.rows:
-        bench.keep_local(
-            drift_findings(
-                measurement.grids,
-                earlier,
-                current,
-                None,
-                measurement.rules,
-                bench.site,
-                families=measurement.spec.families,
-                hidden=frozenset(),
-            )
-        )
+        rules = replace(measurement.rules, families=measurement.spec.families)
+        report = drift_findings(measurement.grids, earlier, current, None, rules, bench.site)
+        bench.keep_local(report)
     return told_flags(measurement, bench.site, own_flags(measurement, earlier, current))
 
 
