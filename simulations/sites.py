@@ -43,10 +43,12 @@ from federation.task_loading import add_search_folder, load_task
 from privacy.accountant import cost, is_affordable
 from privacy.event import NonPrivate
 from privacy.run_plan import run_plan
+from server.group_counts import unit_weights
 from server.proposal import propose, settled_mitigation
 from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
+from simulations.run_lookup import run_of
 
 NOT_YET_SIGNED = "0" * 64
 """Stands for the digest of run rules, which are made to fit the agreement."""
@@ -110,7 +112,10 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
-    trained = mitigated(task, settled_mitigation(resolved.mitigation))
+    trained = mitigated(
+        task,
+        settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
+    )
     data = {
         site: trained.load(SiteRequest(site, resolved.run.seed))
         for site in resolved.federation.sites
@@ -121,7 +126,8 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
     parameters = parameter_count(trained, resolved.run.seed)
-    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters)
+    weights = unit_weights(resolved.mitigation, task.schema)
+    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
     run_tally_spec(task.schema, agreement)
     for policy in policies:
         _require_one_round(policy, agreement)
@@ -190,7 +196,7 @@ def connect(context: Context) -> Callable[[bytes], bytes]:
         return site_on_ray(runs.resolve(), index)
 
     def answer(request: bytes) -> bytes:
-        return simulated_site(runs / Request.from_bytes(request).run, index)(request)
+        return simulated_site(run_of(runs, Request.from_bytes(request).run), index)(request)
 
     return answer
 
@@ -277,7 +283,7 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
     without_privacy = config.privacy.mode == "off"
     budget = choice.epsilon_budget or config.privacy.epsilon
     if choice.epsilon_budget is None and budget is not None:
-        budget += config.evaluation.epsilon or 0.0
+        budget += (config.evaluation.epsilon or 0.0) + (config.mitigation.counts_epsilon or 0.0)
     if budget is None and not without_privacy:
         raise ConfigError(
             "site_policy.epsilon_budget",
@@ -301,7 +307,9 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         allow_without_privacy=without_privacy,
         allow_sparse_graph=config.federation.neighbours is not None,
         allow_shared_noise=(
-            config.privacy.shared_noise is not None or config.evaluation.epsilon is not None
+            config.privacy.shared_noise is not None
+            or config.evaluation.epsilon is not None
+            or config.mitigation.counts_epsilon is not None
         ),
         exact_evaluations_per_window=0 if config.evaluation.epsilon is not None else 3,
         site_level_epsilon_budget=_site_level_budget(config),
