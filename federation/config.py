@@ -518,11 +518,9 @@ def _check_counts(config: FederationConfig) -> None:
             "training rows are counted with noise, which is charged for; usual: 0.1; or give "
             "mitigation.weights",
         )
-    if mitigation.counts_epsilon is not None and not (counted and private):
+    if mitigation.counts_epsilon is not None and mitigation.method != "reweighing":
         raise ConfigError(
-            "mitigation.counts_epsilon",
-            mitigation.counts_epsilon,
-            "none unless reweighing counts rows that privacy protects",
+            "mitigation.counts_epsilon", mitigation.counts_epsilon, "none but for 'reweighing'"
         )
 
 
