@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.journal import Journal
 from federation.consortium_files import ConsortiumFiles
+from federation.drift_summary import WindowDrift
 from federation.durable_file import write_atomically
 from federation.entropy import Entropy, SeededEntropy, SystemEntropy
 from federation.errors import IntegrityError, UsageError
+from federation.evaluation_record import file_name
 from federation.file_lock import hold
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
@@ -77,6 +79,13 @@ class SiteHome:
         descriptor = os.open(self.faults, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(f"{utc_now()}\n{text}\n")
+
+    def keep_window_report(self, report: WindowDrift) -> None:
+        """Keep what changed in the site's own rows, for the site's own eyes."""
+        folder = self.path / "windows"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        text = report.model_dump_json(indent=1).encode() + b"\n"
+        write_atomically(folder / f"{file_name(report.window)}.json", text, mode=0o600)
 
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
@@ -173,6 +182,7 @@ def _open(
                 training_entropy=training_entropy,
                 clock=time.time,
                 note_fault=home.note_fault,
+                keep_local=home.keep_window_report,
             )
         )
     except BaseException:

@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 LARGEST_EXAMPLE_WEIGHT = 10.0
-"""The weight of a group and label that is so rare that it would be larger: few rows decide nothing."""
+"""Weight of a group and label so rare that it would be larger: few rows decide nothing."""
 
 ExampleWeight = Annotated[float, Field(gt=0, le=LARGEST_EXAMPLE_WEIGHT)]
 OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]

@@ -35,6 +35,9 @@ class Stage(StrEnum):
     TRAINING_ROWS = "training_rows"
 
 
+SCORES = "scores"
+"""Among the reference's histograms, that of predictions: per label and score bin."""
+
 JUDGING = frozenset({Stage.REFERENCE, Stage.WINDOW, Stage.LABELS})
 """The stages that need a model's predictions."""
 
@@ -130,6 +133,7 @@ class EvaluationAgreement(ReadApart):
         reference: of a window's stage.
         thresholds: per class, of the `labels` stage.
         attribute: of the stage `training_rows`: whose groups.
+        named: sites that agreed to be named with what they find in their own rows.
         noise: None means that counts are exact.
     """
 
@@ -146,6 +150,7 @@ class EvaluationAgreement(ReadApart):
     reference: ReferenceTerms | None = None
     thresholds: tuple[float, ...] = ()
     attribute: str = ""
+    named: tuple[Name, ...] = ()
     noise: CountNoiseTerms | None = None
 
     @model_validator(mode="after")

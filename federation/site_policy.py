@@ -78,6 +78,9 @@ class SitePolicy(Section):
     """How many evaluations may count the site's held-out rows of one window without noise, for one
     model and purpose: counts of ever other cohorts, or on ever other bins, could be subtracted. 0:
     held-out rows are counted with noise only, and not while a model is trained."""
+    name_with_flags: bool = False
+    """Whether the site may be named with what it finds to have changed in its own rows; else only
+    the number of such sites is told."""
     evaluation_epsilon: Annotated[float, Field(gt=0)] | None = None
     """Most that one evaluation may cost; the budget alone if left out."""
     analytics_columns: tuple[str, ...] = ()

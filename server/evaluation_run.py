@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.audit.confident_learning import confidence_thresholds
 from evaluation.measurement import (
     FEATURE,
+    SITES,
     agreed_measurement,
     evaluation_spec,
     feature_grids,
@@ -27,11 +29,11 @@ from evaluation.window_sums import sums_by_scope
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
-from federation.errors import IntegrityError, UsageError
+from federation.errors import IntegrityError, PrivacyRefusal, UsageError
 from federation.evaluation_agreement import (
     JUDGING,
+    SCORES,
     EvaluationAgreement,
-    GridTerms,
     ModelTerms,
     ReferenceTerms,
     Stage,
@@ -120,7 +122,7 @@ class Evaluator:
         }
         stages, refined = [survey], {}
         if finer:
-            second = self.sum(Stage.REFINE, window, grid_terms(tuple(finer.values())))
+            second = self.sum(Stage.REFINE, window, grids=grid_terms(tuple(finer.values())))
             stages.append(second)
             told = self._features(second, finer)
             refined = {name: (finer[name], told[name]) for name in finer}
@@ -130,7 +132,7 @@ class Evaluator:
                 for name, grid in grids.items()
             )
         )
-        record = self.sum(Stage.REFERENCE, window, frozen)
+        record = self.sum(Stage.REFERENCE, window, grids=frozen)
         reference = FrozenReference(grids=frozen, stages=tuple(stages), record=record)
         self.folder.write_reference(reference)
         return reference
@@ -141,19 +143,30 @@ class Evaluator:
         Raises:
             HedgerowError: as `server.single_sum.sum_once`.
         """
-        record = self.sum(Stage.WINDOW, window, reference.grids, self._terms(reference))
+        terms = self._terms(reference)
+        record = self.sum(Stage.WINDOW, window, grids=reference.grids, reference=terms)
+        if not record.noise_variance:
+            labels = self.labels(record)
+            record = record.model_copy(update={"sums": {**record.sums, **labels.sums}})
         self.folder.write_window(record)
         return record
 
-    def sum(
-        self,
-        stage: Stage,
-        window: str,
-        grids: tuple[GridTerms, ...] = (),
-        reference: ReferenceTerms | None = None,
-        attribute: str = "",
-    ) -> StageRecord:
+    def labels(self, record: StageRecord) -> StageRecord:
+        """Count labels against predictions, by the mean confidence that a window's sum gave.
+
+        Raises:
+            HedgerowError: as `server.single_sum.sum_once`.
+        """
+        thresholds = confidence_thresholds(record.in_scope(OVERALL))
+        return self.sum(Stage.LABELS, record.window, thresholds=tuple(thresholds.tolist()))
+
+    def sum(self, stage: Stage, window: str, **asked: Any) -> StageRecord:
         """One stage's secure sum.
+
+        Args:
+            stage: what is counted.
+            window: on which rows.
+            asked: further fields of the agreement.
 
         Raises:
             HedgerowError: as `server.single_sum.sum_once`.
@@ -162,14 +175,11 @@ class Evaluator:
         kept = self.folder.read_stage(folder)
         if kept is not None:
             return kept
-        asked = {
+        asked |= {
             "run": folder.id,
             "stage": stage,
             "window": window,
             "model": self._model_terms() if stage in JUDGING else None,
-            "grids": grids,
-            "reference": reference,
-            "attribute": attribute,
         }
         terms = Terms(
             rules=self.config.federation,
@@ -182,9 +192,25 @@ class Evaluator:
         roster = ConsortiumFiles(self.run.path).read_roster(int(time.time()))
         done = sum_once(self.transport, folder, roster, terms)
         record = _recorded(done, self._noise(done.agreement))
+        self._require_contributors(record)
         self.folder.write_stage(folder, record)
         done.finish(folder)
         return record
+
+    def _require_contributors(self, record: StageRecord) -> None:
+        """Return if enough sites have rows in the window: else the sum is of too few, or of one.
+
+        Raises:
+            PrivacyRefusal: they have not; nothing of the sum is kept.
+        """
+        if record.noise_variance or record.stage is Stage.TRAINING_ROWS:
+            return
+        sites, least = record.in_scope(OVERALL)[SITES][0], self.config.evaluation
+        if sites < least.minimum_contributors:
+            raise PrivacyRefusal(
+                f"window {record.window}: {sites:.0f} sites have rows in it, expected at least "
+                f"evaluation.minimum_contributors = {least.minimum_contributors}; nothing is kept"
+            )
 
     def _proposed(
         self, asked: Mapping[str, Any], enlisted: Mapping[str, Enlistment], rules_digest: str
@@ -198,6 +224,7 @@ class Evaluator:
             "cohorts": {name: tuple(sorted(s)) for name, s in self.config.cohorts.items()},
             "public_rows": {site: one.public_rows for site, one in enlisted.items()},
             "evaluation": rules,
+            "named": tuple(sorted(site for site, one in enlisted.items() if one.names_itself)),
             "spec_digest": self.spec.digest(),
         }
         # How much is counted decides how much noise it takes: so it is derived first.
@@ -232,7 +259,7 @@ class Evaluator:
         grids = {g.feature.name: g for g in feature_grids(self.task.schema, reference.grids)}
         histograms = {name: sums[f"{FEATURE}/{name}"] for name in grids}
         if self.task.schema.is_binary:
-            histograms["scores"] = sums[f"scores/{OVERALL}"]
+            histograms[SCORES] = sums[f"scores/{OVERALL}"]
             outcomes = sums[f"confusion/{OVERALL}"]
         else:
             right, rows = sums["correct"][0], sums["rows"][0]
@@ -264,6 +291,9 @@ def _recorded(done: SingleSum[EvaluationAgreement], noise: CountNoisePlan | None
         dropped=dict(done.dropped),
         sums={name: tuple(values.tolist()) for name, values in done.sums.items()},
         noise_variance=noise.variance(len(done.survivors)) if noise else 0.0,
+        noise_family=(
+            "discrete_laplace" if noise and noise.mechanism == "discrete_laplace" else "gaussian"
+        ),
         epsilon=noise.epsilon / noise.release.releases if noise else None,
     )
 
