@@ -1,7 +1,7 @@
 """A site's side of an evaluation: may these rows be counted for this model, and the counts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -198,17 +198,10 @@ def _flagged(
     earlier = site_window(measurement, reference.window, before)
     current = site_window(measurement, bench.agreement.window, now)
     if earlier.rows:
+        # For the site alone: its own small groups are no secret from it.
+        rules = replace(measurement.rules, families=measurement.spec.families, minimum_cell=1)
         bench.keep_local(
-            drift_findings(
-                measurement.grids,
-                earlier,
-                current,
-                None,
-                measurement.rules,
-                bench.site,
-                families=measurement.spec.families,
-                hidden=frozenset(),
-            )
+            drift_findings(measurement.grids, earlier, current, None, rules, bench.site)
         )
     return told_flags(measurement, bench.site, own_flags(measurement, earlier, current))
 
