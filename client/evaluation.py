@@ -198,9 +198,11 @@ def _flagged(
     earlier = site_window(measurement, reference.window, before)
     current = site_window(measurement, bench.agreement.window, now)
     if earlier.rows:
-        rules = replace(measurement.rules, families=measurement.spec.families)
-        report = drift_findings(measurement.grids, earlier, current, None, rules, bench.site)
-        bench.keep_local(report)
+        # For the site alone: its own small groups are no secret from it.
+        rules = replace(measurement.rules, families=measurement.spec.families, minimum_cell=1)
+        bench.keep_local(
+            drift_findings(measurement.grids, earlier, current, None, rules, bench.site)
+        )
     return told_flags(measurement, bench.site, own_flags(measurement, earlier, current))
 
 

@@ -4,6 +4,7 @@ A simulated site is a real one (its own keys, policy, journal and ledger) whose 
 come from the run's seed, which every output says.
 """
 
+import math
 import platform
 import shutil
 import subprocess
@@ -40,9 +41,11 @@ from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
+from privacy.account import best_order, filtered_epsilon
 from privacy.accountant import cost, is_affordable
+from privacy.dataset_policy import dataset_policy
 from privacy.event import NonPrivate
-from privacy.run_plan import run_plan
+from privacy.run_plan import run_plan, shared_record_noise
 from server.group_counts import unit_weights
 from server.proposal import propose, settled_mitigation
 from simulations.attackers import ReversedLabels, poisoned
@@ -129,6 +132,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     weights = unit_weights(resolved.mitigation, task.schema)
     agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
     run_tally_spec(task.schema, agreement)
+    policies = [_with_room_for_counts(policy, resolved, agreement) for policy in policies]
     for policy in policies:
         _require_one_round(policy, agreement)
     for site, loaded in data.items():
@@ -282,8 +286,6 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
     choice = config.site_policy
     without_privacy = config.privacy.mode == "off"
     budget = choice.epsilon_budget or config.privacy.epsilon
-    if choice.epsilon_budget is None and budget is not None:
-        budget += (config.evaluation.epsilon or 0.0) + (config.mitigation.counts_epsilon or 0.0)
     if budget is None and not without_privacy:
         raise ConfigError(
             "site_policy.epsilon_budget",
@@ -315,6 +317,29 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         site_level_epsilon_budget=_site_level_budget(config),
         site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,
     )
+
+
+def _with_room_for_counts(
+    policy: SitePolicy, config: FederationConfig, agreement: Agreement
+) -> SitePolicy:
+    """The policy of a site whose counts are charged, too, so that both they and training fit.
+
+    Several plans are added up by the filter, at an order that has to suit training: counts come
+    first, or are pure, and would fix another one.
+    """
+    counts = (config.evaluation.epsilon or 0.0) + (config.mitigation.counts_epsilon or 0.0)
+    if not counts or policy.epsilon_budget is None:
+        return policy
+    rules, event = dataset_policy(policy), run_plan(agreement, policy.site).event()
+    shared = shared_record_noise(agreement)
+    event = event if shared is None else shared.event()
+    order = best_order(rules, "record", event)
+    if not math.isfinite(order):
+        return policy
+    needed = filtered_epsilon(rules, [event] * agreement.rounds, order) + counts
+    given = config.site_policy.epsilon_budget
+    budget = max(policy.epsilon_budget, needed) if given is None else given
+    return policy.model_copy(update={"epsilon_budget": budget, "filter_order": int(order)})
 
 
 def _site_level_budget(config: FederationConfig) -> float | None:
