@@ -102,7 +102,8 @@ def _drifts(
                 replace(drift_rules(course.rules), families=families),
                 scope,
             )
-            yield found if course.spec.schema.is_binary else _without_rates(found)
+            told = found if course.spec.schema.is_binary else _without_rates(found)
+            yield told if place == len(counted) - 1 else _without_charts(told)
 
 
 def _without_rates(found: WindowDrift) -> WindowDrift:
@@ -110,6 +111,17 @@ def _without_rates(found: WindowDrift) -> WindowDrift:
     findings = tuple(one for one in found.findings if one.kind not in ("label", "prediction"))
     verdict = worst([finding.verdict for finding in findings])
     return found.model_copy(update={"findings": findings, "verdict": verdict})
+
+
+def _without_charts(found: WindowDrift) -> WindowDrift:
+    """Of earlier windows the numbers are kept, and charts of what called for attention only."""
+    findings = tuple(
+        one
+        if one.verdict in ("watch", "act")
+        else one.model_copy(update={"chart": None, "distances": None})
+        for one in found.findings
+    )
+    return found.model_copy(update={"findings": findings})
 
 
 def counts_of(course: Course, name: str, scope: ScopeSums) -> WindowCounts:

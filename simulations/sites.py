@@ -330,9 +330,8 @@ def _with_room_for_counts(
     counts = (config.evaluation.epsilon or 0.0) + (config.mitigation.counts_epsilon or 0.0)
     if not counts or policy.epsilon_budget is None:
         return policy
-    rules, event = dataset_policy(policy), run_plan(agreement, policy.site).event()
-    shared = shared_record_noise(agreement)
-    event = event if shared is None else shared.event()
+    rules, shared = dataset_policy(policy), shared_record_noise(agreement)
+    event = shared.event() if shared else run_plan(agreement, policy.site).event()
     order = best_order(rules, "record", event)
     if not math.isfinite(order):
         return policy
