@@ -159,7 +159,7 @@ def evaluation_vector(
         ProtocolViolation: it is another model than the one agreed on.
         DataError: the rows are not what the schema promises.
     """
-    terms, scores, judge = bench.agreement.model, None, None
+    terms, judge = bench.agreement.model, None
     if terms is not None:
         if digest.hex() != terms.sha256:
             raise ProtocolViolation("model: not the one that this evaluation was agreed for")

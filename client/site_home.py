@@ -118,7 +118,10 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     policy = SitePolicy.read(home.policy)
     key = home.read_identity()
     holder = (policy.site, policy.dataset)
-    Ledger.create(path, key, holder, dataset_policy(policy), utc_now, policy.public_rows).close()
+    terms = dataset_policy(policy)
+    Ledger.create(
+        path, key, holder, terms, utc_now, policy.public_rows, order=policy.filter_order
+    ).close()
 
 
 def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent:

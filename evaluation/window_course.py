@@ -1,4 +1,4 @@
-"""The course of a model over its windows: drift, errors followed in time, and gaps between groups."""
+"""A model over its windows: drift, errors followed in time, and gaps between groups."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from evaluation.monitoring.change_detection import (
     start,
     step,
 )
+from evaluation.monitoring.comparison import worst
 from evaluation.monitoring.feature_grid import FeatureGrid
 from evaluation.monitoring.window_counts import WindowCounts
 from evaluation.monitoring.window_drift import drift_findings
@@ -93,7 +94,7 @@ def _drifts(
             compared = {0, place} | ({place - 1} if before is not None else set())
             hidden = _hidden([levels[at].get(scope, {}) for at in compared])
             families = course.spec.families if course.spec.schema.is_binary else ()
-            yield drift_findings(
+            found = drift_findings(
                 course.grids,
                 counted[0][scope],
                 replace(now, hidden=hidden),
@@ -101,18 +102,27 @@ def _drifts(
                 replace(drift_rules(course.rules), families=families),
                 scope,
             )
+            yield found if course.spec.schema.is_binary else _without_rates(found)
+
+
+def _without_rates(found: WindowDrift) -> WindowDrift:
+    """With more than two classes there is no positive one, and so neither of its rates."""
+    findings = tuple(one for one in found.findings if one.kind not in ("label", "prediction"))
+    verdict = worst([finding.verdict for finding in findings])
+    return found.model_copy(update={"findings": findings, "verdict": verdict})
 
 
 def counts_of(course: Course, name: str, scope: ScopeSums) -> WindowCounts:
     """A scope's sums as drift is found in them.
 
-    With more than two classes, right and wrong are all that is known of a group.
+    With more than two classes, right and wrong of all rows are what is compared.
     """
     spec, sums = course.spec, scope.sums
     tallies = TallySums(spec, sums, noised=scope.noise_variance > 0)
     binary = spec.schema.is_binary
-    outcomes = tallies.outcomes(spec.groups)
-    labels = [group.label for group in spec.groups]
+    groups = spec.groups if binary else (Group(),)
+    outcomes = tallies.outcomes(groups)
+    labels = [group.label for group in groups]
     return WindowCounts(
         name=name,
         rows=tallies.rows(),

@@ -48,6 +48,9 @@ class SitePolicy(Section):
     """Whether the first run may be planned closer to the budget's bound than the filter across runs
     allows. It then has the budget to itself, also if it ends early: false keeps a run that is begun
     and abandoned from taking more than it used."""
+    filter_order: Annotated[int, Field(ge=2, le=512)] | None = None
+    """Renyi order at which charges of several plans are added up; that which suits the first plan
+    if left out. To be set before the first run where that is a small one: a count, for instance."""
     budget_mechanisms: tuple[str, ...] | None = None
     """Names of the mechanisms that the budget may be spent on, such as `poisson_sampled_gaussian`;
     all if left out."""

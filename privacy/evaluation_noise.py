@@ -1,4 +1,4 @@
-"""The noise of an evaluation, as all parties derive it from what they signed and what is counted."""
+"""The noise of an evaluation: all parties derive it from what they signed and what is counted."""
 
 from functools import lru_cache
 

@@ -60,7 +60,7 @@ def run(
       6    something durable is damaged, or the disk refuses
       130  interrupted; the same command goes on and costs no site anything more
     """  # noqa: D301 - \b keeps the lines apart
-    with _unknown_if_wrong(check):
+    with _unknown_if_wrong(check=check):
         from evaluation.report.evaluation_terminal import lines  # noqa: PLC0415 - with the rest
 
         from server.alert_sinks import require_webhook, send  # noqa: PLC0415 - with the rest
@@ -97,7 +97,7 @@ def check_(run_folder: RunArgument) -> None:
       2  something to act on
       3  no answer: nothing was evaluated, or an error
     """  # noqa: D301 - \b keeps the lines apart
-    with _unknown_if_wrong(True):
+    with _unknown_if_wrong(check=True):
         from federation.evaluation_summary import read_evaluation  # noqa: PLC0415 - as below
 
         summary = read_evaluation(_existing(run_folder))
@@ -173,7 +173,7 @@ def _existing(folder: Path) -> Path:
 
 
 @contextmanager
-def _unknown_if_wrong(check: bool) -> Iterator[None]:  # noqa: FBT001 - one switch
+def _unknown_if_wrong(*, check: bool) -> Iterator[None]:
     """In a check, 1 and 2 are answers: an error must not look like one."""
     try:
         yield

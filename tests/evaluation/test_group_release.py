@@ -258,7 +258,7 @@ def test_a_denominator_below_the_minimum_is_not_estimable_and_says_so() -> None:
     assert not {"F & -59", "F & 60+"} & set(gap.between)
 
 
-NOISE = CellNoise(7.84, "discrete_laplace")
+NOISE = CellNoise(60.0, "discrete_laplace")
 
 
 def noised(cells, noise, seed=0):
@@ -280,7 +280,7 @@ def test_noised_counts_give_wider_intervals_and_hide_what_the_noise_drowns() -> 
             continue
         mine, theirs = group.selection_rate, other.selection_rate
         assert theirs.high - theirs.low > mine.high - mine.low
-        assert abs(theirs.value - mine.value) < 0.1
+        assert abs(theirs.value - mine.value) < 0.15
     assert not any(g.rows for g in found.groups if g.group == "unknown & unknown")
     drowned = findings.fairness(
         SPEC, noised(cells, CellNoise(1e4, "gaussian")), "overall", K, CellNoise(1e4, "gaussian")

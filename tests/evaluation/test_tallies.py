@@ -398,6 +398,8 @@ def test_one_spec_has_one_digest_however_its_numbers_are_written() -> None:
         changed(attributes=(AGE, SEX)),
         changed(features=(Numeric("bmi", 10, 51), FEATURES[1])),
         changed(features=(Numeric("bmi", 10, 50, "kg/m2"), FEATURES[1])),
+        changed(features=(Numeric("bmi", 10, 50, scale="log"), FEATURES[1])),
+        changed(features=(Numeric("bmi", 10, 50, scale_unit=2.0), FEATURES[1])),
         changed(features=(FEATURES[0], Categorical("ward", ("A", "C", "B")))),
         changed(features=FEATURES[::-1]),
     ],
