@@ -157,13 +157,13 @@ def _rounded(windows: Windows) -> Windows:
     order = np.argsort(windows.shares, kind="stable")
     shares = _to_power(windows.shares[order], _COARSE_STEP)
     rows = np.rint(_to_power(np.array(windows.rows), _STEP))
-    # Noise matters relative to the rows, so that is what is rounded.
-    relative = windows.noise[:, order] / np.square(windows.rows)[:, None]
+    # Noise matters relative to the rows and by the sum of variance over share: one number a window.
+    common = np.sum(windows.noise / windows.shares, axis=1) / np.sum(1 / windows.shares)
+    relative = common / np.square(windows.rows)
     noise = np.zeros_like(relative)
     noise[relative > 0] = _to_power(relative[relative > 0], _COARSE_STEP)
-    return Windows(
-        (float(rows[0]), float(rows[1])), shares / shares.sum(), noise * np.square(rows)[:, None]
-    )
+    per_bin = np.repeat((noise * np.square(rows))[:, None], len(shares), axis=1)
+    return Windows((float(rows[0]), float(rows[1])), shares / shares.sum(), per_bin)
 
 
 def _to_power(values: Floats, base: float) -> Floats:

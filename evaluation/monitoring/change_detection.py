@@ -179,6 +179,7 @@ def step(
     """
     if rows < 0 or (not noise_variance and not 0 <= errors <= rows):
         raise DataError(f"window: expected 0 <= errors <= rows, got {errors} of {rows}")
+    rows, errors = int(rows), int(errors)  # numpy's are no JSON, which the seed is made of
     history = (*detector.history, (rows, errors))
     if rows == 0:
         limits = _limits(detector.streams.sums, detector.contract)

@@ -93,6 +93,7 @@ def test_a_fall_is_found_if_it_is_asked_for() -> None:
 def test_the_same_windows_give_the_same_readings() -> None:
     history = [(300, 40), (0, 0), (800, 150), (300, 80)]
     reference, contract = ErrorReference(3000, 450), FalseAlarmContract(50)
+    assert replay(reference, contract, list(np.array(history)))[1][0].alarm is False
     first, readings = replay(reference, contract, history)
     again, repeated = replay(reference, contract, history)
     assert readings == repeated

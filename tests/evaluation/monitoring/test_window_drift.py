@@ -49,18 +49,18 @@ def test_windows_without_drift_alarm_no_more_often_than_the_contract() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deviation", [0.0, 1.4])
-def test_thousands_of_windows_without_drift(deviation) -> None:
+@pytest.mark.parametrize(("deviation", "windows"), [(0.0, 3000), (1.4, 1500)])
+def test_thousands_of_windows_without_drift(deviation, windows) -> None:
     rng = np.random.default_rng(4)
     alarms = 0
-    for place in range(3000):
+    for place in range(windows):
         if place % 20 == 0:
             reference = window(rng, 8000, GRIDS, "reference")
             reference = noisy(rng, reference, deviation) if deviation else reference
         now = window(rng, (200, 500, 1000, 3000)[place % 4], GRIDS)
         now = noisy(rng, now, deviation) if deviation else now
         alarms += any(f.significant for f in judged(now, reference=reference).findings)
-    assert alarms / 3000 <= 0.055
+    assert alarms / windows <= 0.06
 
 
 def test_noise_alone_alarms_seldom() -> None:
