@@ -136,6 +136,27 @@ def report(
     typer.echo(f"wrote {target}")
 
 
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="The folder of a run, usually not mitigated.")],
+    after: Annotated[Path, typer.Argument(help="That of a run of the same task and sites.")],
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """Two runs side by side: accuracy and every gap, parity and odds, with intervals.
+
+    Exit codes: 0 compared; 2 a run has not ended; 6 a summary is damaged.
+    """
+    from evaluation.mitigation import comparison  # noqa: PLC0415 - numpy and scipy
+    from federation.run_folder import RunFolder  # noqa: PLC0415 - with the rest
+
+    first, second = (RunFolder(_existing(one)).read_summary() for one in (before, after))
+    found = comparison.compare(first, second)
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json")))
+        return
+    typer.echo(comparison.text_table(found), nl=False)
+
+
 @app.command("privacy-impact")
 def privacy_impact_(
     run_folder: RunArgument,
