@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import prod
 
 import numpy as np
 
@@ -195,7 +196,8 @@ def evaluation_vector(
 
 
 def _counted(bench: EvaluationBench, rows: Rows, judge: Judge | None) -> dict[str, Floats]:
-    inputs = rows.inputs.reshape(len(rows), -1).numpy()
+    # Not -1: a site may have no rows in the window.
+    inputs = rows.inputs.reshape(len(rows), prod(rows.inputs.shape[1:])).numpy()
     plain = WindowRows(rows.features, rows.targets.numpy(), rows.groups, inputs)
     return count(bench.measurement, plain, judge(rows) if judge else None)
 

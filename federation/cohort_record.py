@@ -24,7 +24,7 @@ class CohortDiscovery(Part):
         window: whose rows.
         discovery: the name that the sites know it by.
         clusters: asked for.
-        sites: that all took part.
+        sites: with rows in it, which all took part.
         rows: of them.
         cohorts: that were found; of none it is known who is in it.
         differ_in: features, those that the cohorts differ in most first; none without two cohorts.

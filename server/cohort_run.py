@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from evaluation.measurement import FEATURE, feature_grids
+from evaluation.measurement import FEATURE, SITES, feature_grids
 from evaluation.monitoring.cohort_contrast import contrasts
 from evaluation.monitoring.cohort_discovery import (
     MEMBERS,
@@ -138,7 +138,7 @@ class CohortRun:
             window=self.record.window,
             discovery=self.discovery,
             clusters=self.count,
-            sites=len(self.record.survivors),
+            sites=_sites_with_rows(self.record),
             rows=int(self.record.in_scope(OVERALL)["rows"][0]),
             cohorts=found.cohorts,
             differ_in=contrasts(found.centres, members),
@@ -181,13 +181,17 @@ def require_discoverable(evaluator: Evaluator, record: StageRecord, count: int) 
             f"cohorts = {', '.join(sorted(config.cohorts))}: their sums are known, and beside "
             "those of discovered ones could single out a site; expected a run without [cohorts]"
         )
-    least, sites = config.evaluation.minimum_contributors, len(record.survivors)
+    least, sites = config.evaluation.minimum_contributors, _sites_with_rows(record)
     if not 2 <= count <= sites // least:
         raise UsageError(
-            f"--clusters {count}: {sites} sites in cohorts of at least {least} "
-            f"(evaluation.minimum_contributors) make "
+            f"--clusters {count}: {sites} sites with rows in the window, in cohorts of at least "
+            f"{least} (evaluation.minimum_contributors), make "
             + (f"2 to {sites // least}" if sites >= 2 * least else "no two; more sites are needed")
         )
+
+
+def _sites_with_rows(record: StageRecord) -> int:
+    return int(record.in_scope(OVERALL)[SITES][0])
 
 
 def _shares(centres: Centres) -> dict[str, tuple[tuple[float, ...], ...]]:

@@ -172,7 +172,7 @@ def test_no_sum_is_opened_of_a_cluster_with_too_few(window: str | None, federati
         return
     # Two sites are of another kind in this window: they are in with the rest.
     assert EMPTY_LATER not in OLDER_LATER
-    assert sum(one.sites for one in found.cohorts) == len(SITES) - 1
+    assert sum(one.sites for one in found.cohorts) == found.sites == len(SITES) - 1
     assert own_cohort(federation, EMPTY_LATER).cohort is None
     assert OLDER_LATER not in parts(federation)
 
@@ -185,7 +185,9 @@ def lose(stage: Stage, node: int, phase: Phase):
     return before
 
 
-@pytest.mark.parametrize("phase", [Phase.ADVERTISE, Phase.TRAIN])
+@pytest.mark.parametrize(
+    "phase", [Phase.TRAIN, pytest.param(Phase.ADVERTISE, marks=pytest.mark.slow)]
+)
 def test_a_site_lost_between_moves_and_counts_stops_it_until_it_is_back(phase, federation) -> None:
     line = federation.transport()
     line.before = lose(Stage.COHORT_COUNTS, 2, phase)
@@ -210,7 +212,9 @@ def vectors_at_the_sites(federation: Federation, stage: Stage) -> list[bytes]:
     return kept
 
 
-@pytest.mark.parametrize("stage", [Stage.COHORT_MOVES, Stage.COHORT_COUNTS])
+@pytest.mark.parametrize(
+    "stage", [Stage.COHORT_COUNTS, pytest.param(Stage.COHORT_MOVES, marks=pytest.mark.slow)]
+)
 def test_a_kill_is_gone_on_from_with_the_same_vectors(stage: Stage, federation) -> None:
     def kill(_node: int, request: Request) -> None:
         if request.phase is Phase.SIGN and f".{stage}." in request.run:
@@ -281,7 +285,10 @@ def test_a_site_is_part_of_one_discovery_of_a_window(federation) -> None:
 
 def test_what_cannot_be_asked_is_said_in_one_line(federation) -> None:
     path = federation.folder.path
-    for count, says in ((1, "make 2 to 2"), (3, "8 sites in cohorts of at least 3")):
+    for count, says in (
+        (1, ", make 2 to 2"),
+        (3, "8 sites with rows in the window, in cohorts of at least 3"),
+    ):
         with pytest.raises(UsageError, match=says):
             find_cohorts(path, count, None, print)
     with pytest.raises(UsageError, match="--window 7: not counted yet"):
