@@ -40,8 +40,10 @@ confusions = st.integers(1, 9).flatmap(
     ).map(np.array)
 )
 many_groups = st.integers(0, 2**32 - 1).map(
-    lambda seed: np.random.default_rng(seed).integers(0, 4, (72, 4))
-    * np.random.default_rng(seed + 1).integers(0, 2, (72, 4))
+    lambda seed: (
+        np.random.default_rng(seed).integers(0, 4, (72, 4))
+        * np.random.default_rng(seed + 1).integers(0, 2, (72, 4))
+    )
 )
 tables = st.one_of(confusions, confusions, many_groups).filter(lambda table: table.sum() > 1)
 
