@@ -9,7 +9,8 @@ import numpy as np
 from evaluation.cell_noise import CellNoise
 from evaluation.estimates import NamedGroups, disparity, no_disparity
 from evaluation.group_metrics import Counts, Floats, Gap, Metric, Rate
-from evaluation.multiple_comparisons import FAMILY_WISE, against_the_rest, holm, homogeneity
+from evaluation.holm import holm
+from evaluation.multiple_comparisons import FAMILY_WISE, against_the_rest, homogeneity
 from evaluation.noisy_rates import noisy_intervals
 from evaluation.resampling import ComparedGroups, generator, resample, values_of
 from evaluation.uncertainty import Interval, difference_interval, wilson_intervals
@@ -73,7 +74,7 @@ def _disparities(comparisons: Sequence[Comparison]) -> Iterator[Disparity]:
         for place, named in groups.items()
         for metric in comparisons[place].metrics
     }
-    adjusted = dict(zip(alike, holm(list(alike.values())), strict=True))
+    adjusted = dict(zip(alike, _adjusted(list(alike.values())), strict=True))
     for place, one in enumerate(comparisons):
         for gap in one.gaps:
             if place in groups:
@@ -131,7 +132,7 @@ def _tests(one: Comparison) -> Iterator[Test]:
 
 
 def _against_the_rest(tests: Sequence[Test]) -> Iterator[GroupComparison]:
-    adjusted = holm([test.p_value for test in tests])
+    adjusted = _adjusted([test.p_value for test in tests])
     for test, p_adjusted in zip(tests, adjusted, strict=True):
         yield GroupComparison(
             attribute=test.attribute,
@@ -159,3 +160,7 @@ def _differences(rate: Rate, confusion: Counts, noise: CellNoise) -> tuple[Float
     low, high = noisy_intervals([rate], tables, laws, generator(tables))[rate.name]
     of_here, of_there = Interval(low[:groups], high[:groups]), Interval(low[groups:], high[groups:])
     return here - there, difference_interval(here, of_here, there, of_there)
+
+
+def _adjusted(p_values: list[float]) -> list[float]:
+    return holm(np.array(p_values), FAMILY_WISE).adjusted.tolist() if p_values else []

@@ -18,8 +18,6 @@ from federation.errors import DataError
 from federation.summary import Estimate, Fairness, GroupRates
 from federation.task import Codes, Floats
 
-__all__ = ["GAPS", "fairness", "fairness_by_scope", "shown_levels"]
-
 LABEL_METRICS: tuple[Metric, ...] = (
     group_metrics.true_positive_rate,
     group_metrics.true_negative_rate,
@@ -148,7 +146,8 @@ def fairness_by_scope(
     order = [OVERALL, *(scope for scope in sums if scope != OVERALL)]
     tallies = [TallySums(spec, sums[scope], noised=bool(noise)) for scope in order]
     levels = _levels(tallies, minimum_cell, noise)
-    shown = dict(zip(order, zip(tallies, levels, strict=True), strict=True))
+    # Levels of the rows outside all cohorts come last, and are of no scope.
+    shown = dict(zip(order, zip(tallies, levels, strict=False), strict=True))
     return tuple(
         _fairness(shown[scope][0], scope, minimum_cell, shown[scope][1], noise) for scope in sums
     )
@@ -197,7 +196,12 @@ def _fairness(
         listed = tuple(
             group for group in family if not group.is_unknown or _is_populated(release, group)
         )
-        together = {least: _together(release, listed, least) for least in leasts}
+        together: dict[Shown, Family] = dict.fromkeys(leasts, ())
+        if not noise:
+            together = {
+                least: taken_together(tallies, listed, level, least, minimum_cell)
+                for least in leasts
+            }
         # The same groups may be combined for both levels: then the higher one says all.
         combined = {members: least for least, members in together.items() if members}
         shown_as = {(group,): level[group] for group in listed} | combined
@@ -218,13 +222,6 @@ def _is_populated(release: _Release, group: Group) -> bool:
     if release.noise:
         return release.level[group] > Shown.NOTHING
     return bool(release.tallies.outcomes([group]).any())
-
-
-def _together(release: _Release, family: Family, least: Shown) -> Family:
-    """As `taken_together`; nothing follows so exactly from counts with noise: then none."""
-    if release.noise:
-        return ()
-    return taken_together(release.tallies, family, release.level, least, release.minimum_cell)
 
 
 def _name(members: Family) -> str:

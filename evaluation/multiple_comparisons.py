@@ -1,8 +1,7 @@
 """Which groups and which rates differ by more than chance, however many are looked at.
 
-Each group is tested against the rest, exactly (Fisher) where counts are exact. Holm's adjustment
-keeps the chance of a single false finding among all of them at 5 %, whatever their dependence
-(Holm 1979, Scandinavian Journal of Statistics 6:65).
+Each group is tested against the rest, exactly (Fisher) where counts are exact, and all groups for
+being alike. `holm` adjusts the p-values for their number.
 """
 
 import math
@@ -26,21 +25,6 @@ NEGLIGIBLE = 60.0
 
 LEAST_NORMAL = 1e-3
 """Share of the variance that is normal at least, so that the inversion is finite."""
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the order given: one is at most alpha if Holm rejects it at alpha.
-
-    >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    adjusted = [1.0] * len(p_values)
-    largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, (len(p_values) - rank) * p_values[place])
-        adjusted[place] = min(1.0, largest)
-    return adjusted
 
 
 def against_the_rest(rate: Rate, confusion: Counts, noise: CellNoise) -> Floats:

@@ -14,7 +14,7 @@ from evaluation.cell_noise import CellNoise
 from evaluation.group_metrics import Counts, Floats, Metric, Rate
 from evaluation.uncertainty import TAIL, Interval
 
-DRAWS = 4_000
+DRAWS = 2_000
 
 
 def noisy_intervals(

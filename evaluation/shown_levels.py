@@ -33,6 +33,8 @@ class Shown(IntEnum):
 def shown_levels(tallies: Sequence[TallySums], minimum_cell: int) -> list[Codes]:
     """`Shown` per group of `spec.groups`, shape (groups,), for each scope.
 
+    If there are several, one more comes last: the rows of the first that are in no other.
+
     Args:
         tallies: per scope; the first holds the rows of the others, which share none.
         minimum_cell: fewest rows, and of each label, of which anything is told; 1 hides nothing.
@@ -56,7 +58,7 @@ def shown_levels(tallies: Sequence[TallySums], minimum_cell: int) -> list[Codes]
     if spec.schema.is_binary:
         few = hidden(labels, adds_up, minimum_cell, totals, also=small)
     levels = np.where(small, Shown.NOTHING, np.where(few, Shown.ROWS, Shown.LABELS))
-    return np.split(levels, len(scopes))[: len(tallies)]
+    return np.split(levels, len(scopes))
 
 
 def shown_despite_noise(tallies: TallySums, minimum_cell: int, noise: CellNoise) -> Codes:
@@ -90,6 +92,13 @@ def taken_together(
 
     It gives nothing away: all rows are shown, and so are the other groups, so that the sum of
     these follows. Without it, a few rows of unknown sex would leave no second group to compare.
+
+    Args:
+        tallies: exact ones; of counts with noise nothing follows so exactly.
+        family: groups of one attribute.
+        shown: `Shown` of each of them.
+        least: what must be shown of a group.
+        minimum_cell: see `shown_levels`.
     """
     members = tuple(group for group in family if shown[group] < least)
     others = [group for group in family if shown[group] >= least]

@@ -282,6 +282,9 @@ class Mitigation(Section):
     group's multiplier moves in a round per unit of its distance from the groups' mean rate."""
     largest_multiplier: Annotated[float, Field(gt=0, le=100)] = 10.0
     """Of constrained: no multiplier grows past it, and no site takes a larger one."""
+    counts_epsilon: Positive | None = None
+    """Of reweighing: what counting the training rows by group and label costs each record. Needed
+    with record-level privacy, unless the weights are given."""
     weights: tuple[tuple[ExampleWeight, ExampleWeight], ...] = ()
     """Of reweighing: per group of the attribute the weights of its two labels, in the order of the
     task's levels and classes."""
@@ -485,6 +488,7 @@ def _check_one_step(config: FederationConfig) -> None:
 
 
 def _check_mitigation(config: FederationConfig) -> None:
+    _check_counts(config)
     if config.mitigation.method == "constrained" and config.robustness.is_grouped:
         raise ConfigError(
             "mitigation.method",
@@ -500,6 +504,23 @@ def _check_mitigation(config: FederationConfig) -> None:
             "another with evaluation.epsilon",
             "multipliers follow exact counts of held-out rows in every round; choose "
             "'reweighing' or 'adversarial'",
+        )
+
+
+def _check_counts(config: FederationConfig) -> None:
+    mitigation, private = config.mitigation, config.privacy.mode == "record"
+    counted = mitigation.method == "reweighing" and not mitigation.weights
+    if counted and private and mitigation.counts_epsilon is None:
+        raise ConfigError(
+            "mitigation.counts_epsilon",
+            None,
+            "a number > 0 with method = 'reweighing' and record-level privacy",
+            "training rows are counted with noise, which is charged for; usual: 0.1; or give "
+            "mitigation.weights",
+        )
+    if mitigation.counts_epsilon is not None and mitigation.method != "reweighing":
+        raise ConfigError(
+            "mitigation.counts_epsilon", mitigation.counts_epsilon, "none but for 'reweighing'"
         )
 
 

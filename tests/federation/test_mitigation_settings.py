@@ -75,7 +75,7 @@ def test_an_agreement_without_mitigation_does_not_speak_of_it() -> None:
 
 
 def test_reweighing_goes_by_its_own_weights_then_by_those_counted_and_never_without() -> None:
-    bare = parsed(method="reweighing", **PARITY)
+    bare = parsed(method="reweighing", **PARITY, counts_epsilon=0.1)
     with pytest.raises(ConfigError, match=r"mitigation\.weights"):
         settled_mitigation(bare)
     assert settled_mitigation(bare, WEIGHTS).weights == ((0.9, 2.0), (1.1, 0.8))
