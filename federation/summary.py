@@ -116,7 +116,9 @@ class Round(Part):
 class GroupRates(Part):
     """One group's rates on held-out rows (fairlearn's definitions), or why there are none.
 
-    A suppressed group shows no number; `reason` says whether it is small itself.
+    A suppressed group shows no number; `reason` says whether it is small itself. A rate is known
+    where its denominator holds enough rows. Rates that are None here were not counted, or stem from
+    before they were kept.
 
     Attributes:
         combines: the groups that this one takes together because they cannot be shown apart.
@@ -131,40 +133,99 @@ class GroupRates(Part):
     combines: tuple[str, ...] = ()
     selection_rate: Estimate | None = None
     true_positive_rate: Estimate | None = None
+    true_negative_rate: Estimate | None = None
     false_positive_rate: Estimate | None = None
+    false_negative_rate: Estimate | None = None
     precision: Estimate | None = None
     accuracy: Estimate | None = None
+    balanced_accuracy: Estimate | None = None
+    f1: Estimate | None = None
     auc: Estimate | None = None
 
 
+class GapVariant(Part):
+    """A gap measured another way.
+
+    Attributes:
+        method: groups with each other, or each with all rows together (fairlearn's `method`).
+        aggregate: of several rates the worst, or their mean (fairlearn's `agg`).
+        null_expectation: as in `Disparity`.
+        null_95: as in `Disparity`.
+    """
+
+    method: Literal["between_groups", "to_overall"]
+    aggregate: Literal["worst_case", "mean"]
+    estimate: Estimate
+    null_expectation: float | None = None
+    null_95: float | None = None
+
+
 class Disparity(Part):
-    """A gap between groups of one attribute.
+    """A gap between groups of one attribute, in the worst of the rates that it compares.
 
     Attributes:
         attribute: whose groups are compared.
         metric: fairlearn's name, for instance `demographic_parity_difference`.
         estimate: value and interval.
         null_expectation: what the gap would be on average if all groups were alike.
+        null_95: what groups that are alike exceed in one of twenty tables (a ratio: fall below).
         between: the groups with the lowest and the highest rate.
+        p_value: of all groups being alike in the rates compared, adjusted for all attributes and
+            rates of the scope.
+        significant: whether it is at most 5 %.
+        variants: the same gap to all rows together, and over the mean of its rates.
     """
 
     attribute: str
     metric: str
     estimate: Estimate
     null_expectation: float | None = None
+    null_95: float | None = None
     between: tuple[str, ...] = ()
+    p_value: float | None = None
+    significant: bool | None = None
+    variants: tuple[GapVariant, ...] = ()
+
+
+class GroupComparison(Part):
+    """One group's rate against that of the rest of its attribute.
+
+    Attributes:
+        metric: the rate.
+        difference: the group's rate minus that of all other groups together.
+        low: lower end of its 95 % interval, for this comparison alone.
+        high: upper end.
+        p_value: of there being no difference, for this comparison alone.
+        p_adjusted: adjusted for all groups, attributes and rates of the scope (Holm).
+        significant: whether the adjusted one is at most 5 %.
+    """
+
+    attribute: str
+    group: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+    significant: bool
 
 
 class Fairness(Part):
-    """Group rates and gaps of one scope: `overall` or a cohort's name."""
+    """Group rates and gaps of one scope: `overall` or a cohort's name.
+
+    Attributes:
+        comparisons: every test of a group against the rest, the significant ones among them.
+    """
 
     scope: str
     groups: tuple[GroupRates, ...]
     disparities: tuple[Disparity, ...]
+    comparisons: tuple[GroupComparison, ...] = ()
 
 
 class FairnessPoint(Part):
-    """Gaps of one scope for the model after `after_round` rounds (0 = as initialised)."""
+    """Main gaps of one scope for the model after `after_round` rounds (0 = as initialised)."""
 
     after_round: int
     scope: str

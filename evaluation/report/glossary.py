@@ -20,6 +20,12 @@ TERMS: tuple[Term, ...] = (
         "(TP + TN) / N",
     ),
     Term(
+        "Adjusted p-value",
+        "The chance of rates as far apart as these if all groups were alike, raised for the number "
+        "of attributes and rates looked at (Holm): below 0.05 is beyond chance, and the chance of "
+        "one false finding or more among all of a scope is at most 5 %.",
+    ),
+    Term(
         "AUC",
         "Area under the receiver operating characteristic curve: the chance that a random "
         "positive row scores above a random negative one. It is read from summed histograms of "
@@ -47,7 +53,8 @@ TERMS: tuple[Term, ...] = (
     Term(
         "Confidence interval (95 %)",
         "Where a value would lie if the same study were repeated on other rows, in 95 of 100 "
-        "repetitions. For shares: Wilson's interval; for gaps: a bootstrap from the summed counts.",
+        "repetitions. For shares: Wilson's interval; for balanced accuracy and F1: made of "
+        "Wilson's; for gaps: a bootstrap from the summed counts.",
     ),
     Term(
         "Critical value",
@@ -80,6 +87,12 @@ TERMS: tuple[Term, ...] = (
         "What a gap would be on average if all groups were alike: the largest minus the smallest "
         "of several noisy rates is never zero.",
     ),
+    Term(
+        "F1",
+        "Harmonic mean of precision and true positive rate.",
+        "2 TP / (2 TP + FP + FN)",
+    ),
+    Term("False negative rate (FNR)", "Share of positive rows predicted negative.", "1 − TPR"),
     Term(
         "False positive rate (FPR)", "Share of negative rows predicted positive.", "FP / (FP + TN)"
     ),
@@ -144,6 +157,7 @@ TERMS: tuple[Term, ...] = (
         "Threshold",
         "How many sites must help before a sum can be opened; fewer can open nothing.",
     ),
+    Term("True negative rate (TNR)", "Share of negative rows predicted negative.", "1 − FPR"),
     Term(
         "True positive rate (TPR)", "Share of positive rows predicted positive.", "TP / (TP + FN)"
     ),

@@ -44,7 +44,9 @@ _FILTERS = (
     number_text.significant,
     number_text.size,
     number_text.span,
+    group_tables.in_words,
     group_tables.metric_name,
+    group_tables.p_value,
 )
 
 

@@ -7,6 +7,7 @@ one named there.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from evaluation.gap_grades import JUDGED_GAPS
 from evaluation.report import comparison
 from evaluation.report.verdict_rules import (
     GAP_ACT,
@@ -73,7 +74,7 @@ def fairness(summary: Summary) -> Verdict:
         (_gap_grade(gap, value), value, scope.scope, gap)
         for scope in summary.fairness
         for gap in scope.disparities
-        if (value := gap.estimate.value) is not None
+        if gap.metric in JUDGED_GAPS and (value := gap.estimate.value) is not None
     ]
     if not known:
         sentence = "No gap between groups can be estimated from these rows."
