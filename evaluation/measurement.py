@@ -7,11 +7,13 @@ sum over the parts is that of all sites; and in no table that follows from other
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
+from evaluation.monitoring.site_flags import flag_names, flag_segments, flag_values, site_flags
+from evaluation.monitoring.window_counts import DriftRules, Marks, WindowCounts
 from evaluation.noised_counts import noised_segments, noised_tables
 from evaluation.score_tallies import count_scores
 from evaluation.site_disparities import count_site_gaps
@@ -20,7 +22,13 @@ from evaluation.tally_spec import OVERALL, TallySpec
 from federation.config import EvaluationRules
 from federation.config_file import require_known
 from federation.errors import ConfigError
-from federation.evaluation_agreement import EvaluationAgreement, GridTerms, Stage
+from federation.evaluation_agreement import (
+    SCORES,
+    EvaluationAgreement,
+    GridTerms,
+    ReferenceTerms,
+    Stage,
+)
 from federation.layout import Segment, VectorLayout, count_segment
 from federation.round_layout import scoped
 from federation.schema import SensitiveAttribute, TaskSchema
@@ -61,6 +69,9 @@ class Measurement:
         grids: of the features that are counted.
         noised: whether noise is added: then each record is in each segment of its part once.
         attribute: whose groups are counted among the rows trained on.
+        reference: what sites compare their own rows with, where they flag what has changed.
+        rules: marks and the contract on false alarms.
+        sites: that flag at a time, and share the contract.
     """
 
     spec: TallySpec
@@ -68,6 +79,9 @@ class Measurement:
     grids: tuple[FeatureGrid, ...]
     noised: bool = False
     attribute: SensitiveAttribute | None = None
+    reference: WindowCounts | None = None
+    rules: DriftRules = field(default_factory=DriftRules)
+    sites: int = 1
 
     def segments(self, summands: int) -> tuple[Segment, ...]:
         """What is counted of one scope or part."""
@@ -84,7 +98,14 @@ class Measurement:
         if self.noised:
             return (*noised_segments(self.spec, summands), *features)
         outcomes = (*self.spec.segments(summands), *self.spec.report_segments(summands))
-        return (*sites, *outcomes, *features)
+        flags = flag_segments(self.flags, summands)
+        return (*sites, *outcomes, *features, *flags)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What sites judge in their own rows; nothing where noise hides a record."""
+        told = self.reference is not None and not self.noised and self.spec.schema.is_binary
+        return flag_names(self.grids, cusum=False) if told else ()
 
     @property
     def tables(self) -> int:
@@ -165,7 +186,66 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
         grids = tuple(survey_grid(feature) for feature in schema.features)
     else:
         grids = feature_grids(schema, agreement.grids)
-    return Measurement(spec, agreement.stage, grids, noised)
+    measurement = Measurement(spec, agreement.stage, grids, noised)
+    if agreement.reference is None or not agreement.evaluation.site_flags:
+        return measurement
+    return replace(
+        measurement,
+        reference=_reference_counts(agreement.reference, grids),
+        rules=drift_rules(agreement.evaluation),
+        sites=len(agreement.sites),
+    )
+
+
+def drift_rules(rules: EvaluationRules) -> DriftRules:
+    """Marks, and the chance of a false alarm in a window."""
+    return DriftRules(
+        false_alarms=1 / rules.windows_per_false_alarm,
+        minimum_cell=rules.minimum_cell,
+        psi=Marks(rules.psi_watch, rules.psi_act),
+        fairness=Marks(rules.gap_watch, rules.gap_act),
+    )
+
+
+def _reference_counts(terms: ReferenceTerms, grids: tuple[FeatureGrid, ...]) -> WindowCounts:
+    """The reference as sites are shown it.
+
+    Raises:
+        ConfigError: it lacks a feature.
+    """
+    names = [grid.feature.name for grid in grids]
+    if not set(names) <= set(terms.histograms):
+        missing = sorted(set(names) - set(terms.histograms))
+        raise ConfigError("reference.histograms", missing, "counts of every feature")
+    scores = terms.histograms.get(SCORES)
+    return WindowCounts(
+        name=terms.window,
+        rows=sum(terms.outcomes),
+        features={name: np.array(terms.histograms[name], np.int64) for name in names},
+        scores=None if scores is None else np.array(scores, np.int64).reshape(2, -1),
+        confusions={OVERALL: np.array(terms.outcomes, np.int64)},
+        sites=terms.sites,
+    )
+
+
+def _flags(measurement: Measurement, counted: Mapping[str, Floats]) -> dict[str, Floats]:
+    """One site's own verdicts on its own window."""
+    if not measurement.flags:
+        return {}
+    assert measurement.reference is not None
+    grids = measurement.grids
+    own = WindowCounts(
+        name="this site",
+        rows=int(counted["rows"][0]),
+        features={
+            grid.feature.name: counted[f"{FEATURE}/{grid.feature.name}"].astype(np.int64)
+            for grid in grids
+        },
+        scores=counted[f"scores/{OVERALL}"].astype(np.int64).reshape(2, -1),
+        confusions={OVERALL: counted[f"confusion/{OVERALL}"].astype(np.int64)},
+    )
+    flags = site_flags(grids, measurement.reference, own, measurement.rules, measurement.sites)
+    return flag_values(flags)
 
 
 def feature_grids(schema: TaskSchema, terms: tuple[GridTerms, ...]) -> tuple[FeatureGrid, ...]:
@@ -221,4 +301,5 @@ def count(
     outcomes = count_outcomes(spec, *judged)
     if measurement.noised:
         return counted | noised_tables(spec, outcomes)
-    return counted | outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
+    counted |= outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
+    return counted | _flags(measurement, counted)

@@ -120,15 +120,18 @@ class WindowDrift(Part):
 
 
 class WatchPoint(Part):
-    """What a detector said of one window; `alarm` if a statistic passed its limit."""
+    """What a detector said of one window; `alarm` if a statistic passed its limit.
+
+    An empty window has no limit.
+    """
 
     window: str
     rows: int
     errors: int
     cusum: float
-    cusum_limit: float
+    cusum_limit: float | None
     page_hinkley: float
-    page_hinkley_limit: float
+    page_hinkley_limit: float | None
     alarm: bool
 
 

@@ -35,6 +35,9 @@ class Stage(StrEnum):
     TRAINING_ROWS = "training_rows"
 
 
+SCORES = "scores"
+"""Among the reference's histograms, that of predictions: per label and score bin."""
+
 JUDGING = frozenset({Stage.REFERENCE, Stage.WINDOW, Stage.LABELS})
 """The stages that need a model's predictions."""
 

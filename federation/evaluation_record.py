@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -45,6 +45,7 @@ class StageRecord(Part):
         dropped: per lost site, the phase it was lost in and why.
         sums: per segment; of several sites, so that no number here is one site's.
         noise_variance: of the noise on each count, 0 if counts are exact.
+        noise_family: of its law.
         epsilon: what the release cost each record; None if counts are exact.
     """
 
@@ -59,6 +60,7 @@ class StageRecord(Part):
     dropped: dict[str, str] = Field(default_factory=dict)
     sums: dict[str, tuple[float, ...]]
     noise_variance: float = 0.0
+    noise_family: Literal["discrete_laplace", "gaussian"] = "gaussian"
     epsilon: float | None = None
 
     def in_scope(self, scope: str) -> dict[str, Floats]:

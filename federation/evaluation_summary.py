@@ -74,6 +74,7 @@ class Window(Part):
         noise_variance: of the noise on each count; 0 if counts are exact.
         epsilon: what counting it cost each record; None if counts are exact.
         utility: per scope.
+        majority_accuracy: of always answering the most frequent class.
         agreement_sha256: that all sites signed.
     """
 
@@ -84,6 +85,7 @@ class Window(Part):
     noise_variance: float
     epsilon: float | None
     utility: dict[str, Utility]
+    majority_accuracy: float | None = None
     agreement_sha256: str
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from evaluation.measurement import (
     FEATURE,
+    SITES,
     agreed_measurement,
     evaluation_spec,
     feature_grids,
@@ -27,9 +28,10 @@ from evaluation.window_sums import sums_by_scope
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
-from federation.errors import IntegrityError, UsageError
+from federation.errors import IntegrityError, PrivacyRefusal, UsageError
 from federation.evaluation_agreement import (
     JUDGING,
+    SCORES,
     EvaluationAgreement,
     GridTerms,
     ModelTerms,
@@ -182,9 +184,25 @@ class Evaluator:
         roster = ConsortiumFiles(self.run.path).read_roster(int(time.time()))
         done = sum_once(self.transport, folder, roster, terms)
         record = _recorded(done, self._noise(done.agreement))
+        self._require_contributors(record)
         self.folder.write_stage(folder, record)
         done.finish(folder)
         return record
+
+    def _require_contributors(self, record: StageRecord) -> None:
+        """Return if enough sites have rows in the window: else the sum is of too few, or of one.
+
+        Raises:
+            PrivacyRefusal: they have not; nothing of the sum is kept.
+        """
+        if record.noise_variance or record.stage is Stage.TRAINING_ROWS:
+            return
+        sites, least = record.in_scope(OVERALL)[SITES][0], self.config.evaluation
+        if sites < least.minimum_contributors:
+            raise PrivacyRefusal(
+                f"window {record.window}: {sites:.0f} sites have rows in it, expected at least "
+                f"evaluation.minimum_contributors = {least.minimum_contributors}; nothing is kept"
+            )
 
     def _proposed(
         self, asked: Mapping[str, Any], enlisted: Mapping[str, Enlistment], rules_digest: str
@@ -232,7 +250,7 @@ class Evaluator:
         grids = {g.feature.name: g for g in feature_grids(self.task.schema, reference.grids)}
         histograms = {name: sums[f"{FEATURE}/{name}"] for name in grids}
         if self.task.schema.is_binary:
-            histograms["scores"] = sums[f"scores/{OVERALL}"]
+            histograms[SCORES] = sums[f"scores/{OVERALL}"]
             outcomes = sums[f"confusion/{OVERALL}"]
         else:
             right, rows = sums["correct"][0], sums["rows"][0]
@@ -264,6 +282,9 @@ def _recorded(done: SingleSum[EvaluationAgreement], noise: CountNoisePlan | None
         dropped=dict(done.dropped),
         sums={name: tuple(values.tolist()) for name, values in done.sums.items()},
         noise_variance=noise.variance(len(done.survivors)) if noise else 0.0,
+        noise_family=(
+            "discrete_laplace" if noise and noise.mechanism == "discrete_laplace" else "gaussian"
+        ),
         epsilon=noise.epsilon / noise.release.releases if noise else None,
     )
 

@@ -161,9 +161,7 @@ class Rounds:
                         "noise": noise,
                     }
                 ),
-                utility=(
-                    self._utility(checkpoint.after_round, sums, outcome) if counted else None
-                ),
+                utility=(self._utility(checkpoint.after_round, sums, outcome) if counted else None),
                 training_loss=_mean(sums, TRAINING_LOSS, outcome),
                 fairness=fairness,
                 multipliers=self._named(checkpoint.multipliers),

@@ -1,24 +1,27 @@
 """Judging the model of a simulated run on windows of its sites' rows."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-from evaluation.assessment import assess
 from evaluation.report.evaluation_page import render
-from federation.evaluation_summary import EvaluationSummary
-from server.metrics_text import metrics_text
 
+from evaluation.assessment import Judged, assess
 from federation import canonical
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
 from federation.errors import IntegrityError, UsageError
-from federation.evaluation_record import EvaluationFolder, FrozenReference, StageRecord
+from federation.evaluation_record import EvaluationFolder, FrozenReference
+from federation.evaluation_summary import EvaluationSummary
 from federation.run_folder import RunFolder
 from federation.task import CURRENT, REFERENCE, Task, window_names
 from federation.task_loading import load_task
 from server.alert_sinks import write_lines
 from server.evaluation_run import Evaluator
+from server.metrics_text import metrics_text
+from server.run_record import read_record
 from simulations.in_process import InProcess
 from simulations.sites import read_config, search_task_folder, verify_sites
 
@@ -80,7 +83,7 @@ def write_findings(run: RunFolder, config: FederationConfig, task: Task) -> Eval
     reference, windows = folder.read_reference(), folder.read_windows()
     if reference is None or not windows:
         raise UsageError(f"{run.path}: nothing was evaluated yet; hedgerow evaluation run does it")
-    summary = assess(task.schema, config, reference, windows)
+    summary = assess(_judged(run, config, task), reference, windows)
     text = summary.model_dump_json(indent=1).encode() + b"\n"
     write_atomically(folder.summary, text)
     write_atomically(folder.report, render(summary).encode())
@@ -125,6 +128,28 @@ def _config(run: RunFolder) -> FederationConfig:
     return config
 
 
-def latest(windows: Sequence[StageRecord]) -> StageRecord:
-    """The window that was counted last."""
-    return windows[-1]
+def _judged(run: RunFolder, config: FederationConfig, task: Task) -> Judged:
+    agreement = Agreement.from_bytes(run.agreement.read_bytes())
+    trained = read_record(run)
+    schema = task.schema
+    return Judged(
+        subject=Subject(
+            run=run.id,
+            name=config.run.name,
+            task=config.task.name,
+            rounds=trained.completed_rounds,
+            sites=len(agreement.sites),
+            cohorts={name: len(sites) for name, sites in sorted(agreement.cohorts.items())},
+            model_sha256=hashlib.sha256(run.model.read_bytes()).hexdigest(),
+            model_parameters=parameter_count(mitigated(task, agreement.mitigation), agreement.seed),
+            epsilon=agreement.privacy.target_epsilon if agreement.privacy else None,
+            label=schema.label,
+            positive_class=schema.classes[1] if schema.is_binary else "",
+        ),
+        schema=schema,
+        rules=config.evaluation,
+        cohorts=agreement.cohorts,
+        config_sha256=run.read_environment().config_digest,
+        hedgerow=version("hedgerow"),
+        impact=EvaluationFolder.of(run).read_impact(),
+    )

@@ -147,7 +147,9 @@ def start(reference: ErrorReference, contract: FalseAlarmContract) -> Detector:
         reference.rows,
         np.full(STREAMS, float(reference.errors)),
     )
-    own = _State(np.zeros((_statistics(contract), 1)), reference.rows, np.array([float(reference.errors)]))
+    own = _State(
+        np.zeros((_statistics(contract), 1)), reference.rows, np.array([float(reference.errors)])
+    )
     rates = _possible_rates(reference, _draws(reference, contract, ()))
     return Detector(reference, contract, _own=own, _streams=streams, _rates=rates)
 

@@ -46,7 +46,7 @@ class Centres:
 
     @property
     def count(self) -> int:
-        """k."""
+        """K."""
         return len(next(iter(self.shares.values())))
 
 

@@ -156,7 +156,9 @@ class _PairErrors:
 
     def critical(self, chance: float) -> float:
         """The size at which `p_value` is `chance`."""
-        top = -1.01 * float(ndtri(chance / (2 * len(self.errors)))) * float(self.errors.max())  # at which every pair alone is below its share
+        top = (
+            -1.01 * float(ndtri(chance / (2 * len(self.errors)))) * float(self.errors.max())
+        )  # at which every pair alone is below its share
         return float(brentq(lambda size: np.sum(2 * ndtr(-size / self.errors)) - chance, 0, top))
 
 
