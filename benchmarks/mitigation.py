@@ -1,6 +1,6 @@
 """What each mitigation does to accuracy and to the gaps between groups, on real records.
 
-    python benchmarks/mitigation.py [--case heart] [--seeds 3]
+    python benchmarks/mitigation.py [--case heart] [--method constrained] [--seeds 3]
 
 Whole federations, one per method, criterion and seed. Thresholds are made afterwards, from the
 summed score histograms of the runs without mitigation, and measured on rows that they were not
@@ -167,6 +167,7 @@ def main() -> None:
     """Play every arm of every case; print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", choices=tuple(CASES), action="append")
+    parser.add_argument("--method", choices=("none", "reweighing", "adversarial", "constrained"))
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     seeds = [2026 + number for number in range(given.seeds)]
@@ -174,6 +175,8 @@ def main() -> None:
     for name in given.case or CASES:
         case = CASES[name]
         for arm in case.arms:
+            if given.method not in (None, arm.get("method", "none")):
+                continue
             runs = [played(case, arm, seed) for seed in seeds]
             tables = [np.stack(list(of_groups(case, one, "confusion").values())) for one in runs]
             after = AFTER.get(arm.get("criterion", ""), "")

@@ -29,6 +29,7 @@ from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement, parse_agreement
 from federation.analytics_agreement import AnalyticsAgreement
+from federation.drift_summary import WindowDrift
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import (
     ATTEMPTS_EXHAUSTED,
@@ -96,6 +97,7 @@ class SiteAssets:
         training_entropy: of batches and DP noise: `SystemEntropy` in a deployment.
         clock: seconds since the epoch.
         note_fault: keeps the details of a fault at the site, where its text may hold row values.
+        keep_local: keeps the site's own report on a window of its rows.
     """
 
     policy: SitePolicy
@@ -108,6 +110,7 @@ class SiteAssets:
     training_entropy: Entropy
     clock: Callable[[], float]
     note_fault: Callable[[str], None]
+    keep_local: Callable[[WindowDrift], None] = lambda _: None
 
 
 Place = tuple[str, int, int]
@@ -223,6 +226,7 @@ class SiteAgent:
             epsilon_spent=_finite(ledger.spent().epsilon),
             ledger=self._witness.own_head(request.run),
             remembered=self._witness.remembered(request.run),
+            names_itself=policy.name_with_flags,
         ).to_bytes()
 
     def _agree(self, request: Request) -> bytes:
@@ -307,8 +311,9 @@ class SiteAgent:
                 data = task.load(asked)
                 bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
             elif isinstance(agreement, EvaluationAgreement):
-                rows = evaluated_rows(task, asked, agreement)
-                bench = EvaluationBench(policy.site, agreement, task, rows, entropy)
+                rows, before = evaluated_rows(task, asked, agreement)
+                keep = self._assets.keep_local
+                bench = EvaluationBench(policy.site, agreement, task, rows, entropy, before, keep)
             else:
                 data = task.load(asked)
                 arithmetic = arithmetic_on(policy.device)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.audit.page import render
-
 from client.audit_predictions import by_model, out_of_fold
 from client.audit_rows import audit_data
 from client.site_home import SiteHome
 from evaluation.audit.document import SiteAudit
+from evaluation.audit.page import render
 from evaluation.audit.site_audit import AuditFacts, site_audit
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError

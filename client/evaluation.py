@@ -1,17 +1,28 @@
 """A site's side of an evaluation: may these rows be counted for this model, and the counts."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 
 from client.consent import Refusal, check_cohort, check_common_rules, check_graph, check_task
 from client.journal import Journal
 from client.observation import probabilities
-from evaluation.measurement import Measurement, WindowRows, agreed_measurement, count
+from evaluation.measurement import (
+    Measurement,
+    WindowRows,
+    agreed_measurement,
+    count,
+    own_flags,
+    site_window,
+    told_flags,
+)
+from evaluation.monitoring.window_drift import drift_findings
 from federation import canonical
 from federation.agreement import Agreement
 from federation.agreement_kinds import parse_agreement
+from federation.drift_summary import WindowDrift
 from federation.entropy import Entropy
 from federation.errors import ConfigError, DataError, PrivacyRefusal, ProtocolViolation
 from federation.evaluation_agreement import CountNoiseTerms, EvaluationAgreement, Stage
@@ -29,6 +40,9 @@ from privacy.evaluation_noise import add_noise, agreed_noise, with_noise
 from privacy.event import NonPrivate
 from privacy.flat_parameters import load_flat_parameters
 
+Judge = Callable[[Rows], Floats]
+"""Class probabilities of rows, by the model that is judged."""
+
 
 @dataclass(frozen=True)
 class EvaluationBench:
@@ -40,6 +54,8 @@ class EvaluationBench:
         task: model and schema.
         rows: of the agreed window; rows trained on in the stage `training_rows`.
         entropy: of noise; the operating system's in a deployment.
+        before: of the reference window, where what has changed is flagged.
+        keep_local: keeps the site's own report on the window, which never leaves.
 
     Raises:
         Refusal: something is to be counted that the task's schema has no place for.
@@ -50,6 +66,8 @@ class EvaluationBench:
     task: Task
     rows: Rows
     entropy: Entropy
+    before: Rows | None = None
+    keep_local: Callable[[WindowDrift], None] = lambda _: None
 
     def __post_init__(self) -> None:
         try:
@@ -106,17 +124,22 @@ class EvaluationBench:
         return Charge(NonPrivate() if self.noise is None else self.noise.event())
 
 
-def evaluated_rows(task: Task, request: SiteRequest, agreement: EvaluationAgreement) -> Rows:
-    """The rows that an agreement is about.
+def evaluated_rows(
+    task: Task, request: SiteRequest, agreement: EvaluationAgreement
+) -> tuple[Rows, Rows | None]:
+    """The rows that an agreement is about, and those of the reference window, if it has one.
 
     Raises:
         Refusal: the task has no such window.
         DataError: the rows are not what the schema promises.
     """
     if agreement.stage is Stage.TRAINING_ROWS:
-        return task.load(request).train
+        return task.load(request).train, None
     try:
-        return held_out_rows(task, request, agreement.window)
+        rows = held_out_rows(task, request, agreement.window)
+        if agreement.reference is None:
+            return rows, None
+        return rows, held_out_rows(task, request, agreement.reference.window)
     except ConfigError as error:
         raise Refusal("unknown_window", str(error)) from error
 
@@ -136,15 +159,16 @@ def evaluation_vector(
         ProtocolViolation: it is another model than the one agreed on.
         DataError: the rows are not what the schema promises.
     """
-    terms, scores = bench.agreement.model, None
+    terms, judge = bench.agreement.model, None
     if terms is not None:
         if digest.hex() != terms.sha256:
             raise ProtocolViolation("model: not the one that this evaluation was agreed for")
         model = initial_model(bench.judged, terms.seed)
         load_flat_parameters(model, parameters[: bench.parameters])
-        scores = probabilities(bench.judged, model, bench.rows)
-    rows = WindowRows(bench.rows.features, bench.rows.targets.numpy(), bench.rows.groups)
-    counted = count(bench.measurement, rows, scores)
+        judge = partial(probabilities, bench.judged, model)
+    counted = _counted(bench, bench.rows, judge)
+    if bench.measurement.flags and bench.before is not None:
+        counted |= _flagged(bench, _counted(bench, bench.before, judge), counted)
     mine = bench.measurement.scopes_of(bench.site, bench.agreement)
     values = {
         scoped(scope, name): value if scope in mine else np.zeros_like(value)
@@ -157,6 +181,29 @@ def evaluation_vector(
         place = (bench.agreement.stage, bench.agreement.window, charge)
         add_noise(layout, vector, bench.noise, bench.entropy.child("counts", bench.site, *place))
     return vector
+
+
+def _counted(bench: EvaluationBench, rows: Rows, judge: Judge | None) -> dict[str, Floats]:
+    inputs = rows.inputs.reshape(len(rows), -1).numpy()
+    plain = WindowRows(rows.features, rows.targets.numpy(), rows.groups, inputs)
+    return count(bench.measurement, plain, judge(rows) if judge else None)
+
+
+def _flagged(
+    bench: EvaluationBench, before: Mapping[str, Floats], now: Mapping[str, Floats]
+) -> dict[str, Floats]:
+    """What the site tells of its own drift; the whole report is kept for itself."""
+    measurement, reference = bench.measurement, bench.agreement.reference
+    assert reference is not None
+    earlier = site_window(measurement, reference.window, before)
+    current = site_window(measurement, bench.agreement.window, now)
+    if earlier.rows:
+        # For the site alone: its own small groups are no secret from it.
+        rules = replace(measurement.rules, families=measurement.spec.families, minimum_cell=1)
+        bench.keep_local(
+            drift_findings(measurement.grids, earlier, current, None, rules, bench.site)
+        )
+    return told_flags(measurement, bench.site, own_flags(measurement, earlier, current))
 
 
 def check_evaluation(
@@ -182,6 +229,8 @@ def check_evaluation(
     check_cohort(policy, roster_sites, agreement)
     check_graph(policy, agreement)
     check_common_rules(signed, agreement)
+    if policy.site in agreement.named and not policy.name_with_flags:
+        raise Refusal("naming_not_allowed", "this site is not named with what it finds")
     if agreement.public_rows.get(policy.site) != policy.public_rows:
         raise Refusal(
             "public_rows_differ", f"this site declares {policy.public_rows} rows in public"

@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.journal import Journal
 from federation.consortium_files import ConsortiumFiles
+from federation.drift_summary import WindowDrift
 from federation.durable_file import write_atomically
 from federation.entropy import Entropy, SeededEntropy, SystemEntropy
 from federation.errors import IntegrityError, UsageError
+from federation.evaluation_record import file_name
 from federation.file_lock import hold
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
@@ -78,6 +80,13 @@ class SiteHome:
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(f"{utc_now()}\n{text}\n")
 
+    def keep_window_report(self, report: WindowDrift) -> None:
+        """Keep what changed in the site's own rows, for the site's own eyes."""
+        folder = self.path / "windows"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        text = report.model_dump_json(indent=1).encode() + b"\n"
+        write_atomically(folder / f"{file_name(report.window)}.json", text, mode=0o600)
+
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -109,7 +118,10 @@ def create_ledger(home: SiteHome, path: Path) -> None:
     policy = SitePolicy.read(home.policy)
     key = home.read_identity()
     holder = (policy.site, policy.dataset)
-    Ledger.create(path, key, holder, dataset_policy(policy), utc_now, policy.public_rows).close()
+    terms = dataset_policy(policy)
+    Ledger.create(
+        path, key, holder, terms, utc_now, policy.public_rows, order=policy.filter_order
+    ).close()
 
 
 def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent:
@@ -173,6 +185,7 @@ def _open(
                 training_entropy=training_entropy,
                 clock=time.time,
                 note_fault=home.note_fault,
+                keep_local=home.keep_window_report,
             )
         )
     except BaseException:

@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 from evaluation import findings
 from evaluation.assessment_verdicts import alerts_of, fairness_verdict, tiles
+from evaluation.audit.summary_findings import audit_findings
+from evaluation.audit.summary_spec import AuditSpec
 from evaluation.cell_noise import CellNoise
 from evaluation.group_findings import fairness, fairness_by_scope
-from evaluation.measurement import evaluation_spec, feature_grids
+from evaluation.measurement import evaluation_spec, feature_grids, named_segment
 from evaluation.monitoring.feature_grid import grids_digest
 from evaluation.monitoring.recommendation import recommendation
-from evaluation.monitoring.site_flags import flag_findings
+from evaluation.monitoring.site_flags import LEVELS, flag_findings
 from evaluation.score_findings import score_findings_by_scope
 from evaluation.site_disparities import site_disparities_by_scope
 from evaluation.tally_spec import OVERALL, TallySpec
 from evaluation.threshold_findings import explorers, threshold_effects
 from evaluation.window_course import Course, concept_watches, drifts, gaps_over_windows
 from evaluation.window_sums import ScopeSums, sums_by_scope
+from federation.audit_summary import AuditSummary
 from federation.config import EvaluationRules
 from federation.evaluation_record import FrozenReference, StageRecord
 from federation.evaluation_summary import EvaluationSummary, Hashes, Marks, Subject, Window
@@ -96,8 +99,10 @@ def assess(
         drift=drift,
         concept=concept,
         site_flags=flag_findings(latest[OVERALL].sums, rules.minimum_contributors),
+        named_sites=_named(latest[OVERALL], record),
         explorer=explorers(spec, latest, rules.minimum_cell),
         mitigation=threshold_effects(spec, latest, rules.minimum_cell),
+        audit=_audit(judged, latest[OVERALL], record),
         privacy_impact=judged.impact,
         hashes=Hashes(
             spec_sha256=spec.digest(),
@@ -162,6 +167,25 @@ def _site_disparities(
     return site_disparities_by_scope(spec, sums, minimum_contributors)
 
 
+def _named(scope: ScopeSums, record: StageRecord) -> dict[str, dict[str, str]]:
+    """What sites that agreed to be named found; nothing of those that were lost."""
+    subjects = [name.removeprefix("flags/") for name in scope.sums if name.startswith("flags/")]
+    return {
+        site: dict(zip(subjects, (LEVELS[int(level)] for level in levels), strict=True))
+        for site in record.survivors
+        if (levels := scope.sums.get(named_segment(site))) is not None
+    }
+
+
+def _audit(judged: Judged, scope: ScopeSums, record: StageRecord) -> AuditSummary | None:
+    """None where counts carry noise: what is rare would drown in it."""
+    if record.noise_variance:
+        return None
+    spec = AuditSpec(judged.schema, overlap_flags=False)
+    minimum, contributors = judged.rules.minimum_cell, judged.rules.minimum_contributors
+    return audit_findings(spec, scope.sums, len(record.survivors), minimum, contributors)
+
+
 def _window(spec: TallySpec, judged: Judged, record: StageRecord, scopes: Scopes) -> Window:
     return Window(
         name=record.window,
@@ -174,9 +198,7 @@ def _window(spec: TallySpec, judged: Judged, record: StageRecord, scopes: Scopes
             name: findings.utility(spec, one.sums, noise_of(record, one))
             for name, one in scopes.items()
         },
-        majority_accuracy=findings.majority_baseline(
-            spec, scopes[OVERALL].sums, noise_of(record, scopes[OVERALL])
-        ).accuracy.value,
+        majority_accuracy=findings.majority_share(spec, scopes[OVERALL].sums),
         agreement_sha256=record.agreement_sha256,
     )
 

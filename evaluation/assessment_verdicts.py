@@ -1,4 +1,4 @@
-"""Verdicts on the latest window, and the alerts behind them; every rule takes size and significance."""
+"""Verdicts on the latest window and the alerts behind them: by size and significance."""
 
 from collections.abc import Iterator
 

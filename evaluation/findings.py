@@ -5,8 +5,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from evaluation import group_metrics
-from evaluation.estimates import NO_AUC, auc_estimate, rate_estimate
+from evaluation import fairlearn_compat, group_metrics
+from evaluation.cell_noise import EXACT, CellNoise
+from evaluation.estimates import (
+    NO_AUC,
+    NOISED_SCORES,
+    auc_estimate,
+    metric_estimates,
+    rate_estimate,
+)
 from evaluation.feature_drift import feature_drift
 from evaluation.group_findings import fairness, fairness_by_scope
 from evaluation.group_metrics import Counts
@@ -20,6 +27,7 @@ __all__ = [
     "fairness",
     "fairness_by_scope",
     "majority_baseline",
+    "majority_share",
     "require_consistent",
     "require_consistent_report",
     "utility",
@@ -28,19 +36,24 @@ __all__ = [
 NO_ROWS = "no held-out rows"
 
 
-def utility(spec: TallySpec, sums: Mapping[str, Floats]) -> Utility:
+def utility(spec: TallySpec, sums: Mapping[str, Floats], noise: CellNoise = EXACT) -> Utility:
     """How well the model predicts the rows of a scope.
 
+    With noise there is no AUC: it is of a histogram of many small counts.
+
     Args:
-        spec: what was counted.
+        spec: what was counted; of two classes where there is noise.
         sums: per name of `spec.segments`, shape (segment.length,).
+        noise: on each count.
 
     Raises:
         KeyError: a segment is not in `sums`.
-        DataError: a count is not a whole number >= 0.
+        DataError: a count is not a whole number, or without noise negative.
     """
-    tallies = TallySums(spec, sums)
+    tallies = TallySums(spec, sums, noised=bool(noise))
     rows = tallies.rows()
+    if noise:
+        return _noised_utility(tallies, max(rows, 0), noise)
     return Utility(
         rows=rows,
         accuracy=rate_estimate(tallies.correct(), rows, NO_ROWS),
@@ -82,6 +95,29 @@ def require_consistent_report(spec: TallySpec, sums: Mapping[str, Floats], sites
         DataError: it does not; a site sent something else than counts of its rows.
     """
     TallySums(spec, sums).require_consistent_report(sites)
+
+
+def _noised_utility(tallies: TallySums, rows: int, noise: CellNoise) -> Utility:
+    confusion = tallies.confusion(OVERALL)
+    wanted = (group_metrics.accuracy, group_metrics.balanced_accuracy)
+    told = metric_estimates(wanted, confusion, 1, noise)
+    return Utility(
+        rows=rows,
+        accuracy=told[group_metrics.accuracy.name],
+        balanced_accuracy=told[group_metrics.balanced_accuracy.name].value,
+        log_loss=max(tallies.loss("log_loss"), 0.0) / rows if rows else None,
+        brier=max(tallies.loss("brier"), 0.0) / rows if rows else None,
+        auc=Estimate(value=None, kind="exact_bounds", reason=NOISED_SCORES),
+    )
+
+
+def majority_share(spec: TallySpec, sums: Mapping[str, Floats]) -> float | None:
+    """Accuracy of always answering the most frequent class; None without rows.
+
+    Counts may carry noise.
+    """
+    labels = np.maximum(TallySums(spec, sums, noised=True).labels(), 0)
+    return float(labels.max() / labels.sum()) if labels.any() else None
 
 
 def majority_baseline(spec: TallySpec, sums: Mapping[str, Floats]) -> Utility:
@@ -151,7 +187,7 @@ def drift(
 def _balanced_accuracy(tallies: TallySums) -> float | None:
     labels = tallies.spec.class_labels
     if not labels:
-        value = float(group_metrics.balanced_accuracy(tallies.confusion(OVERALL)))
+        value = float(fairlearn_compat.balanced_accuracy(tallies.confusion(OVERALL)))
         return None if math.isnan(value) else value
     recalls = [float(group_metrics.true_positive_rate(tallies.confusion(c))) for c in labels]
     known = [recall for recall in recalls if not math.isnan(recall)]

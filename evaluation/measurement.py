@@ -10,9 +10,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
+from evaluation.audit.confident_learning import (
+    CONFIDENT,
+    confidence_segments,
+    confidence_sums,
+    confident_counts,
+    confident_segments,
+)
+from evaluation.audit.rows import AuditRows
+from evaluation.audit.summary_counts import count_rows
+from evaluation.audit.summary_spec import AuditSpec, audit_segments
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
-from evaluation.monitoring.site_flags import flag_names, flag_segments, flag_values, site_flags
+from evaluation.monitoring.site_flags import (
+    OK,
+    TOO_SMALL,
+    flag_names,
+    flag_segments,
+    flag_values,
+    site_flags,
+)
 from evaluation.monitoring.window_counts import DriftRules, Marks, WindowCounts
 from evaluation.noised_counts import noised_segments, noised_tables
 from evaluation.score_tallies import count_scores
@@ -52,11 +70,14 @@ class WindowRows:
         features: as `federation.task.Rows`.
         targets: class index, shape (N,).
         groups: as `federation.task.Rows`.
+        inputs: what a model sees of them, shape (N, width), float32; rows are alike only if these
+            are. None: features alone.
     """
 
     features: Mapping[str, Floats]
     targets: Codes
     groups: Mapping[str, Codes]
+    inputs: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,8 @@ class Measurement:
         reference: what sites compare their own rows with, where they flag what has changed.
         rules: marks and the contract on false alarms.
         sites: that flag at a time, and share the contract.
+        named: sites that agreed to be named with what they flag.
+        thresholds: per class, from which on a row is confidently counted as of it.
     """
 
     spec: TallySpec
@@ -82,6 +105,8 @@ class Measurement:
     reference: WindowCounts | None = None
     rules: DriftRules = field(default_factory=DriftRules)
     sites: int = 1
+    named: tuple[str, ...] = ()
+    thresholds: Floats = field(default_factory=lambda: np.zeros(0))
 
     def segments(self, summands: int) -> tuple[Segment, ...]:
         """What is counted of one scope or part."""
@@ -95,11 +120,25 @@ class Measurement:
         sites = () if self.noised else (count_segment(SITES, 1, 1, summands),)
         if self.stage in SURVEYS:
             return (*sites, *features)
+        if self.stage is Stage.LABELS:
+            return (*sites, *confident_segments(self.spec.schema, summands))
         if self.noised:
             return (*noised_segments(self.spec, summands), *features)
         outcomes = (*self.spec.segments(summands), *self.spec.report_segments(summands))
         flags = flag_segments(self.flags, summands)
-        return (*sites, *outcomes, *features, *flags)
+        if flags:
+            flags += tuple(
+                count_segment(named_segment(site), len(self.flags), TOO_SMALL, summands)
+                for site in self.named
+            )
+        audit = audit_segments(self.audit, summands)
+        confidence = confidence_segments(self.spec.schema, summands)
+        return (*sites, *outcomes, *features, *audit, *confidence, *flags)
+
+    @property
+    def audit(self) -> AuditSpec:
+        """What is counted of the data's quality; nothing that depends on rows trained on."""
+        return AuditSpec(self.spec.schema, overlap_flags=False)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -114,7 +153,8 @@ class Measurement:
 
     def scopes(self, agreement: EvaluationAgreement) -> tuple[str, ...]:
         """Whose sums are in the vector: bins and weights are the same for all sites."""
-        if self.stage in SURVEYS or self.attribute is not None or not agreement.cohorts:
+        for_all = self.stage in (*SURVEYS, Stage.LABELS, Stage.TRAINING_ROWS)
+        if for_all or not agreement.cohorts:
             return (OVERALL,)
         if not self.noised:
             return agreement.all_scopes
@@ -186,7 +226,12 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
         grids = tuple(survey_grid(feature) for feature in schema.features)
     else:
         grids = feature_grids(schema, agreement.grids)
-    measurement = Measurement(spec, agreement.stage, grids, noised)
+    if agreement.thresholds and len(agreement.thresholds) != len(schema.classes):
+        raise ConfigError(
+            "thresholds", agreement.thresholds, f"one for each of {', '.join(schema.classes)}"
+        )
+    thresholds = np.array(agreement.thresholds)
+    measurement = Measurement(spec, agreement.stage, grids, noised, thresholds=thresholds)
     if agreement.reference is None or not agreement.evaluation.site_flags:
         return measurement
     return replace(
@@ -194,7 +239,13 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
         reference=_reference_counts(agreement.reference, grids),
         rules=drift_rules(agreement.evaluation),
         sites=len(agreement.sites),
+        named=agreement.named,
     )
+
+
+def named_segment(site: str) -> str:
+    """Where a site that is named puts the levels of what it flags."""
+    return f"named/{site}"
 
 
 def drift_rules(rules: EvaluationRules) -> DriftRules:
@@ -228,24 +279,65 @@ def _reference_counts(terms: ReferenceTerms, grids: tuple[FeatureGrid, ...]) -> 
     )
 
 
-def _flags(measurement: Measurement, counted: Mapping[str, Floats]) -> dict[str, Floats]:
-    """One site's own verdicts on its own window."""
-    if not measurement.flags:
-        return {}
+def own_flags(measurement: Measurement, before: WindowCounts, now: WindowCounts) -> dict[str, int]:
+    """One site's verdicts on its own window: what has changed there.
+
+    Compared with the site's own reference rows. Where these are too few to tell, with the reference
+    of all sites, if the site is known not to have differed from it in the reference window: what
+    was always so has not changed.
+
+    Args:
+        measurement: with a reference.
+        before: the site's own reference window; it may have no rows.
+        now: the site's own window.
+    """
     assert measurement.reference is not None
-    grids = measurement.grids
-    own = WindowCounts(
-        name="this site",
+    broadcast, rules = measurement.reference, measurement.rules
+    # Up to three looks at the same rows share the contract.
+    looks = 3 * measurement.sites
+
+    def flags(one: WindowCounts, other: WindowCounts) -> dict[str, int]:
+        return site_flags(measurement.grids, one, other, rules, looks)
+
+    against_all = flags(broadcast, now)
+    if not before.rows:
+        return against_all
+    changed, always = flags(before, now), flags(broadcast, before)
+    return {
+        name: against_all[name] if level == TOO_SMALL and always[name] == OK else level
+        for name, level in changed.items()
+    }
+
+
+def site_window(measurement: Measurement, name: str, counted: Mapping[str, Floats]) -> WindowCounts:
+    """What a site counted of its own rows, as drift is found in it.
+
+    Args:
+        measurement: of a task of two classes.
+        name: of the window.
+        counted: by `count`.
+    """
+    return WindowCounts(
+        name=name,
         rows=int(counted["rows"][0]),
         features={
             grid.feature.name: counted[f"{FEATURE}/{grid.feature.name}"].astype(np.int64)
-            for grid in grids
+            for grid in measurement.grids
         },
         scores=counted[f"scores/{OVERALL}"].astype(np.int64).reshape(2, -1),
-        confusions={OVERALL: counted[f"confusion/{OVERALL}"].astype(np.int64)},
+        confusions={
+            group.label: counted[f"confusion/{group.label}"].astype(np.int64)
+            for group in measurement.spec.groups
+        },
     )
-    flags = site_flags(grids, measurement.reference, own, measurement.rules, measurement.sites)
-    return flag_values(flags)
+
+
+def told_flags(measurement: Measurement, site: str, flags: Mapping[str, int]) -> dict[str, Floats]:
+    """What a site adds to the sum of its verdicts: one level each, and in its name if it agreed."""
+    own = np.array([float(flags[name]) for name in measurement.flags])
+    return flag_values(flags) | {
+        named_segment(one): own if one == site else np.zeros_like(own) for one in measurement.named
+    }
 
 
 def feature_grids(schema: TaskSchema, terms: tuple[GridTerms, ...]) -> tuple[FeatureGrid, ...]:
@@ -275,6 +367,8 @@ def count(
 ) -> dict[str, Floats]:
     """What a site counts, per name of `measurement.segments`: exactly, before any noise.
 
+    Flags are not among it: they need two windows (`own_flags`, `told_flags`).
+
     Args:
         measurement: what to count.
         rows: of the window; there may be none.
@@ -297,9 +391,14 @@ def count(
         counted[SITES] = np.array([float(len(rows.targets) > 0)])
     if probabilities is None:
         return counted
+    if measurement.stage is Stage.LABELS:
+        confident = confident_counts(probabilities, rows.targets, measurement.thresholds)
+        return {SITES: counted[SITES], CONFIDENT: confident.ravel().astype(np.float64)}
     spec, judged = measurement.spec, (probabilities, rows.targets, rows.groups)
     outcomes = count_outcomes(spec, *judged)
     if measurement.noised:
         return counted | noised_tables(spec, outcomes)
-    counted |= outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
-    return counted | _flags(measurement, counted)
+    audited = AuditRows(rows.features, rows.targets, rows.groups, rows.inputs)
+    counted |= count_rows(measurement.audit, audited)
+    counted |= confidence_sums(probabilities, rows.targets)
+    return counted | outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)

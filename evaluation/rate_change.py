@@ -9,7 +9,7 @@ part and its complement that carry noise of variance s2 each.
 import numpy as np
 from scipy.special import gammaln, ndtr
 
-from evaluation.group_metrics import Counts, Floats
+from evaluation.group_metrics import Counts, Floats, share
 
 _LONGEST_TAIL = 600
 _EXACT_DEVIATION = 60.0
@@ -40,9 +40,8 @@ def change_p_values(part: Counts, whole: Counts, noise: Floats | float = 0.0) ->
 
 def change(part: Counts, whole: Counts) -> Floats:
     """Second proportion minus the first, shape (K,); NaN without rows."""
-    shares = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    difference: Floats = shares[1] - shares[0]
-    return difference
+    shares = share(part, whole)
+    return np.asarray(shares[1] - shares[0])
 
 
 def standard_error(part: Counts, whole: Counts, noise: Floats | float = 0.0) -> Floats:
@@ -73,7 +72,8 @@ def _conditional(part: Counts, whole: Counts) -> Floats:
     exact = deviation <= _EXACT_DEVIATION
     if exact.any():
         p_values[exact] = _mid_p(part[1][exact], total[exact], drawn[exact], rows[exact])
-    return np.minimum(p_values, 1.0)
+    capped: Floats = np.minimum(p_values, 1.0)
+    return capped
 
 
 def _mid_p(seen: Counts, total: Counts, drawn: Counts, rows: Counts) -> Floats:
@@ -88,7 +88,8 @@ def _mid_p(seen: Counts, total: Counts, drawn: Counts, rows: Counts) -> Floats:
     down = (at + 1) * np.maximum(rows - of - drawn + at + 1.0, 1.0)
     ratios = np.cumprod(up / down, axis=0)
     tail = np.exp(_log_mass(value, of, drawn, rows)) * (0.5 + ratios.sum(axis=0))
-    return np.minimum(2 * tail, 1.0)
+    two_sided: Floats = np.minimum(2 * tail, 1.0)
+    return two_sided
 
 
 def _log_mass(value: Counts, of: Counts, drawn: Counts, rows: Counts) -> Floats:

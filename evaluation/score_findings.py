@@ -21,9 +21,10 @@ from evaluation.calibration import (
 )
 from evaluation.curve_points import CurvePoints
 from evaluation.estimates import NO_AUC, auc_estimate, rate_estimate
-from evaluation.group_findings import BESIDE, MOST_NAMED, Shown, shown_levels, taken_together
+from evaluation.group_findings import BESIDE, MOST_NAMED
 from evaluation.group_metrics import Counts
 from evaluation.score_curves import auc, auc_interval, ks, roc
+from evaluation.shown_levels import Shown, shown_levels, taken_together
 from evaluation.suppression import Partition, across_scopes, hidden, partitions
 from evaluation.tally_spec import OVERALL, Bools, Group, TallySpec
 from evaluation.tally_sums import TallySums

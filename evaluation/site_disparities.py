@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from evaluation.group_metrics import Counts, Gap
+from evaluation.resampling import ComparedGroups
 from evaluation.tally_spec import (
     GAP_EDGES,
     MINIMUM_SUPPORT,
@@ -83,12 +84,9 @@ def site_disparities_by_scope(
 
 
 def _vote(gap: Gap, confusion: Counts) -> Floats:
-    supported = [rate.counts(confusion)[1] >= MINIMUM_SUPPORT for rate in gap.rates]
-    rates = [
-        np.where(enough, rate(confusion), np.nan)
-        for rate, enough in zip(gap.rates, supported, strict=True)
-    ]
-    value = float(gap.of(rates))
+    here = ComparedGroups(confusion, np.zeros(4, dtype=np.int64), MINIMUM_SUPPORT)
+    by_group = [metric(confusion) * here.supports(metric) for metric in gap.metrics]
+    value = float(gap.of(by_group, [metric(confusion.sum(axis=0)) for metric in gap.metrics]))
     vote = np.zeros(len(GAP_EDGES))
     vote[NOT_ESTIMABLE if np.isnan(value) else _bucket(value)] = 1
     return vote

@@ -1,7 +1,7 @@
-"""The course of a model over its windows: drift, errors followed in time, and gaps between groups."""
+"""A model over its windows: drift, errors followed in time, and gaps between groups."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from evaluation.cell_noise import CellNoise
 from evaluation.gap_grades import JUDGED_GAPS
 from evaluation.group_metrics import (
     Counts,
+    Floats,
     Gap,
     accuracy_difference,
     demographic_parity_difference,
@@ -24,6 +25,7 @@ from evaluation.monitoring.change_detection import (
     start,
     step,
 )
+from evaluation.monitoring.comparison import worst
 from evaluation.monitoring.feature_grid import FeatureGrid
 from evaluation.monitoring.window_counts import WindowCounts
 from evaluation.monitoring.window_drift import drift_findings
@@ -90,28 +92,49 @@ def _drifts(
                 continue
             before = counted[place - 1].get(scope) if place > 1 else None
             compared = {0, place} | ({place - 1} if before is not None else set())
-            yield drift_findings(
+            hidden = _hidden([levels[at].get(scope, {}) for at in compared])
+            families = course.spec.families if course.spec.schema.is_binary else ()
+            found = drift_findings(
                 course.grids,
                 counted[0][scope],
-                now,
+                replace(now, hidden=hidden),
                 before,
-                drift_rules(course.rules),
+                replace(drift_rules(course.rules), families=families),
                 scope,
-                families=course.spec.families if course.spec.schema.is_binary else (),
-                hidden=_hidden([levels[at].get(scope, {}) for at in compared]),
             )
+            told = found if course.spec.schema.is_binary else _without_rates(found)
+            yield told if place == len(counted) - 1 else _without_charts(told)
+
+
+def _without_rates(found: WindowDrift) -> WindowDrift:
+    """With more than two classes there is no positive one, and so neither of its rates."""
+    findings = tuple(one for one in found.findings if one.kind not in ("label", "prediction"))
+    verdict = worst([finding.verdict for finding in findings])
+    return found.model_copy(update={"findings": findings, "verdict": verdict})
+
+
+def _without_charts(found: WindowDrift) -> WindowDrift:
+    """Of earlier windows the numbers are kept, and charts of what called for attention only."""
+    findings = tuple(
+        one
+        if one.verdict in ("watch", "act")
+        else one.model_copy(update={"chart": None, "distances": None})
+        for one in found.findings
+    )
+    return found.model_copy(update={"findings": findings})
 
 
 def counts_of(course: Course, name: str, scope: ScopeSums) -> WindowCounts:
     """A scope's sums as drift is found in them.
 
-    With more than two classes, right and wrong are all that is known of a group.
+    With more than two classes, right and wrong of all rows are what is compared.
     """
     spec, sums = course.spec, scope.sums
     tallies = TallySums(spec, sums, noised=scope.noise_variance > 0)
     binary = spec.schema.is_binary
-    outcomes = tallies.outcomes(spec.groups)
-    labels = [group.label for group in spec.groups]
+    groups = spec.groups if binary else (Group(),)
+    outcomes = tallies.outcomes(groups)
+    labels = [group.label for group in groups]
     return WindowCounts(
         name=name,
         rows=tallies.rows(),
@@ -197,7 +220,7 @@ def _gaps(spec: TallySpec, scope: ScopeSums, levels: Mapping[Group, int]) -> Ite
     tallies = TallySums(spec, scope.sums, noised=scope.noise_variance > 0)
     for family in spec.families:
         for gap in GAPS.values() if spec.schema.is_binary else (accuracy_difference,):
-            least = Shown.ROWS if gap.rates[0].name == "selection_rate" else Shown.LABELS
+            least = Shown.ROWS if gap.metrics[0].name == "selection_rate" else Shown.LABELS
             if not spec.schema.is_binary:
                 least = Shown.ROWS
             shown = [group for group in family if levels[group] >= least]
@@ -246,13 +269,14 @@ def _errors(course: Course, scope: ScopeSums, group: Group) -> tuple[int, int]:
     return tn + fp + fn + tp, fp + fn
 
 
-def _score_sums(sums: Mapping[str, Counts]) -> Counts:
+def _score_sums(sums: Mapping[str, Floats]) -> Floats:
     name = f"score_sum/{OVERALL}"
     return np.asarray(sums[f"{name}/whole"] + sums[f"{name}/fraction"])
 
 
-def _whole(values: Counts) -> Counts:
-    return np.rint(values).astype(np.int64)
+def _whole(values: Floats) -> Counts:
+    whole: Counts = np.rint(values).astype(np.int64)
+    return whole
 
 
 def _finite(limit: float) -> float | None:

@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 LARGEST_EXAMPLE_WEIGHT = 10.0
-"""The weight of a group and label that is so rare that it would be larger: few rows decide nothing."""
+"""Weight of a group and label so rare that it would be larger: few rows decide nothing."""
 
 ExampleWeight = Annotated[float, Field(gt=0, le=LARGEST_EXAMPLE_WEIGHT)]
 OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
@@ -282,6 +282,9 @@ class Mitigation(Section):
     grows in a round per unit of its group's distance from the groups' mean rate."""
     largest_multiplier: Annotated[float, Field(gt=0, le=100)] = 10.0
     """Of constrained: no multiplier grows past it, and no site takes a larger one."""
+    counts_epsilon: Positive | None = None
+    """Of reweighing: what counting the training rows by group and label costs each record. Needed
+    with record-level privacy, unless the weights are given."""
     weights: tuple[tuple[ExampleWeight, ExampleWeight], ...] = ()
     """Of reweighing: per group of the attribute the weights of its two labels, in the order of the
     task's levels and classes."""
@@ -485,6 +488,7 @@ def _check_one_step(config: FederationConfig) -> None:
 
 
 def _check_mitigation(config: FederationConfig) -> None:
+    _check_counts(config)
     if config.mitigation.method == "constrained" and config.robustness.is_grouped:
         raise ConfigError(
             "mitigation.method",
@@ -500,6 +504,23 @@ def _check_mitigation(config: FederationConfig) -> None:
             "another with evaluation.epsilon",
             "multipliers follow exact counts of held-out rows in every round; choose "
             "'reweighing' or 'adversarial'",
+        )
+
+
+def _check_counts(config: FederationConfig) -> None:
+    mitigation, private = config.mitigation, config.privacy.mode == "record"
+    counted = mitigation.method == "reweighing" and not mitigation.weights
+    if counted and private and mitigation.counts_epsilon is None:
+        raise ConfigError(
+            "mitigation.counts_epsilon",
+            None,
+            "a number > 0 with method = 'reweighing' and record-level privacy",
+            "training rows are counted with noise, which is charged for; usual: 0.1; or give "
+            "mitigation.weights",
+        )
+    if mitigation.counts_epsilon is not None and mitigation.method != "reweighing":
+        raise ConfigError(
+            "mitigation.counts_epsilon", mitigation.counts_epsilon, "none but for 'reweighing'"
         )
 
 

@@ -133,6 +133,7 @@ class EvaluationAgreement(ReadApart):
         reference: of a window's stage.
         thresholds: per class, of the `labels` stage.
         attribute: of the stage `training_rows`: whose groups.
+        named: sites that agreed to be named with what they find in their own rows.
         noise: None means that counts are exact.
     """
 
@@ -149,6 +150,7 @@ class EvaluationAgreement(ReadApart):
     reference: ReferenceTerms | None = None
     thresholds: tuple[float, ...] = ()
     attribute: str = ""
+    named: tuple[Name, ...] = ()
     noise: CountNoiseTerms | None = None
 
     @model_validator(mode="after")

@@ -144,6 +144,7 @@ class EvaluationSummary(Part):
         drift: over all windows, per scope.
         concept: errors followed from window to window.
         site_flags: of the latest window: what sites found in their own rows.
+        named_sites: of sites that agreed to be named, the level of each subject.
         explorer: per attribute.
         mitigation: what thresholds per group would change, per attribute and criterion.
         audit: of the latest window's rows.
@@ -166,6 +167,7 @@ class EvaluationSummary(Part):
     drift: tuple[WindowDrift, ...]
     concept: tuple[ConceptWatch, ...]
     site_flags: tuple[SiteFlags, ...]
+    named_sites: dict[str, dict[str, str]] = Field(default_factory=dict)
     explorer: tuple[Explorer, ...]
     mitigation: tuple[MitigationOutcome, ...]
     audit: AuditSummary | None = None

@@ -54,6 +54,8 @@ class Enlistment(Body):
     """How far the site's ledger has come."""
     remembered: tuple[HeadStatement, ...]
     """How far the site saw others' ledgers to have come."""
+    names_itself: bool = False
+    """Whether the site may be named with what it finds to have changed in its own rows."""
 
 
 class Heads(Body):

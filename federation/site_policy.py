@@ -48,6 +48,9 @@ class SitePolicy(Section):
     """Whether the first run may be planned closer to the budget's bound than the filter across runs
     allows. It then has the budget to itself, also if it ends early: false keeps a run that is begun
     and abandoned from taking more than it used."""
+    filter_order: Annotated[int, Field(ge=2, le=512)] | None = None
+    """Renyi order at which charges of several plans are added up; that which suits the first plan
+    if left out. To be set before the first run where that is a small one: a count, for instance."""
     budget_mechanisms: tuple[str, ...] | None = None
     """Names of the mechanisms that the budget may be spent on, such as `poisson_sampled_gaussian`;
     all if left out."""
@@ -78,6 +81,9 @@ class SitePolicy(Section):
     """How many evaluations may count the site's held-out rows of one window without noise, for one
     model and purpose: counts of ever other cohorts, or on ever other bins, could be subtracted. 0:
     held-out rows are counted with noise only, and not while a model is trained."""
+    name_with_flags: bool = False
+    """Whether the site may be named with what it finds to have changed in its own rows; else only
+    the number of such sites is told."""
     evaluation_epsilon: Annotated[float, Field(gt=0)] | None = None
     """Most that one evaluation may cost; the budget alone if left out."""
     analytics_columns: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ Pure: entries in, decisions out; no clock, no file, no key.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from federation.errors import BudgetExhausted, PrivacyRefusal, UsageError
@@ -302,7 +302,7 @@ class Account:
     def amendment(self, policy: DatasetPolicy) -> dict[str, object]:
         """The entry of a new policy: its orders are those that suit it and the first plans."""
         chosen = {
-            unit: _best_order(policy, unit, event)
+            unit: best_order(policy, unit, event)
             for unit in UNITS
             if (event := self._first_event(unit)) and policy.of(unit)
         }
@@ -317,7 +317,7 @@ class Account:
         """The filter's order; before the first plan is registered, as that plan would fix it."""
         if unit in self.orders:
             return self.orders[unit]
-        return _best_order(self.in_force(), unit, event)
+        return best_order(self.in_force(), unit, event)
 
     def whole(self, plan: ChargePlan) -> int:
         """How many charges of a new plan to reserve as a whole: 0 if the filter admits as many."""
@@ -588,7 +588,8 @@ def _names(event: PrivacyEvent) -> tuple[str, ...]:
     return (mechanism_name(event), *inner)
 
 
-def _best_order(policy: DatasetPolicy, unit: Unit, event: PrivacyEvent) -> float:
+def best_order(policy: DatasetPolicy, unit: Unit, event: PrivacyEvent) -> float:
+    """The filter's order at which most charges of an event fit into a budget."""
     if unit == "record" and set(policy.mechanisms or ("",)) <= PURE:
         return math.inf
     budget = policy.of(unit)
@@ -602,6 +603,12 @@ def _is_affordable(hidden: Neighbours, event: PrivacyEvent, budget: Budget) -> b
         return is_affordable([event], budget.delta, budget.epsilon, hidden.relation)
     spent = person_level.cost([event], budget.delta, hidden.records, hidden.relation)
     return spent.epsilon <= budget.epsilon
+
+
+def filtered_epsilon(policy: DatasetPolicy, events: Sequence[PrivacyEvent], order: float) -> float:
+    """What charges per record come to, added up by the filter at one of its finite orders."""
+    divergences = [_divergence(event, order, policy.neighbours) for event in events]
+    return epsilon_at_order(order, divergences, policy.record.delta)
 
 
 def _divergence(event: PrivacyEvent, order: float, hidden: Neighbours) -> float:

@@ -1,4 +1,6 @@
-"""The noise of an evaluation, as all parties derive it from what they signed and what is counted."""
+"""The noise of an evaluation: all parties derive it from what they signed and what is counted."""
+
+from functools import lru_cache
 
 from federation.config import EvaluationRules, FederationRules
 from federation.entropy import Entropy
@@ -73,9 +75,13 @@ def agreed_noise(agreement: EvaluationAgreement, tables: int, cells: int) -> Cou
         )
     if terms.honest > agreement.federation.quorum - agreement.evaluation.colluders:
         raise ConfigError("noise.honest", terms.honest, "at most the quorum less the colluders")
-    release = CountRelease(
-        (1,) * terms.tables, terms.cells, terms.honest, len(agreement.sites), terms.releases
-    )
+    return _plan(terms, len(agreement.sites))
+
+
+@lru_cache(maxsize=64)
+def _plan(terms: CountNoiseTerms, sites: int) -> CountNoisePlan:
+    """Checked by the accountant, which takes a while: once for all messages of a stage."""
+    release = CountRelease((1,) * terms.tables, terms.cells, terms.honest, sites, terms.releases)
     shares: Shares
     if terms.mechanism == "discrete_laplace":
         shares = LaplaceShares(terms.parameter, terms.honest)

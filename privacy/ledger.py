@@ -60,7 +60,7 @@ class Ledger:
         self._known = _Known(path, key.public_key())
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913 - what a ledger is opened with
         cls,
         path: Path,
         key: Ed25519PrivateKey,
@@ -68,6 +68,8 @@ class Ledger:
         policy: DatasetPolicy,
         clock: Clock,
         public_rows: int | None = None,
+        *,
+        order: int | None = None,
     ) -> "Ledger":
         """A new ledger whose first entry is the budget.
 
@@ -78,6 +80,8 @@ class Ledger:
             policy: what may be spent on the dataset, and on what.
             clock: UTC now, ISO 8601.
             public_rows: the number of rows that the site declares in public, if it does.
+            order: Renyi order that charges per record are added up at; that which suits the first
+                plan if None. Any is sound that was chosen before anything was released.
 
         Raises:
             UsageError: `path` exists.
@@ -95,6 +99,8 @@ class Ledger:
                 "public_rows": public_rows,
                 "public_key": key.public_key().public_bytes_raw().hex(),
             }
+            if order is not None:
+                facts["orders"] = {"record": str(float(order))}
             ledger._append("budget", policy_to_plain(policy) | facts)
         path.chmod(0o600)
         return ledger

@@ -2,40 +2,32 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from federation.agreement import Agreement
-from federation.agreement_kinds import AnyAgreement
-from federation.config import FederationConfig, FederationRules
+from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
-from federation.envelope import Phase
 from federation.errors import (
     IntegrityError,
-    PrivacyRefusal,
-    ProtocolViolation,
-    RoundFailed,
     UsageError,
 )
 from federation.initial_model import parameter_count
 from federation.mitigated_task import mitigated
 from federation.ring_vector import Stretch
-from federation.roster import Roster
 from federation.round_layout import RoundKind
-from federation.round_messages import Enlistment, Statement
+from federation.round_messages import Statement
 from federation.run_folder import RunFolder
 from federation.task import Task
 from federation.timestamp import utc_now
-from privacy.message_sizes import LARGEST_ANSWER
-from server.conversation import Answers, Conversation, Place, Question
-from server.ledger_witness import Shown, keep, show_at_the_end
-from server.proposal import propose, settled_mitigation
+from server.conversation import Place
+from server.enlistment import agree, common_rules, enlist
+from server.group_counts import counted_weights, counts_are_needed
+from server.ledger_witness import Shown, show_at_the_end
+from server.proposal import Weights, propose, settled_mitigation
 from server.rounds import Observer, Rounds, Stop
 from server.run_record import RunRecord, read_record, record_start
 from server.transport import Transport
-
-ENLIST_SECONDS = 60.0
-"""How long to wait for all sites to be online."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +76,16 @@ def coordinate(
     # 1. The past, if any, and who is there.
     past = read_record(folder)
     record_start(folder, utc_now())
+    weights: Weights = ()
+    if counts_are_needed(config.mitigation) and not folder.agreement.exists():
+        # Before anybody says how far its ledger has come: counting is charged.
+        weights = counted_weights(transport, folder, config, task)
     roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
     conversation, enlisted = enlist(transport, roster, config.federation, Place(folder.id))
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = _settled(folder, config, task, rows, common_rules(enlisted))
+    agreement = _settled(folder, config, task, rows, common_rules(enlisted), weights)
     agree(conversation, agreement, folder, Shown.at_the_start(enlisted))
     rounds = Rounds(
         conversation,
@@ -138,15 +134,16 @@ def _settled(
     task: Task,
     rows: Mapping[str, int],
     rules_digest: str,
+    weights: Weights,
 ) -> Agreement:
     """The agreement of the folder's first start: a resumed run goes on under exactly that.
 
     Solved again, the noise could come out otherwise, on another version of an accountant.
     """
     if not folder.agreement.exists():
-        trained = mitigated(task, settled_mitigation(config.mitigation))
+        trained = mitigated(task, settled_mitigation(config.mitigation, weights))
         parameters = parameter_count(trained, config.run.seed)
-        proposed = propose(config, folder.id, rows, rules_digest, parameters)
+        proposed = propose(config, folder.id, rows, rules_digest, parameters, weights)
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed
     try:
@@ -156,80 +153,3 @@ def _settled(
     if signed.run != folder.id:
         raise UsageError(f"{folder.path} was named {signed.run} when it ran; name it so again")
     return signed
-
-
-def enlist(
-    transport: Transport, roster: Roster, rules: FederationRules, place: Place
-) -> tuple[Conversation, dict[str, Enlistment]]:
-    """The line to all invited sites, and what each says of itself.
-
-    Raises:
-        RoundFailed: not all of them are online.
-        PrivacyRefusal: a site pins another roster.
-    """
-    conversation = Conversation(roster, transport)
-    timeout = max(ENLIST_SECONDS, rules.round_timeout_seconds)
-    addresses, bodies = conversation.find_sites(rules.sites, place, timeout)
-    enlisted = {}
-    for site, body in bodies.items():
-        try:
-            enlistment = enlisted[site] = Enlistment.from_bytes(body)
-        except ProtocolViolation as error:
-            raise RoundFailed(f"{site} does not say who it is: {error}") from error
-        if enlistment.roster_digest != roster.digest():
-            raise PrivacyRefusal(
-                f"{site} pins another roster ({enlistment.roster_digest[:16]}...) than the "
-                f"coordinator's ({roster.digest()[:16]}...); compare them by phone"
-            )
-    return replace(conversation, addresses=addresses), enlisted
-
-
-def common_rules(enlisted: Mapping[str, Enlistment]) -> str:
-    """The digest of the run rules that all sites hold.
-
-    Raises:
-        PrivacyRefusal: they do not hold the same.
-    """
-    holders: dict[str, list[str]] = {}
-    for site, enlistment in sorted(enlisted.items()):
-        holders.setdefault(enlistment.rules_digest, []).append(site)
-    if len(holders) > 1:
-        told = "; ".join(f"{', '.join(sites)}: {one[:16]}..." for one, sites in holders.items())
-        raise PrivacyRefusal(
-            f"the sites hold different run rules ({told}); the consortium signs one set for all "
-            "of them: install it everywhere"
-        )
-    return next(iter(holders))
-
-
-def agree(
-    conversation: Conversation, agreement: AnyAgreement, folder: RunFolder, shown: Shown
-) -> None:
-    """Have every site sign, and look at what the others' ledgers have come to.
-
-    Raises:
-        PrivacyRefusal: a site will not.
-        IntegrityError: a site's ledger holds less than another site saw, or something else.
-        RoundFailed: a site did not answer.
-    """
-    place = Place(folder.id)
-    bodies = dict.fromkeys(agreement.sites, agreement.to_bytes())
-    question = Question(Phase.AGREE, place, bodies, LARGEST_ANSWER[Phase.AGREE])
-    timeout = agreement.federation.round_timeout_seconds
-    witness = shown.question(place, agreement.sites)
-    answers, witnessed = conversation.ask_with_rider(question, witness, timeout)
-    _require_all(answers)
-    if any(body != agreement.digest() for body in answers.bodies.values()):
-        raise RoundFailed("a site signed another agreement than the one proposed")
-    _require_all(witnessed)
-    keep(folder, shown, witnessed)
-
-
-def _require_all(answers: Answers) -> None:
-    if not answers.lost:
-        return
-    told = "; ".join(f"{site}: {reason}" for site, reason in sorted(answers.lost.items()))
-    # A site that refuses a message, for its age for instance, says nothing about privacy.
-    unwilling = set(answers.refusals.values()) - {"protocol"}
-    kind = PrivacyRefusal if unwilling else RoundFailed
-    raise kind(f"not every site agreed: {told}")

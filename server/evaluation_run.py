@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.audit.confident_learning import confidence_thresholds
 from evaluation.measurement import (
     FEATURE,
     SITES,
@@ -33,7 +34,6 @@ from federation.evaluation_agreement import (
     JUDGING,
     SCORES,
     EvaluationAgreement,
-    GridTerms,
     ModelTerms,
     ReferenceTerms,
     Stage,
@@ -122,7 +122,7 @@ class Evaluator:
         }
         stages, refined = [survey], {}
         if finer:
-            second = self.sum(Stage.REFINE, window, grid_terms(tuple(finer.values())))
+            second = self.sum(Stage.REFINE, window, grids=grid_terms(tuple(finer.values())))
             stages.append(second)
             told = self._features(second, finer)
             refined = {name: (finer[name], told[name]) for name in finer}
@@ -132,7 +132,7 @@ class Evaluator:
                 for name, grid in grids.items()
             )
         )
-        record = self.sum(Stage.REFERENCE, window, frozen)
+        record = self.sum(Stage.REFERENCE, window, grids=frozen)
         reference = FrozenReference(grids=frozen, stages=tuple(stages), record=record)
         self.folder.write_reference(reference)
         return reference
@@ -143,19 +143,30 @@ class Evaluator:
         Raises:
             HedgerowError: as `server.single_sum.sum_once`.
         """
-        record = self.sum(Stage.WINDOW, window, reference.grids, self._terms(reference))
+        terms = self._terms(reference)
+        record = self.sum(Stage.WINDOW, window, grids=reference.grids, reference=terms)
+        if not record.noise_variance:
+            labels = self.labels(record)
+            record = record.model_copy(update={"sums": {**record.sums, **labels.sums}})
         self.folder.write_window(record)
         return record
 
-    def sum(
-        self,
-        stage: Stage,
-        window: str,
-        grids: tuple[GridTerms, ...] = (),
-        reference: ReferenceTerms | None = None,
-        attribute: str = "",
-    ) -> StageRecord:
+    def labels(self, record: StageRecord) -> StageRecord:
+        """Count labels against predictions, by the mean confidence that a window's sum gave.
+
+        Raises:
+            HedgerowError: as `server.single_sum.sum_once`.
+        """
+        thresholds = confidence_thresholds(record.in_scope(OVERALL))
+        return self.sum(Stage.LABELS, record.window, thresholds=tuple(thresholds.tolist()))
+
+    def sum(self, stage: Stage, window: str, **asked: Any) -> StageRecord:
         """One stage's secure sum.
+
+        Args:
+            stage: what is counted.
+            window: on which rows.
+            asked: further fields of the agreement.
 
         Raises:
             HedgerowError: as `server.single_sum.sum_once`.
@@ -164,14 +175,11 @@ class Evaluator:
         kept = self.folder.read_stage(folder)
         if kept is not None:
             return kept
-        asked = {
+        asked |= {
             "run": folder.id,
             "stage": stage,
             "window": window,
             "model": self._model_terms() if stage in JUDGING else None,
-            "grids": grids,
-            "reference": reference,
-            "attribute": attribute,
         }
         terms = Terms(
             rules=self.config.federation,
@@ -216,6 +224,7 @@ class Evaluator:
             "cohorts": {name: tuple(sorted(s)) for name, s in self.config.cohorts.items()},
             "public_rows": {site: one.public_rows for site, one in enlisted.items()},
             "evaluation": rules,
+            "named": tuple(sorted(site for site, one in enlisted.items() if one.names_itself)),
             "spec_digest": self.spec.digest(),
         }
         # How much is counted decides how much noise it takes: so it is derived first.

@@ -133,7 +133,8 @@ class Rounds:
         model = initial_model(self.task, self.agreement.seed)
         parameters = flat_parameters(model).astype(np.float64)
         state = optimizer.init(self.agreement.server, len(parameters))
-        return Checkpoint(0, parameters, state, np.zeros(multiplier_count(self.task)))
+        none = np.zeros(multiplier_count(self.task))
+        return Checkpoint(0, parameters, state, none, none)
 
     def train(
         self, number: int, checkpoint: Checkpoint, begun: int, observe: Observer
@@ -151,7 +152,7 @@ class Rounds:
             counted = self.agreement.counts_in_training
             fairness = self._fairness(sums, outcome) if counted else ()
             following = self._step(number, checkpoint, self._update(sums, outcome))
-            following = replace(following, multipliers=self._ascended(checkpoint, fairness))
+            following = self._ascended(following, checkpoint, fairness)
             done = _completed(number, RoundKind.TRAIN, outcome, attempts, seconds)
             record = RoundRecord(
                 round=done.model_copy(
@@ -381,15 +382,18 @@ class Rounds:
             )
         return Checkpoint(number, parameters, state)
 
-    def _ascended(self, checkpoint: Checkpoint, fairness: tuple[Fairness, ...]) -> Floats:
-        """The multipliers of the next round, from what the findings of this one show."""
+    def _ascended(
+        self, following: Checkpoint, checkpoint: Checkpoint, fairness: tuple[Fairness, ...]
+    ) -> Checkpoint:
+        """The next checkpoint with its multipliers, from what the findings of this round show."""
         mitigation = self.agreement.mitigation
         of = multipliers(mitigation, self.task.schema)
         if mitigation is None or not of:
-            return checkpoint.multipliers
+            return following
         rates = shown_rates(fairness, str(mitigation.attribute), of)
         step, largest = mitigation.strength, mitigation.largest_multiplier
-        return ascended(checkpoint.multipliers, rates, of, step, largest)
+        integral, values = ascended(checkpoint.integral, rates, of, step, largest)
+        return replace(following, multipliers=values, integral=integral)
 
     def _named(self, values: Floats) -> dict[str, float]:
         of = multipliers(self.agreement.mitigation, self.task.schema)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from evaluation.gap_grades import JUDGED_GAPS
 from evaluation.report.page import render
 from federation.agreement import Agreement
 from federation.config import FederationConfig, group_sizes
@@ -17,6 +18,7 @@ from federation.summary import (
     SEEDED,
     SYSTEM,
     Baseline,
+    Disparity,
     FairnessPoint,
     NoiseSource,
     Privacy,
@@ -226,8 +228,14 @@ def _fairness_by_round(rounds: Sequence[RoundRecord]) -> tuple[FairnessPoint, ..
         for fairness in one.fairness
     }
     return tuple(
-        FairnessPoint(after_round=after_round, scope=scope, disparities=disparities)
+        FairnessPoint(after_round=after_round, scope=scope, disparities=_main(disparities))
         for (after_round, scope), disparities in last_word.items()
+    )
+
+
+def _main(disparities: Sequence[Disparity]) -> tuple[Disparity, ...]:
+    return tuple(
+        gap.model_copy(update={"variants": ()}) for gap in disparities if gap.metric in JUDGED_GAPS
     )
 
 

@@ -20,7 +20,7 @@ from federation.timestamp import utc_now
 from privacy.secure_sum.terms import SessionTerms
 from server.closing import closing_statements
 from server.conversation import Conversation, Place
-from server.coordination import agree, common_rules, enlist
+from server.enlistment import agree, common_rules, enlist
 from server.ledger_witness import Shown, show_at_the_end
 from server.run_record import read_record, record_attempt, record_start, record_survivors
 from server.secure_round import FailedRound, Line, Session, SurvivorRecord, prepare, sum_securely

@@ -10,11 +10,14 @@ from evaluation.report.evaluation_page import render
 
 from evaluation.assessment import Judged, assess
 from federation import canonical
+from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
 from federation.errors import IntegrityError, UsageError
 from federation.evaluation_record import EvaluationFolder, FrozenReference
-from federation.evaluation_summary import EvaluationSummary
+from federation.evaluation_summary import EvaluationSummary, Subject
+from federation.initial_model import parameter_count
+from federation.mitigated_task import mitigated
 from federation.run_folder import RunFolder
 from federation.task import CURRENT, REFERENCE, Task, window_names
 from federation.task_loading import load_task

@@ -60,7 +60,7 @@ def run(
       6    something durable is damaged, or the disk refuses
       130  interrupted; the same command goes on and costs no site anything more
     """  # noqa: D301 - \b keeps the lines apart
-    with _unknown_if_wrong(check):
+    with _unknown_if_wrong(check=check):
         from evaluation.report.evaluation_terminal import lines  # noqa: PLC0415 - with the rest
 
         from server.alert_sinks import require_webhook, send  # noqa: PLC0415 - with the rest
@@ -97,7 +97,7 @@ def check_(run_folder: RunArgument) -> None:
       2  something to act on
       3  no answer: nothing was evaluated, or an error
     """  # noqa: D301 - \b keeps the lines apart
-    with _unknown_if_wrong(True):
+    with _unknown_if_wrong(check=True):
         from federation.evaluation_summary import read_evaluation  # noqa: PLC0415 - as below
 
         summary = read_evaluation(_existing(run_folder))
@@ -134,6 +134,27 @@ def report(
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}; choose --out") from error
     typer.echo(f"wrote {target}")
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="The folder of a run, usually not mitigated.")],
+    after: Annotated[Path, typer.Argument(help="That of a run of the same task and sites.")],
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """Two runs side by side: accuracy and every gap, parity and odds, with intervals.
+
+    Exit codes: 0 compared; 2 a run has not ended; 6 a summary is damaged.
+    """
+    from evaluation.mitigation import comparison  # noqa: PLC0415 - numpy and scipy
+    from federation.run_folder import RunFolder  # noqa: PLC0415 - with the rest
+
+    first, second = (RunFolder(_existing(one)).read_summary() for one in (before, after))
+    found = comparison.compare(first, second)
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json")))
+        return
+    typer.echo(comparison.text_table(found), nl=False)
 
 
 @app.command("privacy-impact")
@@ -173,7 +194,7 @@ def _existing(folder: Path) -> Path:
 
 
 @contextmanager
-def _unknown_if_wrong(check: bool) -> Iterator[None]:  # noqa: FBT001 - one switch
+def _unknown_if_wrong(*, check: bool) -> Iterator[None]:
     """In a check, 1 and 2 are answers: an error must not look like one."""
     try:
         yield

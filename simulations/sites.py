@@ -4,6 +4,7 @@ A simulated site is a real one (its own keys, policy, journal and ledger) whose 
 come from the run's seed, which every output says.
 """
 
+import math
 import platform
 import shutil
 import subprocess
@@ -40,13 +41,17 @@ from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
+from privacy.account import best_order, filtered_epsilon
 from privacy.accountant import cost, is_affordable
+from privacy.dataset_policy import dataset_policy
 from privacy.event import NonPrivate
-from privacy.run_plan import run_plan
+from privacy.run_plan import run_plan, shared_record_noise
+from server.group_counts import unit_weights
 from server.proposal import propose, settled_mitigation
 from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
+from simulations.run_lookup import run_of
 
 NOT_YET_SIGNED = "0" * 64
 """Stands for the digest of run rules, which are made to fit the agreement."""
@@ -110,7 +115,10 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
-    trained = mitigated(task, settled_mitigation(resolved.mitigation))
+    trained = mitigated(
+        task,
+        settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
+    )
     data = {
         site: trained.load(SiteRequest(site, resolved.run.seed))
         for site in resolved.federation.sites
@@ -121,8 +129,10 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
     parameters = parameter_count(trained, resolved.run.seed)
-    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters)
+    weights = unit_weights(resolved.mitigation, task.schema)
+    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
     run_tally_spec(task.schema, agreement)
+    policies = [_with_room_for_counts(policy, resolved, agreement) for policy in policies]
     for policy in policies:
         _require_one_round(policy, agreement)
     for site, loaded in data.items():
@@ -190,7 +200,7 @@ def connect(context: Context) -> Callable[[bytes], bytes]:
         return site_on_ray(runs.resolve(), index)
 
     def answer(request: bytes) -> bytes:
-        return simulated_site(runs / Request.from_bytes(request).run, index)(request)
+        return simulated_site(run_of(runs, Request.from_bytes(request).run), index)(request)
 
     return answer
 
@@ -276,8 +286,6 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
     choice = config.site_policy
     without_privacy = config.privacy.mode == "off"
     budget = choice.epsilon_budget or config.privacy.epsilon
-    if choice.epsilon_budget is None and budget is not None:
-        budget += config.evaluation.epsilon or 0.0
     if budget is None and not without_privacy:
         raise ConfigError(
             "site_policy.epsilon_budget",
@@ -301,12 +309,36 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
         allow_without_privacy=without_privacy,
         allow_sparse_graph=config.federation.neighbours is not None,
         allow_shared_noise=(
-            config.privacy.shared_noise is not None or config.evaluation.epsilon is not None
+            config.privacy.shared_noise is not None
+            or config.evaluation.epsilon is not None
+            or config.mitigation.counts_epsilon is not None
         ),
         exact_evaluations_per_window=0 if config.evaluation.epsilon is not None else 3,
         site_level_epsilon_budget=_site_level_budget(config),
         site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,
     )
+
+
+def _with_room_for_counts(
+    policy: SitePolicy, config: FederationConfig, agreement: Agreement
+) -> SitePolicy:
+    """The policy of a site whose counts are charged, too, so that both they and training fit.
+
+    Several plans are added up by the filter, at an order that has to suit training: counts come
+    first, or are pure, and would fix another one.
+    """
+    counts = (config.evaluation.epsilon or 0.0) + (config.mitigation.counts_epsilon or 0.0)
+    if not counts or policy.epsilon_budget is None:
+        return policy
+    rules, shared = dataset_policy(policy), shared_record_noise(agreement)
+    event = shared.event() if shared else run_plan(agreement, policy.site).event()
+    order = best_order(rules, "record", event)
+    if not math.isfinite(order):
+        return policy
+    needed = filtered_epsilon(rules, [event] * agreement.rounds, order) + counts
+    given = config.site_policy.epsilon_budget
+    budget = max(policy.epsilon_budget, needed) if given is None else given
+    return policy.model_copy(update={"epsilon_budget": budget, "filter_order": int(order)})
 
 
 def _site_level_budget(config: FederationConfig) -> float | None:

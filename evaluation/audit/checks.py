@@ -98,9 +98,10 @@ def repetition_checks(found: Repetition, rows: int) -> tuple[Check, ...]:
         keys = ("duplicates", "conflicts", "overlap")
         return tuple(_check(key, "off", NOTHING_THERE) for key in keys)
     copies, conflicting = found.repeated_with_label, found.conflicting_rows
+    by_chance = rules.BEYOND_CHANCE * found.chance_pairs
     duplicates = _check(
         "duplicates",
-        _graded(copies > 0, copies >= rules.REPEATED_ACT * rows),
+        _graded(copies > 0, copies >= rules.REPEATED_ACT * rows and copies > by_chance),
         f"Rows that repeat another's features and label: {_of(copies, rows)}; features alone: "
         f"{count(found.repeated)}."
         if found.repeated
@@ -108,7 +109,10 @@ def repetition_checks(found: Repetition, rows: int) -> tuple[Check, ...]:
     )
     conflicts = _check(
         "conflicts",
-        _graded(conflicting > 0, conflicting >= rules.CONFLICTING_ACT * rows),
+        _graded(
+            conflicting > 0,
+            conflicting >= rules.CONFLICTING_ACT * rows and conflicting > by_chance,
+        ),
         f"Rows that share their features with one of another class: {_of(conflicting, rows)}, in "
         f"{count(found.conflicting_sets)} sets."
         if conflicting
@@ -117,7 +121,9 @@ def repetition_checks(found: Repetition, rows: int) -> tuple[Check, ...]:
     shared = found.shared_with_label
     overlap = _check(
         "overlap",
-        _habit(shared, found.held_out),
+        _habit(shared, found.held_out)
+        if shared > rules.BEYOND_CHANCE * found.chance_shared
+        else _graded(shared > 0),
         f"Held-out rows that stand among the training rows, too: {_of(shared, found.held_out)}; "
         f"by features alone: {count(found.shared)}."
         if found.shared

@@ -87,7 +87,12 @@ class Column(Part):
 
 
 class Repetition(Part):
-    """Rows that are alike, over all splits, and between training and held-out rows."""
+    """Rows that are alike, over all splits, and between training and held-out rows.
+
+    Attributes:
+        chance_pairs: pairs of alike rows to be expected if features were independent.
+        chance_shared: likewise pairs of a held-out and a training row.
+    """
 
     repeated: int
     repeated_with_label: int
@@ -96,6 +101,8 @@ class Repetition(Part):
     held_out: int
     shared: int
     shared_with_label: int
+    chance_pairs: float
+    chance_shared: float
 
 
 class GroupBalance(Part):

@@ -24,6 +24,8 @@ from federation.task import Codes, Floats
 QUANTILES = 20
 LEAST_PER_QUANTILE = 10
 SHUFFLES = 200
+FEWEST_ROWS = 10
+"""In and out of a class: fewer may share a bin by chance."""
 RED_AUC = 0.95
 YELLOW_AUC = 0.90
 YELLOW_INFORMATION_VALUE = 2.0
@@ -84,7 +86,7 @@ def local_histogram(schema: TaskSchema, feature: Feature, rows: AuditRows) -> Co
 
 
 def leak(name: str, histogram: Counts) -> Leak | None:
-    """What a feature tells; None if all rows are of one class.
+    """What a feature tells; None if no class has FEWEST_ROWS rows and as many beside it.
 
     Args:
         name: of the feature.
@@ -100,7 +102,7 @@ def leak(name: str, histogram: Counts) -> Leak | None:
     candidates = [
         _one_against_rest(name, place, histogram[place], total)
         for place in range(len(histogram))
-        if 0 < histogram[place].sum() < total.sum() and (place == 1 or not binary)
+        if _has_rows(int(histogram[place].sum()), int(total.sum())) and (place == 1 or not binary)
     ]
     return max(candidates, key=lambda found: found.auc, default=None)
 
@@ -129,6 +131,10 @@ def information_value(positives: npt.NDArray[np.integer], total: Counts) -> Floa
     p, q = (part / part.sum(axis=-1, keepdims=True) for part in smoothed)
     value: Floats = np.sum((p - q) * np.log(p / q), axis=-1)
     return value
+
+
+def _has_rows(inside: int, total: int) -> bool:
+    return FEWEST_ROWS <= inside <= total - FEWEST_ROWS
 
 
 def _one_against_rest(name: str, place: int, positives: Counts, total: Counts) -> Leak:

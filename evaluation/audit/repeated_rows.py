@@ -101,6 +101,22 @@ def overlap(train: tuple[Codes, Codes], held_out: tuple[Codes, Codes]) -> Overla
     return Overlap(len(held_out[0]), int(alike.sum()), sum(pair in known for pair in pairs))
 
 
+def chance_alike(schema: TaskSchema, rows: AuditRows) -> float:
+    """Chance that two rows have the same features if features were independent of each other.
+
+    The product of the features' own chances, sum_v p_v^2. Features that go together raise it,
+    some twenty times in a census; columns of many values make it vanish. 0 without rows or any
+    feature.
+    """
+    if not len(rows) or not schema.features:
+        return 0.0
+    chance = 1.0
+    for feature in schema.features:
+        _, counts = np.unique(_plain(rows.features[feature.name]), return_counts=True)
+        chance *= float(np.sum((counts / len(rows)) ** 2))
+    return chance
+
+
 def _bytes(schema: TaskSchema, rows: AuditRows) -> npt.NDArray[np.uint8]:
     """One line of bytes per row; equal values have equal bytes: one NaN, one zero."""
     parts = [np.zeros((len(rows), 0), dtype=np.uint8)]

@@ -84,11 +84,6 @@ def require_rows(schema: TaskSchema, rows: AuditRows, split: str) -> None:
             class's or group's; names split and column, never a value of a row.
     """
     count = len(rows)
-    if count > schema.maximum_rows:
-        raise DataError(
-            f"{split}: {count} rows: expected at most schema.maximum_rows = {schema.maximum_rows}; "
-            "raise it in the task's schema"
-        )
     _require_codes(f"{split}, label {schema.label}", rows.targets, count, 0, len(schema.classes))
     for feature in schema.features:
         values = _column(rows.features, feature.name, split)

@@ -19,6 +19,11 @@ KAPPA_WATCH, KAPPA_ACT = 0.6, 0.4
 """Landis and Koch 1977: above 0.6 substantial, up to 0.4 fair at best."""
 
 
+BEYOND_CHANCE = 100.0
+"""Rows of few, coarse features are alike by chance, and features that go together make that more
+frequent than independent ones would be: some twenty times in a census. A hundred times is a sign of
+copies; where a column tells rows apart, chance gives next to none."""
+_BEYOND = "and a hundred times as many as independent features would give"
 EXPECTED_ROWS = 5
 """Fewer expected rows may be none by chance: exp(-5) is 0.7 %."""
 
@@ -82,20 +87,20 @@ RULES: dict[str, Rule] = {
     "duplicates": Rule(
         "Duplicate rows",
         "a row repeats features and label of another",
-        f"{_percent(REPEATED_ACT)} of the rows do",
+        f"{_percent(REPEATED_ACT)} of the rows do, {_BEYOND}",
         "Remove records that were exported twice. Different people can be alike where features are "
         "few and coarse; those stay.",
     ),
     "conflicts": Rule(
         "Conflicting labels",
         "rows with the same features have different labels",
-        f"{_percent(CONFLICTING_ACT)} of the rows are among such",
+        f"{_percent(CONFLICTING_ACT)} of the rows are among such, {_BEYOND}",
         "Look the records up: one of the labels is wrong, or the features do not decide it.",
     ),
     "overlap": Rule(
         "Held-out rows in training",
         "a held-out row stands, features and label, among the training rows, too",
-        f"{_percent(SHARE_ACT)} of the held-out rows, and at least {ROWS_ACT}, do",
+        f"{_percent(SHARE_ACT)} of the held-out rows, and at least {ROWS_ACT}, do, {_BEYOND}",
         "Remove duplicates before the split; keep all records of a person in one split. Until then "
         "every measured accuracy is too good.",
     ),

@@ -26,7 +26,7 @@ from evaluation.audit.document import (
 )
 from evaluation.audit.leakage import Leak, leak, local_histogram
 from evaluation.audit.predicted_labels import RowPredictions, labels_against
-from evaluation.audit.repeated_rows import overlap, repeats, row_identities
+from evaluation.audit.repeated_rows import chance_alike, overlap, repeats, row_identities
 from evaluation.audit.rows import HELD_OUT, SPLITS, AuditData, AuditRows, Split, require_rows
 from evaluation.audit.rules import RULES
 from federation.schema import Feature, Numeric, TaskSchema
@@ -71,7 +71,7 @@ def site_audit(
         for feature in schema.features
     )
     columns = _columns(schema, data, everything, leaks)
-    repetition = _repetition(data, identities)
+    repetition = _repetition(data, identities, chance_alike(schema, everything))
     labels = class_counts(schema, everything)
     groups = _groups(schema, everything)
     baseline = majority(labels)
@@ -167,7 +167,7 @@ def _column(
     return column.model_copy(update={"verdict": checks.worst(verdicts) if counts.rows else "off"})
 
 
-def _repetition(data: AuditData, identities: Sequence[Codes]) -> Repetition:
+def _repetition(data: AuditData, identities: Sequence[Codes], chance: float) -> Repetition:
     train, held_out = identities[0], np.concatenate(identities[1:])
     labels = data.pooled(HELD_OUT).targets
     alike = repeats(np.concatenate(identities), data.pooled(SPLITS).targets)
@@ -180,6 +180,8 @@ def _repetition(data: AuditData, identities: Sequence[Codes]) -> Repetition:
         held_out=shared.held_out,
         shared=shared.shared,
         shared_with_label=shared.shared_with_label,
+        chance_pairs=chance * alike.rows * (alike.rows - 1) / 2,
+        chance_shared=chance * len(train) * len(held_out),
     )
 
 

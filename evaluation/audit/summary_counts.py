@@ -12,6 +12,7 @@ from evaluation.audit.rows import HELD_OUT, SPLITS, AuditData, AuditRows, requir
 from evaluation.audit.summary_spec import OVERLAP_BUCKETS, SKEW_BUCKETS, AuditSpec
 from evaluation.group_metrics import Counts
 from evaluation.tallies import count_features
+from federation.errors import DataError
 from federation.task import Floats
 
 OVERLAP_EDGES = (0.0, 0.01, 0.05)
@@ -31,21 +32,36 @@ def count_audit(spec: AuditSpec, data: AuditData) -> dict[str, Floats]:
     """
     for split in SPLITS:
         require_rows(spec.schema, data.split(split), split)
-    return {name: values.astype(np.float64) for name, values in _counts(spec, data)}
+    counts = count_rows(spec, data.pooled(spec.splits))
+    if spec.overlap_flags:
+        counts["audit/sites/overlap"] = _overlap_bucket(_overlap(spec, data))
+    return counts
 
 
-def _counts(spec: AuditSpec, data: AuditData) -> Iterator[tuple[str, Floats | Counts]]:
-    schema, rows = spec.schema, data.pooled(spec.splits)
-    labels = class_counts(schema, rows)
-    identities = dict(
-        zip(SPLITS, row_identities(schema, [data.split(s) for s in SPLITS]), strict=True)
-    )
-    alike = repeats(np.concatenate([identities[s] for s in spec.splits]), rows.targets)
+def count_rows(spec: AuditSpec, rows: AuditRows) -> dict[str, Floats]:
+    """As `count_audit`, of the rows that are given and without `audit/sites/overlap`.
+
+    For rows of one window: with `spec.overlap_flags` False, these are all segments.
+
+    Raises:
+        DataError: the rows are not what the schema promises, or more than it allows.
+    """
+    if len(rows) > spec.most_rows:
+        raise DataError(
+            f"{len(rows)} rows: expected at most {spec.most_rows}; raise maximum_rows in the "
+            "task's schema"
+        )
+    require_rows(spec.schema, rows, "rows")
+    return {name: values.astype(np.float64) for name, values in _counts(spec, rows)}
+
+
+def _counts(spec: AuditSpec, rows: AuditRows) -> Iterator[tuple[str, Floats | Counts]]:
+    schema, labels = spec.schema, class_counts(spec.schema, rows)
+    (identities,) = row_identities(schema, [rows])
+    alike = repeats(identities, rows.targets)
     yield "audit/labels", labels
-    yield (
-        "audit/repeats",
-        np.array([alike.repeated, alike.repeated_with_label, alike.conflicting_rows]),
-    )
+    repeated = alike.repeated, alike.repeated_with_label, alike.conflicting_rows
+    yield "audit/repeats", np.array(repeated)
     for attribute, counts in group_class_counts(schema, rows).items():
         yield f"audit/groups/{attribute}", counts.ravel()
     for name, histogram in public_histograms(spec, rows).items():
@@ -57,13 +73,12 @@ def _counts(spec: AuditSpec, data: AuditData) -> Iterator[tuple[str, Floats | Co
         yield "audit/sites/red", np.array([one is not None and one.is_red for one in found])
     yield "audit/sites/lacking", np.array([np.any(labels == 0)])
     yield "audit/sites/skew", _skew(spec, labels)
-    if spec.overlap_flags:
-        held_out = np.concatenate([identities[s] for s in HELD_OUT])
-        train = identities["train"], data.train.targets
-        yield (
-            "audit/sites/overlap",
-            _overlap_bucket(overlap(train, (held_out, data.pooled(HELD_OUT).targets))),
-        )
+
+
+def _overlap(spec: AuditSpec, data: AuditData) -> Overlap:
+    held_out = data.pooled(HELD_OUT)
+    identities = row_identities(spec.schema, [data.train, held_out])
+    return overlap((identities[0], data.train.targets), (identities[1], held_out.targets))
 
 
 def public_histograms(spec: AuditSpec, rows: AuditRows) -> dict[str, Counts]:

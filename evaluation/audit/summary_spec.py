@@ -6,7 +6,7 @@ ledger accounts for. What depends on training rows is agreed on by name: `includ
 counts them like the others, and `overlap_flags` sets one of four coarse flags per site.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evaluation.audit.rows import HELD_OUT, SPLITS, Split
 from evaluation.tally_spec import TallySpec
@@ -15,6 +15,8 @@ from federation.layout import Segment, count_segment
 from federation.schema import TaskSchema
 
 SKEW_BUCKETS = 10
+TRAINING_FACTOR = 16
+"""With training rows, a site may count so many times `schema.maximum_rows`."""
 OVERLAP_BUCKETS = 4
 REPEATS = ("repeated", "repeated_with_label", "conflicting_rows")
 
@@ -50,12 +52,14 @@ class AuditSpec:
     @property
     def tally_spec(self) -> TallySpec:
         """Groups and feature bins, as tallies have them."""
-        return TallySpec(self.schema, feature_bins=self.bins)
+        schema = replace(self.schema, maximum_rows=self.most_rows)
+        return TallySpec(schema, feature_bins=self.bins)
 
     @property
     def most_rows(self) -> int:
-        """What one site may count."""
-        return self.schema.maximum_rows * len(self.splits)
+        """What one site may count; the schema bounds its held-out rows alone."""
+        factor = TRAINING_FACTOR if self.include_training_rows else 1
+        return factor * self.schema.maximum_rows
 
     @property
     def skewed_classes(self) -> tuple[str, ...]:

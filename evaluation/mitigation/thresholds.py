@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from evaluation.group_metrics import Counts, Floats
 from evaluation.mitigation.figures import figures
 from evaluation.mitigation.tradeoff_curve import GRID, Metric, TradeoffCurve, tradeoff_curve
-from evaluation.uncertainty import generator
+from evaluation.resampling import generator
 from federation.errors import DataError
 from federation.mitigation_summary import (
     Figures,

@@ -49,8 +49,8 @@ class FalseAlarmContract:
     """At most one false alarm in `windows` windows, all detectors started under it together.
 
     Exactly: in every window in which nothing has changed, the chance that any of the detectors
-    alarms is at most 1 / windows. So the expected number of false alarms in any N windows is at most
-    N / windows, and the average run to a false alarm is at least `windows`.
+    alarms is at most 1 / windows. So the expected number of false alarms in any N windows is at
+    most N / windows, and the average run to a false alarm is at least `windows`.
 
     Attributes:
         windows: > 1.
@@ -114,8 +114,14 @@ class Reading(NamedTuple):
     alarm: bool
 
 
-class _State(NamedTuple):
-    """Of one stream, or of all: CUSUM, Page-Hinkley, each upwards and downwards; rows and errors."""
+class Streams(NamedTuple):
+    """The detector's own stream of windows, or those without a change that it is measured by.
+
+    Attributes:
+        sums: CUSUM and Page-Hinkley upwards, then downwards if asked for; shape (2 or 4, streams).
+        rows: seen so far, those of the reference included.
+        errors: likewise, shape (streams,).
+    """
 
     sums: Floats
     rows: float
@@ -130,28 +136,31 @@ class Detector:
         reference: what it is measured against.
         contract: how seldom it may alarm falsely.
         history: rows and errors of each window so far.
+        own: the statistics.
+        streams: windows of the same sizes without a change, for the next limit.
+        rates: their error rates, shape (streams,).
     """
 
     reference: ErrorReference
     contract: FalseAlarmContract
-    history: tuple[tuple[int, int], ...] = ()
-    _own: _State = field(kw_only=True, compare=False, repr=False)
-    _streams: _State = field(kw_only=True, compare=False, repr=False)
-    _rates: Floats = field(kw_only=True, compare=False, repr=False)
+    history: tuple[tuple[int, int], ...]
+    own: Streams = field(compare=False, repr=False)
+    streams: Streams = field(compare=False, repr=False)
+    rates: Floats = field(compare=False, repr=False)
 
 
 def start(reference: ErrorReference, contract: FalseAlarmContract) -> Detector:
     """A detector that has seen no window yet."""
-    streams = _State(
+    streams = Streams(
         np.zeros((_statistics(contract), STREAMS)),
         reference.rows,
         np.full(STREAMS, float(reference.errors)),
     )
-    own = _State(
+    own = Streams(
         np.zeros((_statistics(contract), 1)), reference.rows, np.array([float(reference.errors)])
     )
     rates = _possible_rates(reference, _draws(reference, contract, ()))
-    return Detector(reference, contract, _own=own, _streams=streams, _rates=rates)
+    return Detector(reference, contract, (), own, streams, rates)
 
 
 def step(
@@ -170,28 +179,27 @@ def step(
     """
     if rows < 0 or (not noise_variance and not 0 <= errors <= rows):
         raise DataError(f"window: expected 0 <= errors <= rows, got {errors} of {rows}")
+    rows, errors = int(rows), int(errors)  # numpy's are no JSON, which the seed is made of
     history = (*detector.history, (rows, errors))
     if rows == 0:
-        limit = Reading(
-            float(detector._own.sums[0, 0]), math.inf, float(detector._own.sums[1, 0]), math.inf,
-            alarm=False,
-        )  # fmt: skip
-        return replace(detector, history=history), limit
+        limits = _limits(detector.streams.sums, detector.contract)
+        idle = _reading(detector.own.sums[:, 0], limits, alarm=False)
+        return replace(detector, history=history), idle
     draws = _draws(detector.reference, detector.contract, history)
-    simulated = draws.binomial(rows, detector._rates).astype(np.float64)
+    simulated = draws.binomial(rows, detector.rates).astype(np.float64)
     if noise_variance:
         simulated += np.rint(draws.normal(0.0, math.sqrt(noise_variance), STREAMS))
-    streams = _advanced(detector, detector._streams, rows, simulated)
-    own = _advanced(detector, detector._own, rows, np.array([float(errors)]))
+    streams = _advanced(detector, detector.streams, rows, simulated)
+    own = _advanced(detector, detector.own, rows, np.array([float(errors)]))
     limits = _limits(streams.sums, detector.contract)
     passed = np.any(streams.sums > limits[:, None], axis=0)
     alarm = bool(np.any(own.sums[:, 0] > limits))
     reading = _reading(own.sums[:, 0], limits, alarm=alarm)
-    streams, rates = _carried_on(streams, detector._rates, passed if alarm else ~passed, draws)
+    streams, rates = _carried_on(streams, detector.rates, passed if alarm else ~passed, draws)
     if alarm:
         own, streams = (_restarted(each, detector.reference) for each in (own, streams))
     return (
-        replace(detector, history=history, _own=own, _streams=streams, _rates=rates),
+        replace(detector, history=history, own=own, streams=streams, rates=rates),
         reading,
     )
 
@@ -222,7 +230,7 @@ def _nearness(sums: Floats, limits: Floats, side: int) -> float:
     return float(np.max(sums[side : side + 2] / np.maximum(limits[side : side + 2], 1e-12)))
 
 
-def _advanced(detector: Detector, state: _State, rows: int, errors: Floats) -> _State:
+def _advanced(detector: Detector, state: Streams, rows: int, errors: Floats) -> Streams:
     p0 = (detector.reference.errors + 0.5) / (detector.reference.rows + 1)
     total_rows, total_errors = state.rows + rows, state.errors + errors
     mean = total_errors / total_rows
@@ -235,7 +243,7 @@ def _advanced(detector: Detector, state: _State, rows: int, errors: Floats) -> _
             _log_ratio(p0, p0 / INCREASE, rows, errors),
             rows * (mean - TOLERANCE) - errors,
         ]
-    return _State(np.maximum(0.0, state.sums + changes), total_rows, total_errors)
+    return Streams(np.maximum(0.0, state.sums + changes), total_rows, total_errors)
 
 
 def _log_ratio(p0: float, p1: float, rows: int, errors: Floats) -> Floats:
@@ -266,8 +274,8 @@ def _upper_quantile(values: Floats, share: float) -> float:
 
 
 def _carried_on(
-    streams: _State, rates: Floats, chosen: Bools, draws: np.random.Generator
-) -> tuple[_State, Floats]:
+    streams: Streams, rates: Floats, chosen: Bools, draws: np.random.Generator
+) -> tuple[Streams, Floats]:
     """As many streams as before, drawn from the chosen ones; all, if none is."""
     places = np.flatnonzero(chosen)
     if not len(places):
@@ -281,9 +289,9 @@ def _carried_on(
     return streams._replace(sums=streams.sums[:, place], errors=streams.errors[place]), rates[place]
 
 
-def _restarted(state: _State, reference: ErrorReference) -> _State:
+def _restarted(state: Streams, reference: ErrorReference) -> Streams:
     errors = np.full_like(state.errors, float(reference.errors))
-    return _State(np.zeros_like(state.sums), reference.rows, errors)
+    return Streams(np.zeros_like(state.sums), reference.rows, errors)
 
 
 def _possible_rates(reference: ErrorReference, draws: np.random.Generator) -> Floats:

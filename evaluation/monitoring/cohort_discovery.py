@@ -1,9 +1,9 @@
 """Which sites are alike, without learning which: sites choose a cluster, sums say what it holds.
 
 Federated k-means (as IFCA, Ghosh et al. 2020, but behind a secure sum): the server publishes k
-centres; a site finds the nearest by its own counts (or by the loss of k models, `best_model`), tells
-nobody, and puts its counts into that cluster's slot of the one vector. Two rules keep the minimum
-of contributors:
+centres; a site finds the nearest by its own counts (or by the loss of k models, `best_model`),
+tells nobody, and puts its counts into that cluster's slot of the one vector. Two rules keep the
+minimum of contributors:
 
 1. Sites are asked about their moves before counts are sent. Only moves that at least the minimum
    makes together are admitted, the others stay. So no cluster is ever opened with fewer members,
@@ -29,7 +29,10 @@ from federation.layout import Segment, count_segment
 from federation.schema import Categorical
 
 Sums = Mapping[str, Floats]
-MOVES, MEMBERS = "clusters/moves", "clusters/members"
+MOVES, MEMBERS, COSTS = "clusters/moves", "clusters/members", "clusters/costs"
+COST_STEPS = 1024
+"""Of a distance, in whole steps per bit."""
+
 TILT = 1.5
 MOST_ROUNDS = 10
 
@@ -75,7 +78,7 @@ def coarse_counts(grids: Sequence[FeatureGrid], counts: Mapping[str, Counts]) ->
 def initial_centres(
     grids: Sequence[FeatureGrid], overall: Mapping[str, Counts], count: int, seed: int
 ) -> Centres:
-    """Centres that lie about the whole, from its public sums: tilted up and down at random.
+    """Centres that lie about the whole, from its public sums: one feature tilted at random.
 
     Args:
         grids: frozen.
@@ -90,16 +93,46 @@ def initial_centres(
         raise ConfigError("cohorts.count", count, "at least 2")
     draws = np.random.default_rng(seed)
     shares = {}
-    for grid in grids:
+    # Sites differ in a few features, mostly: a tilt in all of them would drown it.
+    tilted_alone = int(draws.integers(len(grids)))
+    strength = TILT * draws.uniform(1 / 3, 4 / 3)
+    for place, grid in enumerate(grids):
         base = (overall[grid.feature.name] + 0.5) / (overall[grid.feature.name] + 0.5).sum()
         bins = len(base)
         # Numbers are tilted from low to high; levels, without an order, each for itself.
         slope = draws.normal(size=(count, 1)) * np.linspace(-1, 1, bins)
         free = draws.normal(size=(count, bins))
         tilt = free if isinstance(grid.feature, Categorical) else slope
-        tilted = base * np.exp(TILT * (tilt - tilt.mean(axis=0)))
+        strong = strength if place == tilted_alone else 0.0
+        tilted = base * np.exp(strong * (tilt - tilt.mean(axis=0)))
         shares[grid.feature.name] = tilted / tilted.sum(axis=1, keepdims=True)
     return Centres(shares)
+
+
+def start_segments(starts: Sequence[Centres], summands: int) -> tuple[Segment, ...]:
+    """One number per start, `clusters/costs`: before any counts are asked for."""
+    most = COST_STEPS * len(starts[0].shares)
+    return (count_segment(COSTS, len(starts), most, summands),)
+
+
+def start_contribution(starts: Sequence[Centres], own: Mapping[str, Counts]) -> dict[str, Floats]:
+    """How far a site is from its nearest centre of each start, in whole steps."""
+    nearest = [float(np.min(distances(centres, own))) for centres in starts]
+    return {COSTS: np.rint(COST_STEPS * np.array(nearest))}
+
+
+def best_start(starts: Sequence[Centres], sums: Sums) -> Centres:
+    """The start whose centres the sites are nearest to; the first of equals.
+
+    A good start matters more than usual: a single site that began in the wrong cluster may never
+    leave it alone.
+
+    Raises:
+        DataError: not one number per start.
+    """
+    if sums[COSTS].shape != (len(starts),):
+        raise DataError(f"sum of {COSTS}: expected {len(starts)} numbers, got {sums[COSTS].shape}")
+    return starts[int(np.argmin(sums[COSTS]))]
 
 
 def distances(centres: Centres, own: Mapping[str, Counts]) -> Floats:
@@ -284,7 +317,7 @@ def discover(
     """The server's side: moves and sums in turn, until no admitted move is left.
 
     Args:
-        centres: to start from.
+        centres: to start from, for instance the `best_start` of some fifty `initial_centres`.
         ask_moves: the secure sum of every site's `Member.wish`.
         ask_counts: sends the settlement, and returns the secure sum of `Member.contribute`.
         minimum_contributors: no sum of fewer sites is ever opened.
@@ -295,6 +328,7 @@ def discover(
         PrivacyRefusal: more were lost than the margin provided for.
     """
     cohorts: tuple[FoundCohort, ...] = ()
+    members: Floats = np.zeros(centres.count)
     for number in range(1, most_rounds + 1):
         moves = ask_moves(centres)
         answer = settlement(moves, minimum_contributors + margin)
@@ -303,12 +337,32 @@ def discover(
         counted = moves[MOVES].reshape(answer.admitted.shape)
         made = np.where(answer.admitted, counted, 0)
         moving = made.sum() - np.trace(made[:-1])
-        if number > 1 and not moving:
-            return Discovery(centres, cohorts, number - 1)
-        sums = ask_counts(answer, centres)
-        centres = next_centres(sums, minimum_contributors, centres)
-        cohorts = _cohorts(sums, centres)
-    return Discovery(centres, cohorts, most_rounds, "sites were still moving")
+        if number == 1 or moving:
+            sums = ask_counts(answer, centres)
+            centres = next_centres(sums, minimum_contributors, centres)
+            cohorts, members = _cohorts(sums, centres), sums[MEMBERS]
+        if np.all(members > 0) and not moving and number > 1:
+            return Discovery(centres, cohorts, number)
+        centres = _with_new_starts(centres, members, number)
+    reason = "" if np.all(members > 0) else "fewer cohorts than asked for"
+    return Discovery(centres, cohorts, most_rounds, reason)
+
+
+def _with_new_starts(centres: Centres, members: Floats, seed: int) -> Centres:
+    """Where a cluster has no members, a new centre beside the others, at random."""
+    empty = members == 0
+    if not empty.any():
+        return centres
+    draws = np.random.default_rng(seed)
+    shares = {}
+    for name, before in centres.shares.items():
+        base = before[~empty].mean(axis=0)
+        bins = before.shape[1]
+        slope = draws.normal(size=(centres.count, 1)) * np.linspace(-1, 1, bins)
+        tilted = base * np.exp(TILT * slope)
+        moved = tilted / tilted.sum(axis=1, keepdims=True)
+        shares[name] = np.where(empty[:, None], moved, before)
+    return Centres(shares)
 
 
 def _cohorts(sums: Sums, centres: Centres) -> tuple[FoundCohort, ...]:

@@ -1,9 +1,10 @@
 """Edges from summed counts, never from rows: survey, refinement where it is coarse, final grid.
 
-A survey of 1,024 bins on the public range finds the deciles of a feature that fills its range. A bin
-with 5 % of the rows or more holds either a value that many rows share or a crowded stretch of a
-heavy-tailed feature; one refinement splits those bins, and those alone, again. What the sums cannot
-tell apart stays together. Sums may carry noise, be small, or be made up: any integers give a grid.
+A survey of 1,024 bins on the public range finds the deciles of a feature that fills its range. A
+bin with 5 % of the rows or more holds either a value that many rows share or a crowded stretch of
+a heavy-tailed feature; one refinement splits those bins, and those alone, again. What the sums
+cannot tell apart stays together. Sums may carry noise, be small, or be made up: any integers give a
+grid.
 """
 
 from itertools import pairwise
@@ -62,7 +63,8 @@ class Cells(NamedTuple):
     @property
     def heavy(self) -> Bools:
         """Which cells hold 5 % or more, shape (C,)."""
-        return self.shares >= ATOM_SHARE
+        heavy: Bools = self.shares >= ATOM_SHARE
+        return heavy
 
     @property
     def atoms(self) -> Bools:
@@ -72,7 +74,8 @@ class Cells(NamedTuple):
         """
         density = np.concatenate([[0.0], self.shares / np.diff(self.edges), [0.0]])
         beside = np.maximum(density[:-2], density[2:])
-        return self.heavy & (density[1:-1] > OUTSTANDING * beside)
+        standing_out: Bools = density[1:-1] > OUTSTANDING * beside
+        return self.heavy & standing_out
 
     @property
     def any_values(self) -> bool:
@@ -99,12 +102,15 @@ def refinement(feature: Feature, survey_counts: Counts) -> FeatureGrid | None:
         return None
     cells = _cells(survey, survey_counts)
     wide = np.diff(cells.edges) > NARROWEST * (feature.high - feature.low)
-    crowded = np.flatnonzero(cells.heavy & wide)
-    if not len(crowded):
+    crowded = np.flatnonzero(cells.heavy & wide).tolist()
+    if not crowded:
         return None
     pieces = 2 ** int(np.log2((MOST_INNER_BINS - len(crowded) - 1) / len(crowded)))
     edges = np.concatenate(
-        [[feature.low, feature.high], *(_split(feature, survey, c, pieces) for c in crowded)]
+        [
+            [feature.low, feature.high],
+            *(_split(feature, survey, c, pieces) for c in crowded),
+        ]
     )
     return FeatureGrid(feature, tuple(np.unique(edges).tolist()))
 

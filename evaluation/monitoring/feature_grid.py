@@ -1,7 +1,7 @@
 """What a feature is counted in: edges that everybody agreed on before a row was read.
 
-A grid is public. It is made from the schema alone (`survey_grid`), or from sums over sites that were
-counted in such a grid (`edge_search`), and is then frozen with the reference it was made from.
+A grid is public. It is made from the schema alone (`survey_grid`), or from sums over sites that
+were counted in such a grid (`edge_search`), and is then frozen with the reference it was made from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.binning import bin_indices
 from evaluation.feature_scale import edge_texts, edges_on_scale
 from evaluation.group_metrics import Counts
 from federation import canonical
@@ -119,7 +120,7 @@ class FeatureGrid:
             edges = tuple(float(str(edge)) for edge in _sequence(value["edges"]))
             runs = (_sequence(run) for run in _sequence(value["quantile_bins"]))
             places = tuple(tuple(int(str(place)) for place in run) for run in runs)
-            grid = cls(kind(**described), edges, places)  # type: ignore[arg-type] # checked below
+            grid = cls(kind(**described), edges, places)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a feature grid: {error}") from error
         if canonical.encode(grid.to_json()) != canonical.encode(dict(value)):
@@ -137,7 +138,7 @@ class FeatureGrid:
                 )
             return codes
         edges = np.asarray(self.edges)
-        inner = np.searchsorted(edges, values, side="right")
+        inner = bin_indices(edges, values)
         # The last edge belongs to the bin below it, so that the public range is closed.
         return np.where(values == edges[-1], len(edges) - 1, inner).astype(np.int64)
 

@@ -6,7 +6,7 @@ that range that is nearest to no change, so that nothing depends on which it was
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -15,6 +15,7 @@ from evaluation.group_metrics import Counts, Floats
 from evaluation.monitoring.comparison import Comparison, Test
 from evaluation.monitoring.window_counts import DriftRules, Marks
 from evaluation.rate_change import change, change_p_values, standard_error
+from evaluation.tally_spec import Bools
 from federation.drift_summary import Baseline, Kind
 
 ROUNDING = 1e-12
@@ -59,26 +60,29 @@ def rate_drift(
     part = np.array([pair.part for pair in pairs]).T
     whole = np.array([pair.whole for pair in pairs]).T
     variances = np.array(noise)[:, None] * np.array([pair.cells for pair in pairs])
-    small = np.zeros(part.shape, np.bool_)
+    small: Bools = np.zeros(part.shape, np.bool_)
     if any(noise):
         part = np.clip(part, 0, np.maximum(whole, 0))
     else:
         part, small = nearest_to_no_change(part, whole, rules.minimum_cell)
     p_values = change_p_values(part, whole, variances)
     values = change(part, whole)
-    enough = (whole >= rules.minimum_cell).all(axis=0)
+    enough: Bools = np.all(whole >= rules.minimum_cell, axis=0)
     errors = np.ones(len(pairs))
     if enough.any():
         errors[enough] = standard_error(part[:, enough], whole[:, enough], variances[:, enough])
     shares = part / np.maximum(whole, 1)
-    return [
-        _comparison(pair, against, float(values[k]), float(p_values[k]), float(errors[k]),
-                    [None if small[side, k] else float(shares[side, k]) for side in (0, 1)],
-                    rules)
-        if enough[k]
-        else _untold(pair, against, f"a window with fewer than {rules.minimum_cell} rows")
-        for k, pair in enumerate(pairs)
-    ]  # fmt: skip
+    few = f"fewer than {rules.minimum_cell} rows on one side: the least change that could be"
+    made = []
+    for k, pair in enumerate(pairs):
+        if not enough[k]:
+            made.append(_untold(pair, against, rules))
+            continue
+        ends = [None if small[side, k] else float(shares[side, k]) for side in (0, 1)]
+        known = _comparison(pair, against, float(values[k]), float(p_values[k]), float(errors[k]))
+        reason = few if None in ends else ""
+        made.append(replace(known, before=ends[0], now=ends[1], reason=reason))
+    return made
 
 
 def calibration_drift(
@@ -103,18 +107,16 @@ def calibration_drift(
         (0, 0), (rows[0], rows[1]),
     )  # fmt: skip
     if min(rows) < rules.minimum_cell:
-        return _untold(pair, against, f"a window with fewer than {rules.minimum_cell} rows")
+        return _untold(pair, against, rules)
     moments = [_offset(*each) for each in zip(scores, sums, noise, strict=True)]
     value = moments[1][0] - moments[0][0]
     error = math.sqrt(moments[0][1] + moments[1][1])
     p_value = float(2 * ndtr(-abs(value) / error))
-    ends = [moments[0][0], moments[1][0]]
-    return _comparison(pair, against, value, p_value, error, ends, rules)
+    known = _comparison(pair, against, value, p_value, error)
+    return replace(known, before=moments[0][0], now=moments[1][0])
 
 
-def nearest_to_no_change(
-    part: Counts, whole: Counts, minimum: int
-) -> tuple[Counts, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+def nearest_to_no_change(part: Counts, whole: Counts, minimum: int) -> tuple[Counts, Bools]:
     """Counts with the small ones moved as near to the other window's rate as they could be.
 
     Args:
@@ -136,32 +138,25 @@ def nearest_to_no_change(
     overlap = np.maximum(rate[0, 0], rate[0, 1]) <= np.minimum(rate[1, 0], rate[1, 1])
     apart = np.where(rate[0] > rate[1][::-1], low, high)
     together = np.clip(np.rint(common * whole).astype(np.int64), low, high)
-    small = few | many
+    small: Bools = few | many
     moved = np.where(overlap, together, apart)
     return np.where(small, moved, part), small
 
 
 def _comparison(
-    pair: RatePair,
-    against: Baseline,
-    value: float,
-    p_value: float,
-    error: float,
-    ends: list[float | None] | list[float],
-    rules: DriftRules,
+    pair: RatePair, against: Baseline, value: float, p_value: float, error: float
 ) -> Comparison:
-    few = f"fewer than {rules.minimum_cell} rows on one side: the least change that could be"
+    test = Test(p_value, lambda level: -float(ndtri(level / 2)) * error)
     return Comparison(
-        pair.kind, pair.subject, pair.statistic, against, pair.whole, pair.marks, value,
-        Test(p_value, lambda level: -float(ndtri(level / 2)) * error),
-        before=ends[0], now=ends[1], reason=few if None in ends else "",
-    )  # fmt: skip
-
-
-def _untold(pair: RatePair, against: Baseline, reason: str) -> Comparison:
-    return Comparison(
-        pair.kind, pair.subject, pair.statistic, against, pair.whole, pair.marks, reason=reason
+        pair.kind, pair.subject, pair.statistic, against, pair.whole, pair.marks, value, test
     )
+
+
+def _untold(pair: RatePair, against: Baseline, rules: DriftRules) -> Comparison:
+    return Comparison(
+        pair.kind, pair.subject, pair.statistic, against, pair.whole, pair.marks,
+        reason=f"a window with fewer than {rules.minimum_cell} rows",
+    )  # fmt: skip
 
 
 def _offset(table: Counts, sums: Floats | None, noise: float) -> tuple[float, float]:

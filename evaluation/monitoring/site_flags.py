@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from evaluation.group_metrics import Floats
 from evaluation.monitoring.change_detection import (
+    Direction,
     ErrorReference,
     FalseAlarmContract,
     Reading,
@@ -22,6 +24,7 @@ from evaluation.monitoring.change_detection import (
 from evaluation.monitoring.feature_grid import FeatureGrid
 from evaluation.monitoring.window_counts import DriftRules, WindowCounts
 from evaluation.monitoring.window_drift import drift_findings
+from federation import canonical
 from federation.drift_summary import DriftFinding, SiteFlags
 from federation.errors import ConfigError, DataError
 from federation.layout import Segment, count_segment
@@ -81,6 +84,15 @@ def site_flags(
     return levels
 
 
+class _StoredHistory(BaseModel):
+    """As `SiteHistory.to_json` writes it."""
+
+    model_config = ConfigDict(extra="forbid")
+    reference: tuple[int, int]
+    contract: tuple[float, int, Direction]
+    windows: tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SiteHistory:
     """What a site keeps of its error counts from window to window; never leaves it.
@@ -111,15 +123,13 @@ class SiteHistory:
             DataError: it is not what `to_json` writes.
         """
         try:
-            rows, errors = value["reference"]  # type: ignore[misc] # checked by what follows
-            windows, detectors, direction = value["contract"]  # type: ignore[misc]
-            past = tuple((int(n), int(e)) for n, e in value["windows"])  # type: ignore[attr-defined]
+            stored = _StoredHistory.model_validate_json(canonical.encode(dict(value)), strict=True)
             history = cls(
-                ErrorReference(int(rows), int(errors)),
-                FalseAlarmContract(float(windows), int(detectors), direction),
-                past,
+                ErrorReference(*stored.reference),
+                FalseAlarmContract(*stored.contract),
+                stored.windows,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise DataError(f"not a site's history of errors: {error}") from error
         if history.to_json() != dict(value):
             raise DataError("not a site's history of errors: written in another way")
@@ -130,10 +140,7 @@ def cusum_flag(history: SiteHistory, rows: int, errors: int) -> tuple[SiteHistor
     """The history with one more window, the level of `errors_cusum`, and what the detector said."""
     detector, _ = replay(history.reference, history.contract, history.windows)
     _, reading = step(detector, rows, errors)
-    if rows == 0:
-        level = TOO_SMALL
-    else:
-        level = ACT if reading.alarm else OK
+    level = TOO_SMALL if rows == 0 else ACT if reading.alarm else OK
     windows = (*history.windows, (rows, errors))
     return SiteHistory(history.reference, history.contract, windows), level, reading
 

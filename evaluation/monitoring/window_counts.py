@@ -8,9 +8,8 @@ import numpy as np
 
 from evaluation.group_metrics import Counts, Floats
 from evaluation.monitoring.feature_grid import FeatureGrid, require_counts
+from evaluation.tally_spec import OVERALL, Family
 from federation.errors import ConfigError, DataError
-
-OVERALL = "overall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,9 @@ class WindowCounts:
             not counted, and bins' middles stand for their scores.
         noise_variance: of the noise in every count; 0 for exact sums.
         sites: that contributed.
+        hidden: labels of groups that must not be shown, as `suppression.hidden` finds them over all
+            scopes. Groups with few rows, and one that would follow from the rest, are hidden
+            besides.
     """
 
     name: str
@@ -37,6 +39,7 @@ class WindowCounts:
     score_sums: Floats | None = None
     noise_variance: float = 0.0
     sites: int = 1
+    hidden: frozenset[str] = frozenset()
 
 
 class Marks(NamedTuple):
@@ -44,6 +47,11 @@ class Marks(NamedTuple):
 
     watch: float
     act: float
+
+
+PSI_MARKS = Marks(0.1, 0.25)
+LARGE_MARKS, SMALL_MARKS = Marks(0.05, 0.1), Marks(0.02, 0.05)
+QUALITY_MARKS = Marks(0.02, 0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ class DriftRules:
         calibration: of the mean of score minus outcome.
         quality: of the shares missing, undeclared, below and above the range.
         fairness: of a group's rates and of gaps between groups.
+        families: groups whose gaps are followed, `TallySpec.families`.
 
     Raises:
         ConfigError: a chance outside (0, 1), a cell below 1, or marks that do not rise from 0.
@@ -67,12 +76,13 @@ class DriftRules:
 
     false_alarms: float = 0.05
     minimum_cell: int = 10
-    psi: Marks = Marks(0.1, 0.25)
-    rate: Marks = Marks(0.05, 0.1)
-    error: Marks = Marks(0.02, 0.05)
-    calibration: Marks = Marks(0.02, 0.05)
-    quality: Marks = Marks(0.02, 0.1)
-    fairness: Marks = Marks(0.05, 0.1)
+    psi: Marks = PSI_MARKS
+    rate: Marks = LARGE_MARKS
+    error: Marks = SMALL_MARKS
+    calibration: Marks = SMALL_MARKS
+    quality: Marks = QUALITY_MARKS
+    fairness: Marks = LARGE_MARKS
+    families: tuple[Family, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarms < 1:
@@ -95,27 +105,29 @@ def require_window(grids: Sequence[FeatureGrid], window: WindowCounts) -> None:
     if set(window.features) != expected:
         odd = sorted(expected ^ set(window.features))
         raise DataError(f"window {window.name}: features {odd} are missing or unknown")
-    totals = {}
     for grid in grids:
-        counts = window.features[grid.feature.name]
-        require_counts(grid, counts)
-        totals[grid.feature.name] = counts
-    if window.scores is not None:
-        if window.scores.ndim != 2 or len(window.scores) != 2:
-            raise DataError(f"window {window.name}: scores of shape {window.scores.shape}")
-        totals["scores"] = window.scores
-    for label, confusion in window.confusions.items():
-        if confusion.shape != (4,):
-            raise DataError(f"window {window.name}: confusion of {label}: {confusion.shape}")
-    if OVERALL in window.confusions:
-        totals[OVERALL] = window.confusions[OVERALL]
-    elif window.confusions:
+        require_counts(grid, window.features[grid.feature.name])
+    if window.scores is not None and (window.scores.ndim != 2 or len(window.scores) != 2):
+        raise DataError(f"window {window.name}: scores of shape {window.scores.shape}")
+    if any(confusion.shape != (4,) for confusion in window.confusions.values()):
+        raise DataError(f"window {window.name}: a confusion that is not TN, FP, FN, TP")
+    if window.confusions and OVERALL not in window.confusions:
         raise DataError(f"window {window.name}: no confusion of {OVERALL}")
-    if window.noise_variance:
-        return
+    if not window.noise_variance:
+        _require_totals(window)
+
+
+def _require_totals(window: WindowCounts) -> None:
+    totals = dict(window.features)
+    if window.scores is not None:
+        totals["scores"] = window.scores
+    if window.confusions:
+        totals[OVERALL] = window.confusions[OVERALL]
     for name, counts in totals.items():
         if int(counts.sum()) != window.rows or np.any(counts < 0):
             raise DataError(
                 f"window {window.name}: {name}: expected counts >= 0 of {window.rows} rows in "
                 f"all, got {int(counts.sum())}; a site sent no counts"
             )
+    if any(np.any(confusion < 0) for confusion in window.confusions.values()):
+        raise DataError(f"window {window.name}: a confusion below 0; a site sent no counts")

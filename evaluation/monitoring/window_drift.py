@@ -10,13 +10,19 @@ import numpy as np
 
 from evaluation.group_metrics import FN, FP, TP
 from evaluation.monitoring.comparison import Comparison, judged, worst
-from evaluation.monitoring.fairness_drift import gap_drift, group_drift, lone_small_groups
+from evaluation.monitoring.fairness_drift import fairness_drift
 from evaluation.monitoring.feature_grid import FeatureGrid
 from evaluation.monitoring.histogram_drift import Pair, covariate_drift, score_drift
 from evaluation.monitoring.rate_drift import RatePair, calibration_drift, rate_drift
-from evaluation.monitoring.window_counts import OVERALL, DriftRules, WindowCounts, require_window
-from evaluation.tally_spec import Family
-from federation.drift_summary import Baseline, WindowDrift
+from evaluation.monitoring.window_counts import (
+    DriftRules,
+    Marks,
+    WindowCounts,
+    require_window,
+)
+from evaluation.tally_spec import OVERALL
+from federation.drift_summary import Baseline, Kind, WindowDrift
+from federation.errors import DataError
 from federation.schema import Categorical
 
 
@@ -27,9 +33,6 @@ def drift_findings(
     previous: WindowCounts | None,
     rules: DriftRules,
     scope: str,
-    *,
-    families: Sequence[Family] = (),
-    hidden: frozenset[str] | None = None,
 ) -> WindowDrift:
     """All findings on one window of one scope.
 
@@ -40,10 +43,6 @@ def drift_findings(
         previous: the one before it; None if there is none yet.
         rules: agreed on before.
         scope: `overall`, a cohort's name, or a site's in its own report.
-        families: groups whose gaps are followed, `TallySpec.families`.
-        hidden: labels of groups that must not be shown, as `suppression.hidden` finds them over all
-            scopes; None: those small in a window, and company where one alone would follow from the
-            rest.
 
     Raises:
         DataError: a window is not counted in these grids, or its counts disagree.
@@ -53,13 +52,13 @@ def drift_findings(
         against.append(("previous window", previous))
     for window in (current, *(each for _, each in against)):
         require_window(grids, window)
-    level = rules.false_alarms / max(1, len(against) * _planned(grids, current, families))
+        if window.scores is not None and current.scores is not None:
+            _require_same_bins(window.scores.shape[1], current.scores.shape[1], window.name)
+    level = rules.false_alarms / max(1, len(against) * _planned(grids, current, rules))
     comparisons = [
         comparison
         for baseline, before in against
-        for comparison in compared(
-            grids, before, current, rules, baseline, level, families=families, hidden=hidden
-        )
+        for comparison in compared(grids, before, current, rules, baseline, level)
     ]
     findings = judged(comparisons, rules)
     return WindowDrift(
@@ -84,9 +83,6 @@ def compared(
     rules: DriftRules,
     against: Baseline,
     level: float,
-    *,
-    families: Sequence[Family] = (),
-    hidden: frozenset[str] | None = None,
 ) -> Iterator[Comparison]:
     """Every comparison of two windows, before any is judged; arguments as in `drift_findings`.
 
@@ -96,27 +92,23 @@ def compared(
     for grid in grids:
         pair = Pair(before.features[grid.feature.name], now.features[grid.feature.name], noise)
         yield covariate_drift(grid, pair, against, rules, level)
-    if before.scores is not None and now.scores is not None:
+    scores = None if before.scores is None or now.scores is None else (before.scores, now.scores)
+    if scores is not None:
         # Both labels of a score are counted apart, each with noise of its own.
-        pooled = Pair(
-            before.scores.sum(axis=0), now.scores.sum(axis=0), (2 * noise[0], 2 * noise[1])
-        )
+        double = (2 * noise[0], 2 * noise[1])
+        pooled = Pair(scores[0].sum(axis=0), scores[1].sum(axis=0), double)
         yield score_drift(pooled, against, rules, level)
     pairs = [*_outcome_rates(before, now, rules), *_quality(grids, before, now, rules)]
     yield from rate_drift(pairs, against, rules, noise)
-    if before.scores is not None and now.scores is not None:
-        yield calibration_drift(
-            (before.scores, now.scores), (before.score_sums, now.score_sums), against, rules, noise
-        )
-    if hidden is None:
-        hidden = (
-            lone_small_groups(before.confusions, now.confusions, families, rules.minimum_cell)
-            if not any(noise)
-            else frozenset()
-        )
-    both = before.confusions, now.confusions
-    yield from group_drift(*both, against, rules, noise, hidden)
-    yield from gap_drift(*both, families, against, rules, noise, hidden)
+    if scores is not None:
+        sums = (before.score_sums, now.score_sums)
+        yield calibration_drift(scores, sums, against, rules, noise)
+    yield from fairness_drift(before, now, against, rules)
+
+
+def _require_same_bins(before: int, now: int, name: str) -> None:
+    if before != now:
+        raise DataError(f"window {name}: {before} score bins, expected {now} as in this window")
 
 
 def _outcome_rates(
@@ -126,13 +118,14 @@ def _outcome_rates(
         return
     tables = np.stack([before.confusions[OVERALL], now.confusions[OVERALL]])
     rows = int(tables[0].sum()), int(tables[1].sum())
-    for kind, name, places, marks in (
+    of: tuple[tuple[Kind, str, tuple[int, int], Marks], ...] = (
         ("prediction", "change in positive rate", (FP, TP), rules.rate),
         ("label", "change in base rate", (FN, TP), rules.rate),
         ("concept", "change in error rate", (FP, FN), rules.error),
-    ):
+    )
+    for kind, name, places, marks in of:
         part = tables[:, places].sum(axis=1)
-        yield RatePair(kind, OVERALL, name, marks, (int(part[0]), int(part[1])), rows, 2)  # type: ignore[arg-type] # literals above
+        yield RatePair(kind, OVERALL, name, marks, (int(part[0]), int(part[1])), rows, 2)
 
 
 def _quality(
@@ -155,7 +148,5 @@ def _quality(
                 )
 
 
-def _planned(
-    grids: Sequence[FeatureGrid], current: WindowCounts, families: Sequence[Family]
-) -> int:
-    return 2 * len(grids) + 5 + 3 * (len(current.confusions) + len(families))
+def _planned(grids: Sequence[FeatureGrid], current: WindowCounts, rules: DriftRules) -> int:
+    return 2 * len(grids) + 5 + 3 * (len(current.confusions) + len(rules.families))

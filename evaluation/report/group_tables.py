@@ -126,7 +126,7 @@ def in_words(one: GroupComparison) -> str:
     ...     significant=True))
     'F: selection rate 0.120 lower (0.040 to 0.200)'
     """
-    ends = sorted((abs(one.low), abs(one.high)))
+    ends = (-one.high, -one.low) if one.difference < 0 else (one.low, one.high)
     way = "lower" if one.difference < 0 else "higher"
     within = f"({rate(ends[0])} to {rate(ends[1])})"
     return f"{one.group}: {one.metric.replace('_', ' ')} {rate(abs(one.difference))} {way} {within}"

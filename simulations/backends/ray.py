@@ -19,6 +19,7 @@ from flwr.serverapp import ServerApp
 from client.courier import Answer, client_app
 from federation.envelope import Request
 from federation.errors import UsageError
+from simulations.run_lookup import run_of
 
 
 def run_on_ray(server_app: ServerApp, runs: Path, nodes: int, workers: int) -> None:
@@ -76,7 +77,7 @@ def site_on_ray(runs: Path, index: int) -> Answer:
     def answer(request: bytes) -> bytes:
         import ray  # noqa: PLC0415 - an extra
 
-        host = _host(runs / Request.from_bytes(request).run, index)
+        host = _host(run_of(runs, Request.from_bytes(request).run), index)
         reply: bytes = ray.get(host.answer.remote(request))
         return reply
 

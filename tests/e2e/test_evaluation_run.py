@@ -96,7 +96,7 @@ def test_the_sums_are_the_counts_of_the_pooled_rows(trained: Federation) -> None
 
 def test_cohorts_are_summed_apart_and_add_up(tmp_path) -> None:
     federation = fresh(tmp_path, **COHORTS)
-    with pytest.raises(PrivacyRefusal, match="cohorts_too_small|below"):
+    with pytest.raises(PrivacyRefusal, match="below"):
         evaluator(federation).freeze("reference")
     federation = fresh(
         tmp_path, task={"name": "acs-employment", "options": {"regions": 6}},
@@ -306,7 +306,7 @@ def test_a_reference_that_was_changed_is_not_used(tmp_path) -> None:
     evaluator(federation).freeze("reference")
     path = EvaluationFolder.of(federation.folder).reference
     path.write_text(path.read_text().replace('"grids": [', '"grids": [1, ', 1))
-    with pytest.raises(IntegrityError, match="reference.json"):
+    with pytest.raises(IntegrityError, match="not what was written"):
         EvaluationFolder.of(federation.folder).read_reference()
 
 

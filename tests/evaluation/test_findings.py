@@ -150,7 +150,7 @@ def test_majority_baseline_of_one_class_is_always_right() -> None:
 
 
 @given(st.integers(2, 200), st.integers(0, 1000), st.integers(1, 6))
-@settings(max_examples=25)
+@settings(max_examples=10, deadline=None)
 def test_gaps_of_summed_counts_are_fairlearns_whatever_the_partition(rows, seed, sites) -> None:
     one = Population(BINARY, rows, seed, sites=sites)
     tallies = TallySums(BINARY, one.sums())
@@ -380,8 +380,9 @@ def test_more_classes_compare_accuracy_alone() -> None:
         rates = rates_of(found, "sex", name)
         assert rates.accuracy.value == accuracy_score(one.targets[here], predicted[here])
         assert (rates.selection_rate, rates.positives, rates.auc) == (None, None, None)
-    (gap,) = found.disparities
-    assert gap.metric == "accuracy_difference"
+    gap, ratio = found.disparities
+    assert (gap.metric, ratio.metric) == ("accuracy_difference", "accuracy_ratio")
+    assert {one.metric for one in found.comparisons} == {"accuracy"}
     assert gap.estimate.value == theirs.accuracy_score_difference(
         one.targets, predicted, sensitive_features=one.groups["sex"]
     )
@@ -458,9 +459,20 @@ def test_more_right_than_rows_of_a_group_is_refused() -> None:
     broken = sums | {"hits/sex=F": np.array([20.0, 21.0])}
     with pytest.raises(DataError, match="sum of hits/sex=F: expected at most 20 rows"):
         findings.fairness(MULTI, broken, "overall", 1)
-    exactly = sums | {"hits/sex=F": np.array([20.0, 20.0])}
+    wrong_before = 20.0 - sums["hits/sex=F"][1]
+    exactly = sums | {
+        "hits/sex=F": np.array([20.0, 20.0]),
+        "hits/overall": sums["hits/overall"] + [0.0, wrong_before],
+    }
     found = findings.fairness(MULTI, exactly, "overall", 1)
     assert rates_of(found, "sex", "F").accuracy.value == 1
+
+
+def test_groups_that_hold_more_than_all_rows_are_refused() -> None:
+    sums = Population(BINARY, 100).sums()
+    broken = sums | {"confusion/sex=F": sums["confusion/sex=F"] + [0.0, 0.0, 70.0, 0.0]}
+    with pytest.raises(DataError, match="groups of sex hold more rows than there are"):
+        findings.fairness(BINARY, broken, "overall", 1)
 
 
 def test_a_segment_that_is_not_there_is_a_key_error() -> None:

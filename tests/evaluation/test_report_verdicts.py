@@ -198,7 +198,7 @@ def test_the_gravest_gap_makes_the_tile_and_names_groups_and_cohort() -> None:
 def test_a_large_gap_within_chance_says_so() -> None:
     assert "too small to be sure" in fairness_of(gap(0.3, 0.0, 0.6)).sentence
     assert "too small to be sure" in fairness_of(gap(0.3, 0.05, 0.6, chance=0.05)).sentence
-    ratio = gap(0.5, 0.3, 0.7, metric="equalized_odds_ratio", chance=0.9)
+    ratio = gap(0.5, 0.3, 0.7, metric="demographic_parity_ratio", chance=0.9)
     assert fairness_of(ratio).headline == "ratio 0.50"
     assert "beyond chance" in fairness_of(ratio).sentence
 

@@ -19,7 +19,7 @@ from evaluation.audit.confident_learning import (
     label_noise,
 )
 from evaluation.audit.rows import HELD_OUT, AuditData
-from evaluation.audit.summary_counts import count_audit
+from evaluation.audit.summary_counts import count_audit, count_rows
 from evaluation.audit.summary_findings import audit_findings
 from evaluation.audit.summary_spec import AuditSpec, audit_segments
 from federation.errors import ConfigError, DataError, PrivacyRefusal
@@ -90,6 +90,25 @@ def test_training_rows_change_nothing_but_the_overlap_flag() -> None:
     assert count_audit(SPEC, data)["audit/labels"].sum() == len(data.reference) + len(data.current)
     everything = count_audit(replace(SPEC, include_training_rows=True), data)
     assert everything["audit/labels"].sum() == sum(len(data.split(s)) for s in ("train", *HELD_OUT))
+
+
+def test_rows_of_one_window_can_be_counted_alone() -> None:
+    silent, data = replace(SPEC, overlap_flags=False), planted()
+    nothing = take(data.train, [])
+    alone = count_rows(silent, data.current)
+    assert set(alone) == {segment.name for segment in audit_segments(silent, 3)}
+    beside = count_audit(silent, AuditData(data.train, nothing, data.current))
+    assert all(np.array_equal(alone[name], beside[name]) for name in beside)
+
+
+def test_more_rows_than_were_declared_are_refused() -> None:
+    fitting = AuditSpec(replace(SCHEMA, maximum_rows=300))
+    assert count_audit(fitting, clean())["audit/labels"].sum() == 300
+    everything = replace(fitting, include_training_rows=True)
+    assert count_audit(everything, clean())["audit/labels"].sum() == 1000
+    small = AuditSpec(replace(SCHEMA, maximum_rows=299))
+    with pytest.raises(DataError, match="300 rows: expected at most 299"):
+        count_audit(small, clean())
 
 
 def test_the_findings_are_those_of_the_rows() -> None:

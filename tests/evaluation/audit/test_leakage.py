@@ -76,14 +76,14 @@ def test_values_beside_an_atom_are_not_lost_in_it() -> None:
 
 
 def test_noise_on_few_rows_is_no_leak_however_well_it_fits() -> None:
-    levels = Categorical("id", tuple(str(n) for n in range(12)))
+    levels = Categorical("id", tuple(str(n) for n in range(24)))
     schema = TaskSchema((levels,), "y", ("no", "yes"))
-    one = found(np.arange(12), np.repeat([0, 1], 6), levels, schema)  # a name for each row
+    one = found(np.arange(24), np.repeat([0, 1], 12), levels, schema)  # a name for each row
     assert one.auc == 1.0
     assert not one.is_yellow
     draw = np.random.default_rng(0)
     for _ in range(300):
-        noise = found(draw.normal(size=25), draw.permutation(np.repeat([0, 1], [20, 5])))
+        noise = found(draw.normal(size=25), draw.permutation(np.repeat([0, 1], [15, 10])))
         assert not noise.is_red
 
 
@@ -94,8 +94,11 @@ def test_with_more_classes_the_one_told_best_is_named() -> None:
     assert (one.label, one.auc) == (2, 1.0)
 
 
-def test_one_class_tells_nothing() -> None:
-    assert found([1.0, 2.0], [1, 1]) is None
+@pytest.mark.parametrize(("positives", "told"), [(0, False), (9, False), (10, True), (90, True)])
+def test_a_class_of_few_rows_tells_nothing(positives, told) -> None:
+    targets = np.arange(100) < positives
+    assert (found(targets * 1.0, targets.astype(int)) is not None) is told
+    assert (found(targets * 1.0, 1 - targets) is not None) is told
 
 
 def test_the_same_counts_give_the_same_finding() -> None:

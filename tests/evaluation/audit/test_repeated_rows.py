@@ -2,10 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.audit.repeated_rows import overlap, repeats, row_identities
+from evaluation.audit.repeated_rows import chance_alike, overlap, repeats, row_identities
 from evaluation.audit.rows import AuditRows
 from federation.schema import Categorical, Numeric, TaskSchema
 
@@ -59,6 +60,17 @@ def test_52_planted_duplicates_are_52() -> None:
     (identities,) = row_identities(SCHEMA, [part])
     found = repeats(identities, part.targets)
     assert (found.repeated, found.repeated_with_label, found.conflicting_rows) == (52, 52, 0)
+
+
+def test_chance_of_alike_rows_is_the_share_of_alike_pairs_of_independent_features() -> None:
+    draw = np.random.default_rng(0)
+    table = np.stack([draw.integers(4, size=2000), draw.choice([0, 1, np.nan], 2000),
+                      np.zeros(2000)], axis=1)  # fmt: skip
+    part = audit_rows(table)
+    (identities,) = row_identities(SCHEMA, [part])
+    alike = (np.bincount(identities) ** 2).sum() / 2000**2
+    assert chance_alike(SCHEMA, part) == pytest.approx(alike, rel=0.02)
+    assert chance_alike(SCHEMA, audit_rows([])) == 0.0
 
 
 def test_rows_of_equal_features_and_other_inputs_are_not_alike() -> None:

@@ -273,3 +273,18 @@ def test_numeric_and_categorical_columns_say_what_is_outside() -> None:
     assert "114 above" in words
     assert re.search(r"\d+ other", words)
     assert isinstance(SCHEMA.features[0], Numeric)
+
+
+def test_people_who_are_alike_by_chance_are_no_reason_to_act() -> None:
+    schema = TaskSchema(
+        (Categorical("a", tuple("stuv")), Categorical("b", tuple("wxyz"))), "y", ("no", "yes")
+    )
+    draw = np.random.default_rng(0)
+
+    def rows(count):
+        features = {n: draw.integers(4, size=count).astype(float) for n in "ab"}
+        return AuditRows(features, draw.integers(2, size=count))
+
+    data = AuditData(rows(300), rows(60), rows(60))
+    found = verdicts(audit_of(data, believing(data), schema))
+    assert {found[key] for key in ("duplicates", "conflicts", "overlap")} == {"watch"}
