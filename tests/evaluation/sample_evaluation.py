@@ -194,6 +194,9 @@ def sample(size: Size) -> EvaluationSummary:
         drift=drift,
         concept=tuple(_watches(size, draws)),
         site_flags=tuple(_flags(size, draws)),
+        named_sites={"site 4": {"age": "act", "cholesterol": "ok", "errors": "watch"}}
+        if size.extras
+        else {},
         explorer=tuple(explorer),
         mitigation=tuple(mitigation),
         audit=_audit(size, draws) if size.extras else None,
