@@ -518,9 +518,11 @@ def _check_counts(config: FederationConfig) -> None:
             "training rows are counted with noise, which is charged for; usual: 0.1; or give "
             "mitigation.weights",
         )
-    if mitigation.counts_epsilon is not None and mitigation.method != "reweighing":
+    if mitigation.counts_epsilon is not None and not (counted and private):
         raise ConfigError(
-            "mitigation.counts_epsilon", mitigation.counts_epsilon, "none but for 'reweighing'"
+            "mitigation.counts_epsilon",
+            mitigation.counts_epsilon,
+            "none unless reweighing counts rows that privacy protects",
         )
 
 
