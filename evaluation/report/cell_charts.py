@@ -6,7 +6,16 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from federation.report_page.number_text import percent
-from federation.report_page.svg import Axis, axis_over, element, label, line, ornament, picture
+from federation.report_page.svg import (
+    Axis,
+    axis_over,
+    element,
+    label,
+    line,
+    ornament,
+    picture,
+    pixel,
+)
 from federation.summary import Estimate
 
 ROW = 16.0
@@ -79,24 +88,19 @@ def paired_histogram(
     width, height = 140.0, 34.0
     highest = max([*reference, *current, 1e-9])
     edges = [width * index / max(1, len(bins)) for index in range(len(bins) + 1)]
-    bars, words = [], []
+    bars: dict[str, list[str]] = {"before": [], "now": []}
+    words = []
     for text, before, now, (left, right) in zip(
         bins, reference, current, pairwise(edges), strict=True
     ):
         span = right - left
         for share, inset, kind in ((before, 0.06, "before"), (now, 0.28, "now")):
             tall = (height - 2) * share / highest
-            bars.append(
-                element(
-                    "rect",
-                    x=left + inset * span,
-                    y=height - 1 - tall,
-                    width=span * (1 - 2 * inset),
-                    height=tall,
-                    class_=kind,
-                )
-            )
+            x, wide = left + inset * span, span * (1 - 2 * inset)
+            corner = f"M{pixel(x)},{pixel(height - 1)}"
+            bars[kind].append(f"{corner}v{pixel(-tall)}h{pixel(wide)}v{pixel(tall)}")
         words.append(f"{text}: {percent(before)}, now {percent(now)}")
     base = line(0, height - 0.5, width, height - 0.5, "base")
     title = f"{name}: share of rows by bin, reference and current"
-    return picture(width, height, title, "; ".join(words), *bars, base)
+    drawn = (element("path", d="".join(each), class_=kind) for kind, each in bars.items() if each)
+    return picture(width, height, title, "; ".join(words), *drawn, base)

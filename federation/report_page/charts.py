@@ -1,7 +1,7 @@
 """Charts with axes of their own: lines over rounds, bars by round. Pure functions to SVG text."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -12,9 +12,11 @@ from federation.report_page.svg import (
     element,
     label,
     line,
+    named_axis,
     picture,
     pixel,
     polyline,
+    shortened,
     whole_axis,
 )
 
@@ -22,7 +24,7 @@ LEFT, TOP = 44.0, 12.0
 STYLES = 6
 """How many line styles the style sheet tells apart by colour, dash and marker."""
 
-MOST_MARKERS = 30
+MOST_MARKERS = 12
 """Along a line; more would hide it."""
 
 
@@ -98,15 +100,18 @@ def line_chart(
     x_label: str,
     series: tuple[Series, ...],
     thresholds: tuple[Threshold, ...] = (),
+    *,
+    names: tuple[str, ...] = (),
 ) -> Markup:
     """Lines over whole-numbered x with interval bands and thresholds.
 
-    A series of one point is drawn as a marker with its whisker.
+    A series of one point is drawn as a marker with its whisker. With `names` the axis is over all
+    of them, the x of a point is its place among them, and they stand below the axis.
 
     Raises:
         ValueError: no series has a point, or a coordinate is not finite.
     """
-    return _lines(SMALL, title, description, x_label, series, thresholds)
+    return _lines(SMALL, title, description, x_label, series, thresholds, names)
 
 
 def wide_line_chart(
@@ -115,21 +120,27 @@ def wide_line_chart(
     x_label: str,
     series: tuple[Series, ...],
     thresholds: tuple[Threshold, ...] = (),
+    *,
+    names: tuple[str, ...] = (),
 ) -> Markup:
     """As `line_chart`, over a whole text column, with the thresholds' names beside them."""
-    return _lines(WIDE, title, description, x_label, series, thresholds)
+    return _lines(WIDE, title, description, x_label, series, thresholds, names)
 
 
-def _lines(
+def _lines(  # noqa: PLR0913, PLR0917 - the arguments of both, and the size
     frame: Frame,
     title: str,
     description: str,
     x_label: str,
     series: tuple[Series, ...],
     thresholds: tuple[Threshold, ...],
+    names: tuple[str, ...],
 ) -> Markup:
     points = [point for one in series for point in one.points]
-    across = whole_axis((point.x for point in points), LEFT, frame.right, 6)
+    if names:
+        across = named_axis(names, LEFT, frame.right, 7.0 * longest(names))
+    else:
+        across = whole_axis((point.x for point in points), LEFT, frame.right, 6)
     heights = [*_heights(points), *(threshold.y for threshold in thresholds)]
     upright = axis_over(heights, frame.bottom, TOP, 5)
     return picture(
@@ -137,11 +148,11 @@ def _lines(
         frame.height,
         title,
         description,
-        *_frame(across, upright, x_label, frame.right, frame.bottom),
+        *axes(across, upright, x_label, frame.right, frame.bottom),
         *(_threshold(threshold, upright, frame.right) for threshold in thresholds),
         *(_name(threshold, upright, frame) for threshold in thresholds if frame is WIDE),
         *(_band(one, across, upright) for one in series if len(one.points) > 1),
-        *(part for one in reversed(series) for part in _curve(one, across, upright)),
+        *(part for one in reversed(series) for part in curve(one, across, upright)),
     )
 
 
@@ -167,7 +178,7 @@ def bar_chart(
         height,
         title,
         description,
-        *_frame(across, upright, x_label, right, bottom),
+        *axes(across, upright, x_label, right, bottom),
         *(
             element(
                 "rect",
@@ -189,7 +200,7 @@ def swatch(style: int) -> Markup:
     """The key of a line style, for a legend; `style` below 0 is a threshold's."""
     middle = 6.0
     stroke = line(0, middle, 26, middle, "threshold" if style < 0 else f"curve s{style}")
-    marker = () if style < 0 else (_marker(13, middle, style),)
+    marker = () if style < 0 else (_markers([(13, middle)], style),)
     return element(
         "svg", stroke, *marker, viewBox="0 0 26 12", width=26, height=12, aria_hidden="true"
     )
@@ -200,15 +211,26 @@ def _heights(points: Iterable[Point]) -> Iterator[float]:
         yield from (y for y in (point.y, point.low, point.high) if y is not None)
 
 
-def _frame(
+def longest(names: Sequence[str]) -> int:
+    """Letters of the longest name as a tick has it, and some room."""
+    return max(len(shortened(name)) for name in names) + 2
+
+
+def axes(
     across: Axis, upright: Axis, x_label: str, right: float, bottom: float
 ) -> Iterator[Markup]:
+    """Grid, ticks and the name of the axis across, from `LEFT` to `right`."""
     for tick in upright.ticks:
         y = upright.at(tick)
         yield line(LEFT, y, right, y, "grid")
         yield label(LEFT - 6, y + 4, upright.label(tick), "tick end")
     for tick in across.ticks:
-        yield label(across.at(tick), bottom + 16, across.label(tick), "tick middle")
+        x, text = across.at(tick), across.label(tick)
+        # About six pixels a letter; a name must not reach beyond the picture.
+        is_last = x + 3 * len(text) > right + 8
+        yield label(
+            min(x, right) + 8 * is_last, bottom + 16, text, f"tick {'end' if is_last else 'middle'}"
+        )
     yield label((LEFT + right) / 2, bottom + 34, x_label, "tick middle")
 
 
@@ -227,7 +249,8 @@ def _band(one: Series, across: Axis, upright: Axis) -> Markup:
     )
 
 
-def _curve(one: Series, across: Axis, upright: Axis) -> Iterator[Markup]:
+def curve(one: Series, across: Axis, upright: Axis) -> Iterator[Markup]:
+    """A line with markers; of one point its whisker and marker."""
     places = [(across.at(point.x), upright.at(point.y)) for point in one.points]
     if len(places) > 1:
         yield element("path", d=polyline(places), class_=f"curve s{one.style}")
@@ -236,11 +259,11 @@ def _curve(one: Series, across: Axis, upright: Axis) -> Iterator[Markup]:
         x = places[0][0]
         yield line(x, upright.at(only.low), x, upright.at(only.high), f"curve s{one.style}")
     sparse = places[:: math.ceil(len(places) / MOST_MARKERS)]
-    yield from (_marker(x, y, one.style) for x, y in sparse)
+    yield _markers(sparse, one.style)
 
 
-def _marker(x: float, y: float, style: int) -> Markup:
-    """A marker whose shape, like the colour and the dashes, belongs to the style."""
+def _markers(places: Sequence[tuple[float, float]], style: int) -> Markup:
+    """Markers whose shape, like the colour and the dashes, belongs to the style."""
     shapes = (
         "M{x},{y}m-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0Z",
         "M{x},{y}m-3,-3h6v6h-6Z",
@@ -249,6 +272,5 @@ def _marker(x: float, y: float, style: int) -> Markup:
         "M{x},{y}m0,4l4,-7h-8Z",
         "M{x},{y}m-4,-1h3v-3h2v3h3v2h-3v3h-2v-3h-3Z",
     )
-    return element(
-        "path", d=shapes[style].format(x=pixel(x), y=pixel(y)), class_=f"marker s{style}"
-    )
+    drawn = "".join(shapes[style].format(x=pixel(x), y=pixel(y)) for x, y in places)
+    return element("path", d=drawn, class_=f"marker s{style}")

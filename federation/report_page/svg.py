@@ -5,7 +5,7 @@ page into dark mode and onto paper.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -22,6 +22,7 @@ class Axis:
         end: pixel of `high`.
         ticks: values to label, within [low, high].
         decimals: how many tell the ticks apart.
+        names: what the ticks are called, if not by their values.
     """
 
     low: float
@@ -30,6 +31,7 @@ class Axis:
     end: float
     ticks: tuple[float, ...]
     decimals: int = 0
+    names: tuple[str, ...] = ()
 
     def at(self, value: float) -> float:
         """Pixel of `value`, which may lie outside [low, high]."""
@@ -37,6 +39,8 @@ class Axis:
 
     def label(self, tick: float) -> str:
         """A tick as text."""
+        if self.names:
+            return self.names[self.ticks.index(tick)]
         return f"{tick:,.{self.decimals}f}".replace("-", "−")
 
 
@@ -75,6 +79,32 @@ def whole_axis(values: Iterable[float], start: float, end: float, most_ticks: in
     return Axis(low, high, start, end, tuple(index * step for index in ticks))
 
 
+def named_axis(names: Sequence[str], start: float, end: float, room: float) -> Axis:
+    """An axis over 0, 1, ... whose ticks are called by `names`, as many as there is room for.
+
+    Args:
+        names: at least one; long ones are cut.
+        start: pixel of the first.
+        end: pixel of the last.
+        room: least distance of two ticks in pixels.
+    """
+    last = len(names) - 1
+    if last == 0:
+        return Axis(-1, 1, start, end, (0.0,), names=(shortened(names[0]),))
+    step = max(1, math.ceil(room * last / abs(end - start)))
+    ticks = tuple(float(place) for place in range(0, last + 1, step))
+    return Axis(0, last, start, end, ticks, names=tuple(shortened(names[int(t)]) for t in ticks))
+
+
+def shortened(name: str, most: int = 12) -> str:
+    """A name that fits below a tick.
+
+    >>> shortened("2018"), shortened("a very long name")
+    ('2018', 'a very long…')
+    """
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
+
+
 def element(name: str, *content: str, **attributes: str | float) -> Markup:
     """One SVG element; text content and attribute values are escaped.
 
@@ -84,6 +114,8 @@ def element(name: str, *content: str, **attributes: str | float) -> Markup:
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _value(value))
         for key, value in attributes.items()
     )
+    if not content:
+        return Markup("<{}{}/>").format(name, written)
     inner = Markup("").join(content)
     return Markup("<{0}{1}>{2}</{0}>").format(name, written, inner)
 
