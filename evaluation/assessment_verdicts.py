@@ -40,7 +40,12 @@ def fairness_verdict(rules: EvaluationRules, fairness: tuple[Fairness, ...]) -> 
 def alerts_of(summary: EvaluationSummary) -> tuple[Alert, ...]:
     """What somebody is called for, the gravest first, in a fixed order."""
     found = [*_gaps(summary), *_drift(summary), *_errors(summary), *_sites(summary)]
-    return tuple(sorted(found, key=lambda alert: alert.level != "act"))
+    return tuple(sorted(found, key=lambda alert: (alert.level != "act", -_gravity(alert))))
+
+
+def _gravity(alert: Alert) -> float:
+    """How far beyond its mark, relatively."""
+    return abs(alert.value) / alert.mark if alert.mark else 0.0
 
 
 def tiles(summary: EvaluationSummary) -> tuple[Tile, ...]:

@@ -278,8 +278,8 @@ class Mitigation(Section):
     attribute: Annotated[str, Field(min_length=1)] | None = None
     """The sensitive attribute whose groups are meant; rows of unknown group are left alone."""
     strength: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Of adversarial: the factor of the reversed gradient. Of constrained: by how much a multiplier
-    grows in a round per unit of its group's distance from the groups' mean rate."""
+    """Of adversarial: the factor of the reversed gradient. Of constrained: by how much the smallest
+    group's multiplier moves in a round per unit of its distance from the groups' mean rate."""
     largest_multiplier: Annotated[float, Field(gt=0, le=100)] = 10.0
     """Of constrained: no multiplier grows past it, and no site takes a larger one."""
     counts_epsilon: Positive | None = None
@@ -518,9 +518,11 @@ def _check_counts(config: FederationConfig) -> None:
             "training rows are counted with noise, which is charged for; usual: 0.1; or give "
             "mitigation.weights",
         )
-    if mitigation.counts_epsilon is not None and mitigation.method != "reweighing":
+    if mitigation.counts_epsilon is not None and not (counted and private):
         raise ConfigError(
-            "mitigation.counts_epsilon", mitigation.counts_epsilon, "none but for 'reweighing'"
+            "mitigation.counts_epsilon",
+            mitigation.counts_epsilon,
+            "none unless reweighing counts rows that privacy protects",
         )
 
 

@@ -105,9 +105,12 @@ def _in_groups(agreement: Agreement) -> str:
 
 def _of_mitigation(agreement: Agreement) -> tuple[str, ...]:
     method = agreement.mitigation.method if agreement.mitigation else "none"
+    charged = agreement.mitigation and agreement.mitigation.counts_epsilon is not None
+    if method == "reweighing" and charged:
+        return ()  # counted with noise, and in the ledgers
     said = {
-        "reweighing": "The weights of reweighing as they stand in the settings: whoever counted "
-        "training rows for them released these counts.",
+        "reweighing": "The weights of reweighing, if they are of counts: whoever counted training "
+        "rows for them, as this run does without privacy, released these counts.",
         "constrained": "The multipliers of mitigation: they follow the groups' rates on held-out "
         "rows, so the model depends on these counts, too, and the figures on the same rows flatter "
         "it a little.",

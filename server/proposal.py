@@ -85,8 +85,10 @@ def settled_mitigation(choice: Mitigation, weights: Weights = ()) -> Mitigation 
             "n_group n_label / (n n_group_and_label) of all sites' train rows together; "
             "docs/mitigation.md says how to have them",
         )
-    table = {"weights": [list(pair) for pair in weights]}
-    return config_file.parse({"mitigation": choice.model_dump(mode="json") | table}).mitigation
+    table = choice.model_dump(mode="json", exclude={"counts_epsilon"})
+    table["weights"] = [list(pair) for pair in weights]
+    settled = config_file.parse({"mitigation": table}).mitigation
+    return settled.model_copy(update={"counts_epsilon": choice.counts_epsilon})
 
 
 def record_privacy(

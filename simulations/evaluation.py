@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from evaluation.report.evaluation_page import render
-
 from evaluation.assessment import Judged, assess
+from evaluation.report.evaluation_page import render
 from federation import canonical
 from federation.agreement import Agreement
 from federation.config import FederationConfig
@@ -86,7 +85,7 @@ def write_findings(run: RunFolder, config: FederationConfig, task: Task) -> Eval
     reference, windows = folder.read_reference(), folder.read_windows()
     if reference is None or not windows:
         raise UsageError(f"{run.path}: nothing was evaluated yet; hedgerow evaluation run does it")
-    summary = assess(_judged(run, config, task), reference, windows)
+    summary = assess(judged_by(run, config, task), reference, windows)
     text = summary.model_dump_json(indent=1).encode() + b"\n"
     write_atomically(folder.summary, text)
     write_atomically(folder.report, render(summary).encode())
@@ -131,7 +130,8 @@ def _config(run: RunFolder) -> FederationConfig:
     return config
 
 
-def _judged(run: RunFolder, config: FederationConfig, task: Task) -> Judged:
+def judged_by(run: RunFolder, config: FederationConfig, task: Task) -> Judged:
+    """What is known of a run's model beside the sums."""
     agreement = Agreement.from_bytes(run.agreement.read_bytes())
     trained = read_record(run)
     schema = task.schema

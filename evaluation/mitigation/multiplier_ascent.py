@@ -5,15 +5,17 @@ the summed rates only. The constraint is that each group's rate is the mean c of
 and lambda_a (rate_a - c) is a mean over the rows of group a; so one such row's score costs
 lambda_a / share_a. That price is what travels. With
 
-    push_a = step * (rate_a - c) * (rows of a group on average) / (rows of group a)
+    push_a = step * (rate_a - c) * (rows of the smallest group) / (rows of group a)
 
 it is the sum of all pushes so far, and PROPORTIONAL times the last one. The sum alone is gradient
 ascent, and swings: prices go on rising until the gap is gone, and then the model follows them past
 it. The second term brakes (a PI controller: Sohrabi et al. 2024, arXiv:2406.04558).
 
 A small group thus gives way more than a large one, as the Lagrangian wants it: the same gap is
-closed with fewer rows changed. Prices weighted by rows add up to zero, so that the groups' rates
-move towards each other and not all one way; so where one would pass the bound, all shrink alike.
+closed with fewer rows changed. The smallest moves by its distance times the step however small it
+is: more would swing, for a model follows a price within few rounds. Prices weighted by rows add up
+to zero, so that the groups' rates move towards each other and not all one way; so where one would
+pass the bound, all shrink alike.
 
 Only what the run's findings show is used. A group that is hidden for having few rows, or for
 standing beside such a group, is not pushed and is no part of the mean; so the multipliers,
@@ -30,8 +32,8 @@ from federation.multipliers import Multiplier
 from federation.summary import Estimate, Fairness, GroupRates
 
 PROPORTIONAL = 4.0
-"""Of the last push, in the multipliers. Measured with `benchmarks/mitigation.py`: with 0 the gap
-swings for as long as a run lasts, with 4 it is closed after a few rounds and stays so."""
+"""Of the last push, in the multipliers. On the records of `benchmarks/mitigation.py` the gap swings
+with 0 for as long as a run lasts; with 4 it closes and stays closed."""
 
 
 class Observed(NamedTuple):
@@ -109,9 +111,9 @@ def _distances(observed: Sequence[Observed | None], of: Sequence[Multiplier]) ->
         if len(known) < 2:
             continue
         mean = sum(seen.rate for seen in known.values()) / len(known)
-        usual = sum(seen.rows for seen in known.values()) / len(known)
+        fewest = min(seen.rows for seen in known.values())
         for place, seen in known.items():
-            distances[place] = (seen.rate - mean) * usual / seen.rows
+            distances[place] = (seen.rate - mean) * fewest / seen.rows
     return distances
 
 

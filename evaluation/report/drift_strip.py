@@ -90,7 +90,9 @@ def drift_strip(
             for band, name in lines
             if band == title
         ]
-        kept = [row for row in rows if calm or any(cell.word in {"act", "watch"} for cell in row.cells)]
+        kept = [
+            row for row in rows if calm or any(cell.word in {"act", "watch"} for cell in row.cells)
+        ]
         if title == FEATURES:
             kept.sort(key=_gravity)
         bands.append(Band(title, tuple(kept), len(rows) - len(kept)))

@@ -130,8 +130,7 @@ def _kinds(
     """Of the latest window, per scope."""
     latest = [one for one in summary.drift if one.window == summary.windows[-1].name]
     return [
-        (one, drift_kinds.kind_tables(one, calm=one.scope == trust_facts.OVERALL))
-        for one in latest
+        (one, drift_kinds.kind_tables(one, calm=one.scope == trust_facts.OVERALL)) for one in latest
     ]
 
 

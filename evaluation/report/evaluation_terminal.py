@@ -77,7 +77,9 @@ def _gap(gap: Disparity) -> str:
     name = metric_name(gap).lower()
     if gap.estimate.value is None:
         return f"{name} not estimable, {gap.estimate.reason}"
-    between = f", lowest {gap.between[0]}, highest {gap.between[1]}" if len(gap.between) == 2 else ""
+    between = (
+        f", lowest {gap.between[0]}, highest {gap.between[1]}" if len(gap.between) == 2 else ""
+    )
     within = f" ({interval(gap.estimate)})" if interval(gap.estimate) else ""
     chance = f", adjusted p {p_value(gap.p_value)}" if gap.p_value is not None else ""
     return f"{name} {estimate(gap.estimate)}{within}{between}{chance}"

@@ -85,7 +85,9 @@ def _table(attribute: str, outcomes: list[MitigationOutcome], criterion: str) ->
             one.criterion == criterion,
             tuple(
                 Change(
-                    _number(one.before, key), _number(one.after, key), _number(one.cross_fitted, key)
+                    _number(one.before, key),
+                    _number(one.after, key),
+                    _number(one.cross_fitted, key),
                 )
                 for _, key in COLUMNS
             ),

@@ -28,7 +28,9 @@ def rate_whisker(estimate: Estimate, axis: Axis) -> Markup:
             low, high = pixel(axis.at(estimate.low)), pixel(axis.at(estimate.high))
             drawn = f"M{low},{pixel(middle)}H{high}"
         # A full circle: two halves of one path, for there are many of them.
-        drawn += f"M{pixel(axis.at(estimate.value) - 3)},{pixel(middle)}a3,3 0 1,0 6,0a3,3 0 1,0-6,0"
+        drawn += (
+            f"M{pixel(axis.at(estimate.value) - 3)},{pixel(middle)}a3,3 0 1,0 6,0a3,3 0 1,0-6,0"
+        )
     return ornament(axis.end + 8, ROW, LINED, element("path", d=drawn, class_="whisker dot"))
 
 

@@ -122,9 +122,7 @@ def _exactness(latest: Window) -> Answer:
 def _curves(summary: EvaluationSummary) -> Answer:
     question = "How exact are AUC, KS and curves?"
     bins = summary.marks.score_bins
-    groups = [
-        one for of_scope in summary.scores.values() for one in of_scope if not one.suppressed
-    ]
+    groups = [one for of_scope in summary.scores.values() for one in of_scope if not one.suppressed]
     halves = {
         "AUC": _half_width(one.auc for one in groups),
         "KS": _half_width(one.ks for one in groups),

@@ -11,8 +11,12 @@ from federation_in_process import Federation
 
 from client.observation import probabilities
 from client.site_home import SiteHome
+from evaluation.assessment import Judged, assess
 from evaluation.measurement import FEATURE, feature_grids
+from evaluation.mitigation.reweighing import reweighing_weights
 from evaluation.tallies import count_outcomes
+from evaluation.window_sums import sums_by_scope
+from federation.drift_summary import WindowDrift
 from federation.envelope import Phase, Request, parse_reply
 from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed, UsageError
 from federation.evaluation_agreement import EvaluationAgreement, ModelTerms, Stage
@@ -22,14 +26,16 @@ from federation.round_messages import Invitation
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, held_out_rows
 from federation.task_loading import load_task
+from federation.timestamp import utc_now
+from privacy.ledger import Ledger
 from server.evaluation_run import Evaluator
+from server.metrics_text import metrics_text
 from simulations import evaluation
 from simulations.evaluation import Asked
 from simulations.sites import simulated_agent
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
 TASK = load_task("heart", {})
-COHORTS = {"cohorts": {"west": ["cleveland", "switzerland", "va_long_beach"]}}
 
 
 class Killed(BaseException):
@@ -95,9 +101,6 @@ def test_the_sums_are_the_counts_of_the_pooled_rows(trained: Federation) -> None
 
 
 def test_cohorts_are_summed_apart_and_add_up(tmp_path) -> None:
-    federation = fresh(tmp_path, **COHORTS)
-    with pytest.raises(PrivacyRefusal, match="below"):
-        evaluator(federation).freeze("reference")
     federation = fresh(
         tmp_path, task={"name": "acs-employment", "options": {"regions": 6}},
         privacy={"epsilon": 2.0, "delta": 1e-4},
@@ -320,6 +323,7 @@ def test_a_reference_that_was_changed_is_not_used(tmp_path) -> None:
 )
 def test_a_window_that_makes_no_sense_is_refused(asked: Asked, says: str, tmp_path) -> None:
     federation = fresh(tmp_path)
+    federation.restart_agents()
     with pytest.raises(UsageError, match=says):
         evaluation.evaluate(federation.folder.path, asked)
 
@@ -328,3 +332,132 @@ def test_no_two_windows_share_a_file() -> None:
     names = ["2017", "week 3", "week-3", "Week 3", "WEEK 3", "a" * 64, "a" * 63, "ä", "ö", "."]
     assert len({file_name(name) for name in names}) == len(names)
     assert all("/" not in file_name(name) and len(file_name(name)) <= 50 for name in names)
+
+
+NOISED = {"evaluation": {"epsilon": 3.0, "releases": 4}, "run": {"name": "test", "rounds": 2}}
+
+
+def test_counts_with_noise_are_charged_and_near_the_truth(tmp_path) -> None:
+    federation = Federation(tmp_path, NOISED)
+    federation.play()
+    before = {site: ledger_of(federation, site) for site in SITES}
+    one = evaluator(federation)
+    reference = one.freeze("reference")
+    record = one.window(reference, "current")
+    federation.restart_agents()
+    stages = len(list((one.folder.path / "stages").iterdir()))
+    for site in SITES:
+        spent, committed = ledger_of(federation, site)
+        assert committed == before[site][1] + stages
+        assert spent > before[site][0]
+    assert record.noise_variance > 0
+    assert record.epsilon == pytest.approx(0.75)
+    rows = sum(map(len, pooled("current", federation.config.run.seed)))
+    told = sums_by_scope(one.spec, record, {})["overall"]
+    deviation = (4 * told.noise_variance) ** 0.5
+    assert abs(told.sums["rows"][0] - rows) < 6 * deviation
+    # Fractions of counts do not exist: noise is whole, in the ring, on every cell.
+    for name, values in record.sums.items():
+        assert np.array_equal(values, np.rint(values)), name
+
+
+def test_a_run_whose_counts_carry_noise_counts_nothing_exactly(tmp_path) -> None:
+    federation = Federation(tmp_path, NOISED)
+    outcome = federation.play()
+    assert all(record.utility is None for record in outcome.record.rounds)
+    assert all(record.fairness == () for record in outcome.record.rounds)
+    agreed = outcome.agreement.model_copy(
+        update={"evaluation": federation.config.evaluation.model_copy(update={"epsilon": None})}
+    )
+    exact = agreed.model_copy(update={"run": "exact"})
+    reply = told_by(federation, "hungary", Phase.AGREE, "exact", exact.to_bytes())
+    assert (reply.status, reply.code) == ("refused", "exact_not_allowed")
+
+
+def test_noise_beyond_the_budget_is_refused(tmp_path) -> None:
+    table = NOISED | {"site_policy": {"epsilon_budget": 2.5}}
+    federation = Federation(tmp_path, table)
+    federation.play()
+    one = evaluator(federation)
+    with pytest.raises(PrivacyRefusal, match="budget"):
+        one.freeze("reference")
+
+
+def ledger_of(federation: Federation, site: str) -> tuple[float, int]:
+    """Epsilon spent, and charges committed."""
+    federation.restart_agents()
+    key = SiteHome(federation.folder.site_home(site)).read_identity()
+    ledger = Ledger.open(federation.folder.ledger(site), key, utc_now)
+    try:
+        return ledger.spent().epsilon, ledger.account().counts["commit"]
+    finally:
+        ledger.close()
+
+
+def test_a_site_is_named_only_if_it_agreed_to_be(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    edit_policy(federation, "hungary", name_with_flags=True)
+    federation.restart_agents()
+    one = evaluator(federation)
+    reference = one.freeze("reference")
+    record = one.window(reference, "current")
+    named = {name for name in record.sums if "named/" in name}
+    assert named == {"overall/named/hungary"}
+    summary = assess(judged(federation), reference, (record,))
+    assert set(summary.named_sites) == {"hungary"}
+    asked = agreement_of(federation, named=("cleveland", "hungary"))
+    reply = told_by(federation, "cleveland", Phase.AGREE, asked.run, asked.to_bytes())
+    assert (reply.status, reply.code) == ("refused", "naming_not_allowed")
+
+
+def judged(federation: Federation) -> Judged:
+    task = load_task(federation.config.task.name, federation.config.task.options)
+    return evaluation.judged_by(federation.folder, federation.config, task)
+
+
+def test_the_site_keeps_its_own_report_and_nobody_else_has_it(tmp_path) -> None:
+    federation = fresh(tmp_path)
+    one = evaluator(federation)
+    one.window(one.freeze("reference"), "current")
+    for site in SITES:
+        path = federation.folder.site_home(site) / "windows" / "current.json"
+        report = WindowDrift.model_validate_json(path.read_bytes())
+        rows = held_out_rows(TASK, SiteRequest(site, federation.config.run.seed), "current")
+        assert (report.scope, report.rows) == (site, len(rows))
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_found_is_the_same_from_the_same_sums(trained: Federation) -> None:
+    folder = EvaluationFolder.of(trained.folder)
+    reference = folder.read_reference() or evaluator(trained).freeze("reference")
+    windows = folder.read_windows() or (evaluator(trained).window(reference, "current"),)
+    first = assess(judged(trained), reference, windows)
+    assert first == assess(judged(trained), reference, windows)
+    assert [tile.topic for tile in first.verdicts] == ["Performance", "Fairness", "Drift", "Data"]
+    assert first.audit is not None
+    assert first.audit.label_noise is not None
+    text = metrics_text(first)
+    assert "hedgerow_evaluation_sites{" in text
+    for site in SITES:
+        assert site not in first.model_dump_json()
+        assert site not in text
+
+
+def test_weights_are_counted_with_noise_and_charged_before_the_run(tmp_path) -> None:
+    mitigation = {
+        "method": "reweighing", "criterion": "demographic_parity", "attribute": "sex",
+        "counts_epsilon": 0.5,
+    }  # fmt: skip
+    table = {"run": {"name": "test", "rounds": 2}, "mitigation": mitigation}
+    federation = Federation(tmp_path, table)
+    outcome = federation.play()
+    assert outcome.stopped is None
+    assert outcome.agreement.mitigation is not None
+    told = np.array(outcome.agreement.mitigation.weights)
+    data = [TASK.load(SiteRequest(s, federation.config.run.seed)).train for s in SITES]
+    counts = np.zeros((3, 2))
+    for rows in data:
+        np.add.at(counts, (rows.groups["sex"], rows.targets.numpy()), 1)
+    assert np.allclose(told, reweighing_weights(counts[:2]), rtol=0.25)
+    for site in SITES:
+        assert ledger_of(federation, site)[1] == 3  # one count, two rounds

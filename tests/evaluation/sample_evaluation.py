@@ -104,7 +104,9 @@ class Size:
     @property
     def feature_names(self) -> tuple[str, ...]:
         known = ("age", "cholesterol", "resting_blood_pressure", "chest_pain", "oldpeak", "thal")
-        return (*known, *(f"laboratory_value_{k}" for k in range(6, self.features)))[: self.features]
+        return (*known, *(f"laboratory_value_{k}" for k in range(6, self.features)))[
+            : self.features
+        ]
 
 
 def families(groups: int) -> dict[str, tuple[str, ...]]:
@@ -160,7 +162,7 @@ def sample(size: Size) -> EvaluationSummary:
             task="heart",
             rounds=20,
             sites=SITES,
-            cohorts={name: 5 for name in size.scopes[1:]},
+            cohorts=dict.fromkeys(size.scopes[1:], 5),
             model_sha256="41ab" * 16,
             model_parameters=1_217,
             epsilon=2.0,
@@ -348,7 +350,9 @@ def _gaps(size: Size, attribute: str, shown) -> Iterator[Disparity]:
                 )
                 continue
             value, between = (max if kind == "difference" else min)(spread)
-            estimate = Estimate(value=value, low=max(0.0, value - 0.05), high=min(1.0, value + 0.05))
+            estimate = Estimate(
+                value=value, low=max(0.0, value - 0.05), high=min(1.0, value + 0.05)
+            )
             by_chance, chance_95 = (0.02, 0.05) if kind == "difference" else (0.97, 0.9)
             yield Disparity(
                 attribute=attribute,
@@ -418,7 +422,9 @@ def _group_scores(attribute: str, group: str, scores) -> GroupScores:
     for start in range(0, BINS, 10):
         part = scores[:, start : start + 10]
         count = int(part.sum())
-        mean = float((part.sum(axis=0) * middles[start : start + 10]).sum() / count) if count else None
+        mean = (
+            float((part.sum(axis=0) * middles[start : start + 10]).sum() / count) if count else None
+        )
         observed = share(part[1].sum(), count) if count >= MINIMUM_CELL else Estimate(
             value=None, reason="no rows"
         )  # fmt: skip
@@ -612,7 +618,7 @@ def _findings(size: Size, draws, against: Baseline, *, late: bool) -> Iterator[D
             critical=None if small else critical,
             watch=0.02,
             act=0.05,
-            p_value=None if small else min(1.0, math.exp(-(size_ / 0.01) ** 2)),
+            p_value=None if small else min(1.0, math.exp(-((size_ / 0.01) ** 2))),
             significant=big,
             verdict="window too small" if small else "watch" if big else "ok",
             reason="a window with fewer than 10 rows" if small else "",
@@ -682,9 +688,14 @@ def _watches(size: Size, draws) -> Iterator[ConceptWatch]:
             alarm = not empty and (cusum > limit or drift > other)
             points.append(
                 WatchPoint(
-                    window=window, rows=0 if empty else 900, errors=0 if empty else 160,
-                    cusum=cusum, cusum_limit=None if empty else limit, page_hinkley=drift,
-                    page_hinkley_limit=None if empty else other, alarm=alarm,
+                    window=window,
+                    rows=0 if empty else 900,
+                    errors=0 if empty else 160,
+                    cusum=cusum,
+                    cusum_limit=None if empty else limit,
+                    page_hinkley=drift,
+                    page_hinkley_limit=None if empty else other,
+                    alarm=alarm,
                 )  # fmt: skip
             )
             if alarm:
@@ -699,7 +710,9 @@ def _flags(size: Size, draws) -> Iterator[SiteFlags]:
     levels = ("ok", "slight", "watch", "act", "window too small")
     for place, name in enumerate((*size.feature_names, "scores", "labels", "errors")):
         if size.suppressed:
-            yield SiteFlags(subject=name, sites=2, by_level=None, text=f"{name}: fewer than 3 sites")
+            yield SiteFlags(
+                subject=name, sites=2, by_level=None, text=f"{name}: fewer than 3 sites"
+            )
             continue
         odds = [0.3, 0.2, 0.1, 0.3, 0.1] if place == 0 else [0.8, 0.1, 0.04, 0.02, 0.04]
         counts = draws.multinomial(SITES - 1, odds).tolist()
@@ -775,7 +788,9 @@ def _impact(size: Size, draws) -> PrivacyImpact:
                 missing = Estimate(value=None, reason="fewer than 10 rows")
                 groups.append(
                     GroupImpact(
-                        attribute=attribute, group=name, rows=400,
+                        attribute=attribute,
+                        group=name,
+                        rows=400,
                         accuracy=missing if _is_small(size, name) else known,
                         true_positive_rate=known if size.is_binary else None,
                     )  # fmt: skip
@@ -787,8 +802,11 @@ def _impact(size: Size, draws) -> PrivacyImpact:
                 accuracy=Estimate(value=value, low=value - 0.005, high=value + 0.005),
                 groups=tuple(groups),
                 gaps=tuple(
-                    GapImpact(attribute=attribute, metric="accuracy_difference",
-                              value=Estimate(value=0.05 + 0.01 * place, low=0.04, high=0.12))
+                    GapImpact(
+                        attribute=attribute,
+                        metric="accuracy_difference",
+                        value=Estimate(value=0.05 + 0.01 * place, low=0.04, high=0.12),
+                    )
                     for attribute in size.families
                 ),
             )  # fmt: skip

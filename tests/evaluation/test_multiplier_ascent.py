@@ -30,8 +30,8 @@ def group(name: str, rows: int, positives: int, rates: dict[str, float], **also)
 def test_the_group_above_the_mean_pays_and_the_small_one_more_than_the_large() -> None:
     seen = [Observed(0.2, 100), Observed(0.6, 300)]
     integral, values = ascended(np.zeros(2), seen, PARITY, step=1.0, largest=10.0)
-    # mean rate 0.4, usual 200 rows: -0.2 * 200 / 100 and 0.2 * 200 / 300
-    push = np.array([-0.4, 2 / 15])
+    # mean rate 0.4, fewest 100 rows: -0.2 * 100 / 100 and 0.2 * 100 / 300
+    push = np.array([-0.2, 0.2 / 3])
     np.testing.assert_allclose(integral, push)
     np.testing.assert_allclose(values, (1 + PROPORTIONAL) * push, rtol=1e-6)
 
@@ -51,7 +51,7 @@ def test_weighted_by_rows_they_add_up_to_zero_within_the_bound(groups, step, lar
         assert are_within(values, largest)
         assert np.all(np.abs(integral) <= largest)
         for one in (integral, values):
-            assert abs(np.sum(one * rows)) <= 1e-5 * max(1e-9, np.sum(np.abs(one) * rows))
+            assert abs(np.sum(one * rows)) <= 1e-5 * max(1e-3, np.sum(np.abs(one) * rows))
 
 
 def test_rates_that_are_alike_leave_the_sum_as_it_was() -> None:
