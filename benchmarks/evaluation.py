@@ -39,6 +39,10 @@ LEVELS = {"region": 5, "age": 8}
 """Groups of each attribute, `unknown` with them; their 40 combinations are groups too."""
 TALLY_GOAL = 1.0
 """Seconds for a million rows."""
+REPORT_GOAL = 10.0
+"""Seconds for 44 groups, 50 features and 52 windows."""
+PAGE_GOAL = 1.0
+"""Megabytes."""
 METRICS = (
     "selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy",
 )  # fmt: skip
@@ -56,11 +60,30 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows: list[Row] = []
-    for case in (tally,):
+    for case in (report, tally):
         rows += case(given.rows, given.repeats, given.peer_repeats)
     print_rows(rows)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def report(_: int, repeats: int, __: int) -> list[Row]:
+    """What the coordinator makes of a year of windows: all findings, and the page."""
+    import evaluation_course  # noqa: PLC0415
+
+    from evaluation.assessment import assess  # noqa: PLC0415
+    from evaluation.report.evaluation_page import render  # noqa: PLC0415
+
+    course = evaluation_course.course()
+    pages: list[str] = []
+    taken = seconds(lambda: pages.append(render(assess(*course))), repeats)
+    groups, windows = 44, evaluation_course.WINDOWS
+    case = f"{groups} groups x {evaluation_course.FEATURES} features x {windows} windows"
+    size = len(pages[-1].encode()) / 1e6
+    return [
+        row(case, "findings_and_page", taken, "goal", REPORT_GOAL, 1),
+        row(case, "page", size, "goal", PAGE_GOAL, 1) | {"unit": "MB"},
+    ]
 
 
 def tally(rows: int, repeats: int, peer_repeats: int) -> list[Row]:

@@ -27,7 +27,7 @@ from evaluation.monitoring.change_detection import (
 )
 from evaluation.monitoring.comparison import worst
 from evaluation.monitoring.feature_grid import FeatureGrid
-from evaluation.monitoring.window_counts import WindowCounts
+from evaluation.monitoring.window_counts import DriftRules, WindowCounts
 from evaluation.monitoring.window_drift import drift_findings
 from evaluation.shown_levels import Shown, shown_despite_noise, shown_levels
 from evaluation.tally_spec import OVERALL, Group, TallySpec
@@ -49,6 +49,8 @@ GAPS: Mapping[str, Gap] = {
     )
     if gap.name in JUDGED_GAPS
 }
+
+ALARMING = frozenset({"watch", "act"})
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,24 @@ def _drifts(
             compared = {0, place} | ({place - 1} if before is not None else set())
             hidden = _hidden([levels[at].get(scope, {}) for at in compared])
             families = course.spec.families if course.spec.schema.is_binary else ()
-            found = drift_findings(
-                course.grids,
-                counted[0][scope],
-                replace(now, hidden=hidden),
-                before,
-                replace(drift_rules(course.rules), families=families),
-                scope,
-            )
-            told = found if course.spec.schema.is_binary else _without_rates(found)
-            yield told if place == len(counted) - 1 else _without_charts(told)
+            windows = (counted[0][scope], replace(now, hidden=hidden), before)
+            rules = replace(drift_rules(course.rules), families=families)
+            yield _found(course, windows, rules, scope, latest=place == len(counted) - 1)
+
+
+def _found(
+    course: Course,
+    windows: tuple[WindowCounts, WindowCounts, WindowCounts | None],
+    rules: DriftRules,
+    scope: str,
+    *,
+    latest: bool,
+) -> WindowDrift:
+    """Charts of the latest window, and of what called for attention in earlier ones."""
+    found = drift_findings(course.grids, *windows, replace(rules, detailed=latest), scope)
+    if not latest and found.verdict in ALARMING:
+        found = _without_charts(drift_findings(course.grids, *windows, rules, scope))
+    return found if course.spec.schema.is_binary else _without_rates(found)
 
 
 def _without_rates(found: WindowDrift) -> WindowDrift:
@@ -114,10 +124,9 @@ def _without_rates(found: WindowDrift) -> WindowDrift:
 
 
 def _without_charts(found: WindowDrift) -> WindowDrift:
-    """Of earlier windows the numbers are kept, and charts of what called for attention only."""
     findings = tuple(
         one
-        if one.verdict in ("watch", "act")
+        if one.verdict in ALARMING
         else one.model_copy(update={"chart": None, "distances": None})
         for one in found.findings
     )

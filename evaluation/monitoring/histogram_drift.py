@@ -64,11 +64,14 @@ def covariate_drift(
     name = grid.feature.name
     if isinstance(made, str):
         return Comparison("covariate", name, "psi", against, pair.rows, rules.psi, reason=made)
-    charted = charted_bins(made.bins, pair)
-    chart = _chart(bin_texts(grid, charted), charted, pair)
+    chart = distances = None
+    if rules.detailed:
+        charted = charted_bins(made.bins, pair)
+        chart = _chart(bin_texts(grid, charted), charted, pair)
+        distances = _distances(grid, pair, made.bins)
     return Comparison(
         "covariate", name, "psi", against, pair.rows, rules.psi, made.value, made.test,
-        chart=chart, distances=_distances(grid, pair, made.bins), reason=made.reason,
+        chart=chart, distances=distances, reason=made.reason,
     )  # fmt: skip
 
 
@@ -81,6 +84,11 @@ def score_drift(pair: Pair, against: Baseline, rules: DriftRules, level: float) 
     made = _psi(pair, runs, rules, level)
     if isinstance(made, str):
         return Comparison("prediction", "scores", "psi", against, pair.rows, rules.psi, reason=made)
+    if not rules.detailed:
+        return Comparison(
+            "prediction", "scores", "psi", against, pair.rows, rules.psi, made.value, made.test,
+            reason=made.reason,
+        )  # fmt: skip
     charted = charted_bins(made.bins, pair)
     bins = len(pair.before)
     texts = tuple(f"{run[0] / bins:.3g} to {(run[-1] + 1) / bins:.3g}" for run in charted)

@@ -69,6 +69,7 @@ class DriftRules:
         quality: of the shares missing, undeclared, below and above the range.
         fairness: of a group's rates and of gaps between groups.
         families: groups whose gaps are followed, `TallySpec.families`.
+        detailed: whether findings have charts and distances, which no verdict rests on.
 
     Raises:
         ConfigError: a chance outside (0, 1), a cell below 1, or marks that do not rise from 0.
@@ -83,6 +84,7 @@ class DriftRules:
     quality: Marks = QUALITY_MARKS
     fairness: Marks = LARGE_MARKS
     families: tuple[Family, ...] = ()
+    detailed: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.false_alarms < 1:
