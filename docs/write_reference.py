@@ -28,6 +28,7 @@ from federation.config import (
     Simulation,
     SiteLevelChoice,
 )
+from federation.evaluation_summary import EVALUATION, EvaluationSummary
 from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.summary import SCHEMA, Summary
@@ -178,6 +179,12 @@ def analysis_schema() -> str:
     return json.dumps(schema | Analysis.model_json_schema(), indent=1) + "\n"
 
 
+def evaluation_schema() -> str:
+    """docs/evaluation.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": EVALUATION}
+    return json.dumps(schema | EvaluationSummary.model_json_schema(), indent=1) + "\n"
+
+
 def privacy_report_schema() -> str:
     """docs/privacy-report.schema.json."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": PRIVACY_REPORT}
@@ -201,6 +208,7 @@ def main() -> None:
         "configuration.md": configuration(),
         "summary.schema.json": summary_schema(),
         "analytics.schema.json": analysis_schema(),
+        "evaluation.schema.json": evaluation_schema(),
         "privacy-report.schema.json": privacy_report_schema(),
         "site-audit.schema.json": site_audit_schema(),
         "secure-sum.md": secure_sum(),

@@ -7,8 +7,8 @@ from evaluation.report.drift_strip import SEVERITY
 from federation.drift_summary import DriftFinding, Kind, Verdict, WindowDrift
 from federation.report_page.number_text import difference, rate
 
-MOST_CALM = 8
-"""Lines of a kind of many rates that are shown although they are OK."""
+MOST_CALM, MOST_SMALL = 8, 20
+"""Lines of a kind of many rates that are shown although they are OK, or of too few rows to tell."""
 
 GRADES: dict[Verdict, str] = {
     "act": "Act",
@@ -57,16 +57,18 @@ class KindTable:
     """One kind of drift in the latest window of one scope.
 
     Attributes:
-        is_of_histograms: whether lines have histograms, and distances for the record.
         left_out: lines that are OK and not shown.
+        too_small: lines of too few rows to tell that are not shown.
+        empty: lines of no rows at all, which are not shown.
     """
 
     kind: Kind
     title: str
     question: str
     lines: tuple[Line, ...]
-    is_of_histograms: bool
     left_out: int
+    too_small: int
+    empty: int
 
 
 def kind_tables(drift: WindowDrift, *, calm: bool) -> tuple[KindTable, ...]:
@@ -74,24 +76,34 @@ def kind_tables(drift: WindowDrift, *, calm: bool) -> tuple[KindTable, ...]:
 
     Args:
         drift: of a window.
-        calm: whether lines that are OK are shown, too: all features, and some of the many rates.
+        calm: whether lines that are OK, or of too few rows to tell, are shown, too: all features,
+            and some of the many rates.
     """
     return tuple(_tables(drift, calm=calm))
 
 
 def _tables(drift: WindowDrift, *, calm: bool) -> Iterator[KindTable]:
     for kind, (title, question) in TITLES.items():
-        lines = _lines([one for one in drift.findings if one.kind == kind])
-        if not lines:
+        every = _lines([one for one in drift.findings if one.kind == kind])
+        if not every:
             continue
-        grave = [one for one in lines if one.gravity[0] < SEVERITY["ok"]]
-        others = [one for one in lines if one.gravity[0] == SEVERITY["ok"]]
+        lines = [one for one in every if one.main.rows_before or one.main.rows_now]
+        grave, small, others = (
+            [one for one in lines if one.gravity[0] in severities]
+            for severities in ((0, 1), (SEVERITY["window too small"],), (SEVERITY["ok"],))
+        )
         many = kind in {"data quality", "fairness"}
+        small_kept = small[: MOST_SMALL if many else None] if calm else []
         kept = others[: MOST_CALM if many else None] if calm else []
-        has_charts = any(line.main.chart is not None for line in lines)
         yield KindTable(
-            kind, title, question, (*grave, *kept), has_charts, len(others) - len(kept)
-        )  # fmt: skip
+            kind=kind,
+            title=title,
+            question=question,
+            lines=(*grave, *small_kept, *kept),
+            left_out=len(others) - len(kept),
+            too_small=len(small) - len(small_kept),
+            empty=len(every) - len(lines),
+        )
 
 
 def _lines(findings: Sequence[DriftFinding]) -> list[Line]:

@@ -16,6 +16,9 @@ UPRIGHT = Axis(0.0, 1.0, TOP + SIDE, TOP, (0.0, 0.5, 1.0), 1)
 
 SQUARE = "square"
 
+ENDS = 2
+"""Points that every ROC curve has: they alone would look like chance."""
+
 MOST_GHOST_POINTS = 20
 """Of the line of all rows behind each panel; more cannot be seen."""
 
@@ -58,7 +61,7 @@ def _panels(scores: Sequence[GroupScores], ghost: GroupScores | None) -> Iterato
                 one.group,
                 one.rows,
                 reliability_panel(one),
-                roc_panel(one, behind) if one.roc else None,
+                roc_panel(one, behind) if len(one.roc) > ENDS else None,
             )
 
 

@@ -152,7 +152,7 @@ def sparkline(
     )
     if crosses:
         parts.append(element("path", d=crosses, class_="cross"))
-    return ornament(width, height, "cell-chart spark", *parts)
+    return ornament(width, height, "cell-chart", *parts)
 
 
 def _steps(points: Iterable[tuple[float, float]]) -> str:

@@ -127,7 +127,11 @@ def _curves(summary: EvaluationSummary) -> Answer:
         "AUC": _half_width(one.auc for one in groups),
         "KS": _half_width(one.ks for one in groups),
     }
-    told = [f"{name} within ± {rate(half)}" for name, half in halves.items() if half is not None]
+    told = [
+        f"{name} within ± {rate(half)}" if half else f"{name} exact"
+        for name, half in halves.items()
+        if half is not None
+    ]
     if not told:
         return Answer(question, "not given", "No score histogram could be read.")
     return Answer(

@@ -2,6 +2,8 @@
 
 import math
 import re
+from itertools import pairwise
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,6 +16,7 @@ from federation.report_page.budget_bar import budget_bar
 from federation.summary import Estimate
 
 finite = st.floats(-1e6, 1e6)
+PLACE = re.compile(r"M[\d.]+,[\d.]+")
 
 
 def parsed(markup: str) -> ET.Element:
@@ -89,7 +92,7 @@ def test_a_line_chart_draws_band_curve_markers_and_threshold() -> None:
     assert [picture.find("title").text, picture.find("desc").text] == ["T", "D"]
     assert len(of_class(picture, "band")) == 1
     assert len(of_class(picture, "curve")) == 1
-    assert len(of_class(picture, "marker")) == 2
+    assert len(markers(picture)) == 2
     upright = svg.axis_over([0.4, 0.8, 0.3], charts.SMALL.bottom, charts.TOP, 5)
     assert float(of_class(picture, "threshold")[0].get("y1")) == pytest.approx(
         upright.at(0.3), abs=0.05
@@ -111,12 +114,43 @@ def test_one_point_becomes_a_marker_with_a_whisker_in_the_chart() -> None:
     assert not of_class(picture, "band")
 
 
-@pytest.mark.parametrize(("points", "markers"), [(30, 30), (31, 16), (300, 30)])
-def test_long_lines_carry_fewer_markers_than_points(points: int, markers: int) -> None:
+def markers(picture: ET.Element) -> list[str]:
+    """Where the markers of a picture begin: those of a line are one path."""
+    return [place for one in of_class(picture, "marker") for place in PLACE.findall(one.get("d"))]
+
+
+@pytest.mark.parametrize(("points", "expected"), [(12, 12), (13, 7), (300, 12)])
+def test_long_lines_carry_fewer_markers_than_points(points: int, expected: int) -> None:
     long = charts.Series("overall", tuple(charts.Point(i, i / points) for i in range(points)), 0)
     picture = parsed(charts.line_chart("T", "D", "round", (long,)))
-    assert len(of_class(picture, "marker")) == markers
+    assert len(markers(picture)) == expected
     assert of_class(picture, "curve")[0].get("d").count("L") == points - 1
+
+
+@pytest.mark.parametrize("names", [("2017",), ("2015", "2016"), tuple(f"w{k}" for k in range(53))])
+def test_named_ticks_stand_at_their_places_and_within_the_picture(names: tuple[str, ...]) -> None:
+    points = tuple(charts.Point(place, 0.5 + place / 100) for place in range(len(names)))
+    one = charts.Series("overall", points, 0)
+    picture = parsed(charts.line_chart("T", "D", "window", (one,), names=names))
+    texts = [part for part in picture.iter("text") if part.text in names]
+    assert texts[0].text == names[0]
+    assert len(texts) == len({part.text for part in texts}) <= 8
+    places = [float(part.get("x")) for part in texts]
+    assert places == sorted(places)
+    width = float(picture.get("width"))
+    for part, x in zip(texts, places, strict=True):
+        reach = {"middle": 3 * len(part.text), "end": 0}[part.get("class").split()[1]]
+        assert x + reach <= width
+
+
+def test_a_long_name_of_a_tick_is_cut_and_names_do_not_run_into_each_other() -> None:
+    names = tuple(f"the {k}th of a great many weeks" for k in range(10))
+    one = charts.Series("overall", tuple(charts.Point(k, 0.5) for k in range(10)), 0)
+    picture = parsed(charts.line_chart("T", "D", "window", (one,), names=names))
+    texts = [part for part in picture.iter("text") if part.text.startswith("the ")]
+    assert all(part.text.endswith("…") and len(part.text) <= 12 for part in texts)
+    places = [float(part.get("x")) for part in texts]
+    assert all(b - a > 6 * 11 for a, b in pairwise(places))
 
 
 def test_points_without_interval_have_no_band() -> None:
@@ -221,20 +255,32 @@ def test_a_budget_bar_shows_the_share_and_hatches_what_lies_past_the_budget() ->
     assert of_class(past, "limit")
 
 
+class Bar(NamedTuple):
+    left: float
+    foot: float
+    height: float
+    width: float
+
+
+def bars(path: ET.Element) -> list[Bar]:
+    """Bars of one path: up, across and down again."""
+    number = r"(-?[\d.]+)"
+    drawn = re.findall(f"M{number},{number}v-{number}h{number}v{number}", path.get("d"))
+    assert "".join("M{},{}v-{}h{}v{}".format(*one) for one in drawn) == path.get("d")
+    assert all(up == down for _, _, up, _, down in drawn)
+    return [Bar(*map(float, one[:4])) for one in drawn]
+
+
 def test_a_paired_histogram_draws_both_windows_to_one_scale_and_says_them() -> None:
     drawn = parsed(cell_charts.paired_histogram("age", ("low", "high"), (0.2, 0.8), (0.4, 0.6)))
-    before = [float(part.get("height")) for part in of_class(drawn, "before")]
-    now = [float(part.get("height")) for part in of_class(drawn, "now")]
-    assert before[1] == pytest.approx(2 * now[0], abs=0.2)
-    assert before[1] == pytest.approx(4 * before[0], abs=0.2)
-    lefts = [float(part.get("x")) for kind in ("before", "now") for part in of_class(drawn, kind)]
+    before, now = (bars(of_class(drawn, kind)[0]) for kind in ("before", "now"))
+    assert before[1].height == pytest.approx(2 * now[0].height, abs=0.2)
+    assert before[1].height == pytest.approx(4 * before[0].height, abs=0.2)
     half = float(drawn.get("width")) / 2
-    assert [left < half for left in lefts] == [True, False, True, False]
-    tallest = of_class(drawn, "before")[1]
-    assert float(tallest.get("y")) <= 2
-    feet = [float(part.get("y")) + float(part.get("height")) for part in drawn.iter("rect")]
-    assert all(foot == pytest.approx(feet[0], abs=0.11) for foot in feet)
-    assert float(tallest.get("width")) > float(of_class(drawn, "now")[1].get("width")) > 0
+    assert [bar.left < half for bar in (*before, *now)] == [True, False, True, False]
+    assert before[1].foot - before[1].height <= 2
+    assert len({bar.foot for bar in (*before, *now)}) == 1
+    assert before[1].width > now[1].width > 0
     assert drawn.find("desc").text == "low: 20 %, now 40 %; high: 80 %, now 60 %"
 
 
