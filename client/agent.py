@@ -17,6 +17,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.analytics import AnalyticsBench, check_analytics
+from client.cohort_discovery import KeepCohort
 from client.consent import Refusal, check_agreement, check_certificates
 from client.contribution import (
     Workbench,
@@ -98,6 +99,7 @@ class SiteAssets:
         clock: seconds since the epoch.
         note_fault: keeps the details of a fault at the site, where its text may hold row values.
         keep_local: keeps the site's own report on a window of its rows.
+        keep_cohort: keeps in which discovered cohort the site is.
     """
 
     policy: SitePolicy
@@ -111,6 +113,7 @@ class SiteAssets:
     clock: Callable[[], float]
     note_fault: Callable[[str], None]
     keep_local: Callable[[WindowDrift], None] = lambda _: None
+    keep_cohort: KeepCohort = lambda _: None
 
 
 Place = tuple[str, int, int]
@@ -312,8 +315,11 @@ class SiteAgent:
                 bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
             elif isinstance(agreement, EvaluationAgreement):
                 rows, before = evaluated_rows(task, asked, agreement)
-                keep = self._assets.keep_local
-                bench = EvaluationBench(policy.site, agreement, task, rows, entropy, before, keep)
+                bench = EvaluationBench(
+                    policy.site, agreement, task, rows, entropy, before,
+                    self._assets.keep_local, self._assets.journal.discoveries,
+                    self._assets.keep_cohort,
+                )  # fmt: skip
             else:
                 data = task.load(asked)
                 arithmetic = arithmetic_on(policy.device)

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import prod
 
 import numpy as np
 
+from client.cohort_discovery import KeepCohort, check_discovery, cluster_values
 from client.consent import Refusal, check_cohort, check_common_rules, check_graph, check_task
+from client.discovery_journal import DiscoveryJournal
 from client.journal import Journal
 from client.observation import probabilities
 from evaluation.measurement import (
@@ -56,6 +59,8 @@ class EvaluationBench:
         entropy: of noise; the operating system's in a deployment.
         before: of the reference window, where what has changed is flagged.
         keep_local: keeps the site's own report on the window, which never leaves.
+        discoveries: where the site stands while cohorts are discovered; needed in these stages.
+        keep_cohort: keeps in which cohort the site is, which never leaves.
 
     Raises:
         Refusal: something is to be counted that the task's schema has no place for.
@@ -68,6 +73,8 @@ class EvaluationBench:
     entropy: Entropy
     before: Rows | None = None
     keep_local: Callable[[WindowDrift], None] = lambda _: None
+    discoveries: DiscoveryJournal | None = None
+    keep_cohort: KeepCohort = lambda _: None
 
     def __post_init__(self) -> None:
         try:
@@ -169,6 +176,11 @@ def evaluation_vector(
     counted = _counted(bench, bench.rows, judge)
     if bench.measurement.flags and bench.before is not None:
         counted |= _flagged(bench, _counted(bench, bench.before, judge), counted)
+    if bench.agreement.clusters is not None:
+        assert bench.discoveries is not None
+        counted = cluster_values(
+            bench.agreement, bench.measurement, counted, bench.discoveries, bench.keep_cohort
+        )
     mine = bench.measurement.scopes_of(bench.site, bench.agreement)
     values = {
         scoped(scope, name): value if scope in mine else np.zeros_like(value)
@@ -184,7 +196,8 @@ def evaluation_vector(
 
 
 def _counted(bench: EvaluationBench, rows: Rows, judge: Judge | None) -> dict[str, Floats]:
-    inputs = rows.inputs.reshape(len(rows), -1).numpy()
+    # Not -1: a site may have no rows in the window.
+    inputs = rows.inputs.reshape(len(rows), prod(rows.inputs.shape[1:])).numpy()
     plain = WindowRows(rows.features, rows.targets.numpy(), rows.groups, inputs)
     return count(bench.measurement, plain, judge(rows) if judge else None)
 
@@ -241,6 +254,9 @@ def check_evaluation(
     _check_model(agreement, journal)
     if agreement.noise is not None:
         _check_noise(policy, agreement.noise)
+        return
+    if agreement.clusters is not None:
+        check_discovery(policy, agreement, journal)
         return
     most = policy.exact_evaluations_per_window
     if not journal.admit_evaluation(_question(agreement), agreement.run, most):

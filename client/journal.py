@@ -2,10 +2,10 @@
 
 It holds the agreements of running runs, one mark per irreversible answer, the one model a round is
 about, the one contribution a site ever makes to it, the one survivor set it helps to open for it,
-and how far other sites' ledgers had come. A retry of a round therefore resends the stored
-contribution (no second noise on one charge), and never to a second survivor set (two sums of the
-same vectors over different sets would differ by one site's vector); and no round has held-out rows
-judged on model after model.
+where it stands in a discovery of cohorts, and how far other sites' ledgers had come. A retry of a
+round therefore resends the stored contribution (no second noise on one charge), and never to a
+second survivor set (two sums of the same vectors over different sets would differ by one site's
+vector); and no round has held-out rows judged on model after model.
 """
 
 import json
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from client.discovery_journal import SCHEMA as DISCOVERIES
+from client.discovery_journal import DiscoveryJournal
 from federation.errors import IntegrityError, ProtocolViolation
 from federation.ring_vector import Bytes
 
@@ -82,12 +84,13 @@ class Journal:
             self._db.execute("PRAGMA synchronous=FULL")
             # Unmasked vectors are deleted as soon as a round is over; overwrite them, too.
             self._db.execute("PRAGMA secure_delete=ON")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(_SCHEMA + DISCOVERIES)
             columns = self._db.execute("PRAGMA table_info(contributions)").fetchall()
             if all(name != "noise_secret" for _, name, *_ in columns):
                 self._db.execute(_ADDED_COLUMN)
         except sqlite3.DatabaseError as error:
             raise IntegrityError(f"the journal {path} cannot be opened: {error}") from error
+        self.discoveries = DiscoveryJournal(self._db)
 
     def remember_agreement(self, run: str, body: bytes) -> None:
         """Keep the agreement of a run.

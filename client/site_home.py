@@ -1,6 +1,7 @@
 """The folder a site keeps for its agent: policy, key, what the consortium gave it, journal.
 
 site.toml  identity.pem  consortium.pub  roster.json  run-rules.json  journal.sqlite
+windows/<name>.json  cohort.json
 """
 
 import os
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.journal import Journal
+from federation.cohort_record import OwnCohort
 from federation.consortium_files import ConsortiumFiles
 from federation.drift_summary import WindowDrift
 from federation.durable_file import write_atomically
@@ -86,6 +88,16 @@ class SiteHome:
         folder.mkdir(exist_ok=True, mode=0o700)
         text = report.model_dump_json(indent=1).encode() + b"\n"
         write_atomically(folder / f"{file_name(report.window)}.json", text, mode=0o600)
+
+    @property
+    def cohort(self) -> Path:
+        """In which discovered cohort the site is; for the site's own eyes."""
+        return self.path / "cohort.json"
+
+    def keep_cohort(self, own: OwnCohort) -> None:
+        """Keep the latest; it never leaves this folder."""
+        text = own.model_dump_json(indent=1).encode() + b"\n"
+        write_atomically(self.cohort, text, mode=0o600)
 
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
@@ -186,6 +198,7 @@ def _open(
                 clock=time.time,
                 note_fault=home.note_fault,
                 keep_local=home.keep_window_report,
+                keep_cohort=home.keep_cohort,
             )
         )
     except BaseException:

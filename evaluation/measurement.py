@@ -22,6 +22,12 @@ from evaluation.audit.confident_learning import (
 from evaluation.audit.rows import AuditRows
 from evaluation.audit.summary_counts import count_rows
 from evaluation.audit.summary_spec import AuditSpec, audit_segments
+from evaluation.monitoring.cohort_discovery import (
+    Centres,
+    discovery_segments,
+    initial_centres,
+    start_segments,
+)
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
 from evaluation.monitoring.site_flags import (
     OK,
@@ -37,10 +43,12 @@ from evaluation.score_tallies import count_scores
 from evaluation.site_disparities import count_site_gaps
 from evaluation.tallies import count_outcomes
 from evaluation.tally_spec import OVERALL, TallySpec
+from federation.cluster_terms import ClusterTerms
 from federation.config import EvaluationRules
 from federation.config_file import require_known
 from federation.errors import ConfigError
 from federation.evaluation_agreement import (
+    CLUSTERING,
     SCORES,
     EvaluationAgreement,
     GridTerms,
@@ -95,6 +103,7 @@ class Measurement:
         sites: that flag at a time, and share the contract.
         named: sites that agreed to be named with what they flag.
         thresholds: per class, from which on a row is confidently counted as of it.
+        clusters: of a stage that clusters of sites are found by.
     """
 
     spec: TallySpec
@@ -107,6 +116,23 @@ class Measurement:
     sites: int = 1
     named: tuple[str, ...] = ()
     thresholds: Floats = field(default_factory=lambda: np.zeros(0))
+    clusters: ClusterTerms | None = None
+
+    @property
+    def starts(self) -> tuple[Centres, ...]:
+        """What sites compare themselves with in the stage `cohort_starts`."""
+        if self.clusters is None:
+            return ()
+        rows = {name: np.array(each, np.int64) for name, each in self.clusters.rows.items()}
+        count = self.clusters.count
+        return tuple(initial_centres(self.grids, rows, count, s) for s in self.clusters.seeds)
+
+    @property
+    def centres(self) -> Centres:
+        """What sites compare themselves with in the later stages of a discovery."""
+        assert self.clusters is not None
+        shares = self.clusters.centres
+        return Centres({g.feature.name: np.array(shares[g.feature.name]) for g in self.grids})
 
     def segments(self, summands: int) -> tuple[Segment, ...]:
         """What is counted of one scope or part."""
@@ -118,6 +144,8 @@ class Measurement:
             for grid in self.grids
         )
         sites = () if self.noised else (count_segment(SITES, 1, 1, summands),)
+        if self.clusters is not None:
+            return (*sites, *self._cluster_segments(summands))
         if self.stage in SURVEYS:
             return (*sites, *features)
         if self.stage is Stage.LABELS:
@@ -134,6 +162,13 @@ class Measurement:
         audit = audit_segments(self.audit, summands)
         confidence = confidence_segments(self.spec.schema, summands)
         return (*sites, *outcomes, *features, *audit, *confidence, *flags)
+
+    def _cluster_segments(self, summands: int) -> tuple[Segment, ...]:
+        if self.stage is Stage.COHORT_STARTS:
+            return start_segments(self.starts, summands)
+        most = self.spec.schema.maximum_rows
+        moves, counts = discovery_segments(self.centres, most, summands)
+        return moves if self.stage is Stage.COHORT_MOVES else counts
 
     @property
     def audit(self) -> AuditSpec:
@@ -153,7 +188,7 @@ class Measurement:
 
     def scopes(self, agreement: EvaluationAgreement) -> tuple[str, ...]:
         """Whose sums are in the vector: bins and weights are the same for all sites."""
-        for_all = self.stage in (*SURVEYS, Stage.LABELS, Stage.TRAINING_ROWS)
+        for_all = self.stage in (*SURVEYS, *CLUSTERING, Stage.LABELS, Stage.TRAINING_ROWS)
         if for_all or not agreement.cohorts:
             return (OVERALL,)
         if not self.noised:
@@ -231,7 +266,12 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
             "thresholds", agreement.thresholds, f"one for each of {', '.join(schema.classes)}"
         )
     thresholds = np.array(agreement.thresholds)
-    measurement = Measurement(spec, agreement.stage, grids, noised, thresholds=thresholds)
+    clusters = agreement.clusters
+    if clusters is not None:
+        _require_clusters_in_bins(clusters, grids)
+    measurement = Measurement(
+        spec, agreement.stage, grids, noised, thresholds=thresholds, clusters=clusters
+    )
     if agreement.reference is None or not agreement.evaluation.site_flags:
         return measurement
     return replace(
@@ -241,6 +281,19 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
         sites=len(agreement.sites),
         named=agreement.named,
     )
+
+
+def _require_clusters_in_bins(clusters: ClusterTerms, grids: tuple[FeatureGrid, ...]) -> None:
+    """Return if centres, or the rows that starts are made about, are in the quantile bins.
+
+    Raises:
+        ConfigError: of other features, or in other bins.
+    """
+    told = {name: len(rows) for name, rows in clusters.rows.items()}
+    told |= {name: len(shares[0]) for name, shares in clusters.centres.items()}
+    bins = {grid.feature.name: len(grid.quantile_bins) for grid in grids}
+    if told != bins or not all(bins.values()):
+        raise ConfigError("clusters", told, f"shares in the bins of {bins}")
 
 
 def named_segment(site: str) -> str:
@@ -367,7 +420,8 @@ def count(
 ) -> dict[str, Floats]:
     """What a site counts, per name of `measurement.segments`: exactly, before any noise.
 
-    Flags are not among it: they need two windows (`own_flags`, `told_flags`).
+    Flags are not among it: they need two windows (`own_flags`, `told_flags`). Nor is what finds
+    clusters: it needs to know where the site stood before; these stages count features.
 
     Args:
         measurement: what to count.

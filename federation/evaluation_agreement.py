@@ -1,12 +1,18 @@
 """What coordinator and sites bind themselves to when a model is judged on a window of rows."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from federation.agreement import LARGEST_PUBLIC_ROWS, ReadApart
 from federation.canonical import Digest
+from federation.cluster_terms import ClusterTerms
 from federation.config import Mitigation, Name, Section, TaskChoice
 from federation.errors import ConfigError
 
@@ -24,7 +30,8 @@ class Stage(StrEnum):
     the survey held too much. `reference`: everything, on the window that later ones are compared
     with. `window`: everything on another window, with each site's own verdicts against the
     reference. `labels`: labels against predictions, by thresholds that an earlier sum gave.
-    `training_rows`: rows trained on, by group and label.
+    `training_rows`: rows trained on, by group and label. `cohort_starts`, `cohort_moves`,
+    `cohort_counts`: what clusters of sites are found by (`federation.cluster_terms`).
     """
 
     SURVEY = "survey"
@@ -33,6 +40,9 @@ class Stage(StrEnum):
     WINDOW = "window"
     LABELS = "labels"
     TRAINING_ROWS = "training_rows"
+    COHORT_STARTS = "cohort_starts"
+    COHORT_MOVES = "cohort_moves"
+    COHORT_COUNTS = "cohort_counts"
 
 
 SCORES = "scores"
@@ -40,6 +50,9 @@ SCORES = "scores"
 
 JUDGING = frozenset({Stage.REFERENCE, Stage.WINDOW, Stage.LABELS})
 """The stages that need a model's predictions."""
+
+CLUSTERING = frozenset({Stage.COHORT_STARTS, Stage.COHORT_MOVES, Stage.COHORT_COUNTS})
+"""The stages that clusters of sites are found by."""
 
 
 class GridTerms(Section):
@@ -135,6 +148,7 @@ class EvaluationAgreement(ReadApart):
         attribute: of the stage `training_rows`: whose groups.
         named: sites that agreed to be named with what they find in their own rows.
         noise: None means that counts are exact.
+        clusters: of the stages that clusters of sites are found by.
     """
 
     kind: Literal["evaluation"] = "evaluation"
@@ -152,6 +166,13 @@ class EvaluationAgreement(ReadApart):
     attribute: str = ""
     named: tuple[Name, ...] = ()
     noise: CountNoiseTerms | None = None
+    clusters: ClusterTerms | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_agreed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without clusters it is, byte for byte, what it was before there were any."""
+        fields: dict[str, Any] = dump(self)
+        return {name: v for name, v in fields.items() if (name, v) != ("clusters", None)}
 
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
@@ -167,7 +188,40 @@ class EvaluationAgreement(ReadApart):
             )
         if set(self.public_rows) != set(self.federation.sites):
             raise ConfigError("public_rows", sorted(self.public_rows), "the rows of every site")
+        if (self.stage in CLUSTERING) != (self.clusters is not None):
+            raise ConfigError("clusters", None, f"some if, and only if, {self.stage} needs them")
+        if self.clusters is not None:
+            self._require_clusters_of_enough(self.clusters)
         return self
+
+    def _require_clusters_of_enough(self, clusters: ClusterTerms) -> None:
+        """Return if no difference of sums could be of fewer sites than a cluster has.
+
+        Raises:
+            ConfigError: sites may be missing, sums of other sets are read beside, there are too few
+                sites for so many clusters, or the terms are not of this stage.
+        """
+        if self.federation.quorum != len(self.sites):
+            # The window's sum over all of them is known: what lacks in the clusters would be, too.
+            raise ConfigError(
+                "federation.quorum", self.federation.quorum, f"all {len(self.sites)} sites"
+            )
+        if self.cohorts:
+            raise ConfigError("cohorts", sorted(self.cohorts), "none where clusters are found")
+        if self.noise is not None:
+            raise ConfigError("noise", self.noise.mechanism, "none where clusters are found")
+        if clusters.count * self.minimum_contributors > len(self.sites):
+            most = len(self.sites) // self.minimum_contributors
+            raise ConfigError("clusters.count", clusters.count, f"at most {most} of these sites")
+        wanted = {
+            Stage.COHORT_STARTS: (True, False, False),
+            Stage.COHORT_MOVES: (False, True, False),
+            Stage.COHORT_COUNTS: (False, True, True),
+        }[self.stage]
+        if (bool(clusters.seeds), bool(clusters.centres), bool(clusters.admitted)) != wanted:
+            raise ConfigError(
+                "clusters", clusters.step, f"seeds, centres and admitted moves as {self.stage} has"
+            )
 
     @property
     def rounds(self) -> int:

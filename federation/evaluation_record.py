@@ -1,7 +1,7 @@
 """What evaluations leave behind at the coordinator: sums over sites, by stage and window.
 
 RUN/evaluation/
-reference.json  windows/<name>.json  stages/<id>/
+reference.json  windows/<name>.json  stages/<id>/  cohorts.json
 evaluation.json  evaluation.html  alerts.jsonl  metrics.prom
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from federation import canonical
+from federation.cohort_record import FoundCohorts
 from federation.durable_file import write_atomically
 from federation.errors import IntegrityError
 from federation.evaluation_agreement import GridTerms, Stage
@@ -144,8 +145,31 @@ class EvaluationFolder:
         """The sum over a window."""
         return self.path / "windows" / f"{file_name(name)}.json"
 
+    @property
+    def cohorts(self) -> Path:
+        """Cohorts of sites that were found, per window."""
+        return self.path / "cohorts.json"
+
+    def read_cohorts(self) -> FoundCohorts:
+        """What was found so far.
+
+        Raises:
+            IntegrityError: it is not what was written.
+        """
+        return _read(self.cohorts, FoundCohorts) or FoundCohorts()
+
+    def write_cohorts(self, found: FoundCohorts) -> None:
+        """Keep it."""
+        _write(self.cohorts, found)
+
     def stage(self, run: str, stage: Stage, window: str) -> RunFolder:
-        """Where one sum's agreement and progress are; made if missing."""
+        """Where one sum's agreement and progress are; made if missing.
+
+        Args:
+            run: whose model is judged, or the name of a discovery's step.
+            stage: what is counted.
+            window: on which rows.
+        """
         folder = self.path / "stages" / f"{run}.{stage}.{file_name(window)}"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return RunFolder(folder)

@@ -84,6 +84,10 @@ class SitePolicy(Section):
     name_with_flags: bool = False
     """Whether the site may be named with what it finds to have changed in its own rows; else only
     the number of such sites is told."""
+    allow_cohort_discovery: bool = False
+    """Whether the site takes part when cohorts are discovered: it tells nobody which one it is in,
+    and its counts are added to those of the others in it. That these are at least
+    minimum_contributors, the coordinator sees to: no site can."""
     evaluation_epsilon: Annotated[float, Field(gt=0)] | None = None
     """Most that one evaluation may cost; the budget alone if left out."""
     analytics_columns: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from evaluation.measurement import (
     feature_grids,
     grid_terms,
 )
+from evaluation.monitoring.cohort_discovery import MEMBERS
 from evaluation.monitoring.edge_search import frozen_grid, refinement
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
 from evaluation.tally_spec import OVERALL, TallySpec
@@ -160,18 +161,21 @@ class Evaluator:
         thresholds = confidence_thresholds(record.in_scope(OVERALL))
         return self.sum(Stage.LABELS, record.window, thresholds=tuple(thresholds.tolist()))
 
-    def sum(self, stage: Stage, window: str, **asked: Any) -> StageRecord:
+    def sum(
+        self, stage: Stage, window: str, *, under: str | None = None, **asked: Any
+    ) -> StageRecord:
         """One stage's secure sum.
 
         Args:
             stage: what is counted.
             window: on which rows.
+            under: name of a discovery's step; the run's if left out.
             asked: further fields of the agreement.
 
         Raises:
             HedgerowError: as `server.single_sum.sum_once`.
         """
-        folder = self.folder.stage(self.run.id, stage, window)
+        folder = self.folder.stage(under or self.run.id, stage, window)
         kept = self.folder.read_stage(folder)
         if kept is not None:
             return kept
@@ -182,7 +186,7 @@ class Evaluator:
             "model": self._model_terms() if stage in JUDGING else None,
         }
         terms = Terms(
-            rules=self.config.federation,
+            rules=asked.get("federation", self.config.federation),
             kind=RoundKind.MEASURE,
             propose=partial(self._proposed, asked),
             read=EvaluationAgreement.from_bytes,
@@ -193,6 +197,7 @@ class Evaluator:
         done = sum_once(self.transport, folder, roster, terms)
         record = _recorded(done, self._noise(done.agreement))
         self._require_contributors(record)
+        self._require_members(record)
         self.folder.write_stage(folder, record)
         done.finish(folder)
         return record
@@ -212,15 +217,29 @@ class Evaluator:
                 f"evaluation.minimum_contributors = {least.minimum_contributors}; nothing is kept"
             )
 
+    def _require_members(self, record: StageRecord) -> None:
+        """Return if no cluster is of fewer members than the minimum: no site claims otherwise.
+
+        Raises:
+            PrivacyRefusal: one is; nothing of the sum is kept.
+        """
+        members = record.in_scope(OVERALL).get(MEMBERS, np.zeros(0))
+        least = self.config.evaluation.minimum_contributors
+        if np.any((members > 0) & (members < least)):
+            raise PrivacyRefusal(
+                f"window {record.window}: a cluster has fewer than {least} members, which no "
+                "admitted moves lead to; nothing is kept"
+            )
+
     def _proposed(
         self, asked: Mapping[str, Any], enlisted: Mapping[str, Enlistment], rules_digest: str
     ) -> EvaluationAgreement:
         rules = self.config.evaluation
         facts = {
+            "federation": self.config.federation,
             **asked,
             "rules_digest": rules_digest,
             "task": self.config.task,
-            "federation": self.config.federation,
             "cohorts": {name: tuple(sorted(s)) for name, s in self.config.cohorts.items()},
             "public_rows": {site: one.public_rows for site, one in enlisted.items()},
             "evaluation": rules,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from evaluation.assessment import Judged, assess
 from evaluation.report.evaluation_page import render
-from federation import canonical
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.durable_file import write_atomically
@@ -25,7 +24,8 @@ from server.evaluation_run import Evaluator
 from server.metrics_text import metrics_text
 from server.run_record import read_record
 from simulations.in_process import InProcess
-from simulations.sites import read_config, search_task_folder, verify_sites
+from simulations.sites import search_task_folder, verify_sites
+from simulations.unchanged_config import unchanged_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def evaluate(path: Path, asked: Asked) -> EvaluationSummary:
     """
     run = RunFolder.open(path)
     with run.sole_user():
-        config = _config(run)
+        config = unchanged_config(run)
         search_task_folder(run)
         task = load_task(config.task.name, config.task.options)
         windows = _known(task, asked.windows or (CURRENT,))
@@ -120,14 +120,6 @@ def _known(task: Task, windows: Sequence[str]) -> tuple[str, ...]:
                 f"window {window}: the task has none of that name; it has: {', '.join(known)}"
             )
     return tuple(dict.fromkeys(windows))
-
-
-def _config(run: RunFolder) -> FederationConfig:
-    config = read_config(run.path)
-    recorded = run.read_environment().config_digest
-    if canonical.digest(config.model_dump(mode="json")) != recorded:
-        raise IntegrityError(f"{run.config} was changed since the run began; put it back")
-    return config
 
 
 def judged_by(run: RunFolder, config: FederationConfig, task: Task) -> Judged:

@@ -185,6 +185,45 @@ def privacy_impact_(
         typer.echo(line)
 
 
+@app.command()
+def cohorts(
+    run_folder: RunArgument,
+    clusters: Annotated[int, typer.Option(help="How many cohorts to look for.")],
+    window: Annotated[
+        str | None,
+        typer.Option(help="A window that was counted; the reference window if left out."),
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002 - an option
+) -> None:
+    """Discover cohorts of sites whose rows are alike, by secure sums alone.
+
+    What a cohort holds becomes known, and how many sites are in it; which, only to each site
+    itself. Sites allow it with allow_cohort_discovery, once per window. RUN_FOLDER/evaluation
+    gets cohorts.json.
+
+    \b
+    Exit codes:
+      0    done, or done before; also if fewer cohorts were found than asked for
+      2    wrong option, noised counts or declared cohorts
+      3    wrong data
+      4    a site's policy refused, or a cohort came out too small
+      5    a site is missing; the same command goes on when it is back
+      6    something durable is damaged, or the disk refuses
+      130  interrupted; the same command goes on
+    """  # noqa: D301 - \b keeps the lines apart
+    from simulations.cohort_discovery import find_cohorts, lines  # noqa: PLC0415 - imports torch
+
+    try:
+        found = find_cohorts(run_folder, clusters, window, lambda text: typer.echo(text, err=True))
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted; the same command goes on") from error
+    if as_json:
+        typer.echo(json.dumps(found.model_dump(mode="json")))
+        return
+    for line in lines(found):
+        typer.echo(line)
+
+
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give the folder of a run")

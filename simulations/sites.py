@@ -313,6 +313,7 @@ def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
             or config.evaluation.epsilon is not None
             or config.mitigation.counts_epsilon is not None
         ),
+        allow_cohort_discovery=True,
         exact_evaluations_per_window=0 if config.evaluation.epsilon is not None else 3,
         site_level_epsilon_budget=_site_level_budget(config),
         site_level_delta=config.privacy.site_level.delta if config.privacy.site_level else None,

@@ -132,7 +132,7 @@ def test_public_facts_say_nothing_beyond_what_is_declared(recorded) -> None:
     close = parse_reply(next(r for _, q, r in wire if q.phase is Phase.CLOSE))[0].body
     assert set(json.loads(enlist)) == {
         "public_rows", "roster_digest", "rules_digest", "delta", "epsilon_budget", "epsilon_spent",
-        "ledger", "remembered",
+        "ledger", "remembered", "names_itself",
     }  # fmt: skip
     witness = parse_reply(next(r for _, q, r in wire if q.phase is Phase.WITNESS))[0].body
     assert json.loads(witness)["setbacks"] == []
