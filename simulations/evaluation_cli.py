@@ -62,7 +62,6 @@ def run(
     """  # noqa: D301 - \b keeps the lines apart
     with _unknown_if_wrong(check=check):
         from evaluation.report.evaluation_terminal import lines  # noqa: PLC0415 - with the rest
-
         from server.alert_sinks import require_webhook, send  # noqa: PLC0415 - with the rest
         from simulations.evaluation import Asked, evaluate  # noqa: PLC0415 - imports torch: seconds
 
@@ -121,7 +120,6 @@ def report(
     Exit codes: 0 written; 2 nothing was evaluated, or no page can be written; 6 it is damaged.
     """
     from evaluation.report.evaluation_page import render  # noqa: PLC0415 - jinja2
-
     from federation.durable_file import write_atomically  # noqa: PLC0415 - with the rest
     from federation.evaluation_record import EvaluationFolder  # noqa: PLC0415 - with the rest
     from federation.evaluation_summary import read_evaluation  # noqa: PLC0415 - with the rest

@@ -117,7 +117,8 @@ def _chart(
     upright = axis_over([0.0, *values, *(value for _, value in known)], BOTTOM, TOP, 5)
     line = Series(name, tuple(Point(place, value) for place, value in enumerate(values)), 0)
     return picture(
-        WIDTH, HEIGHT, f"{name}, {watch.scope}, {watch.subject}", _told(watch, name, statistic, limit),
+        WIDTH, HEIGHT, f"{name}, {watch.scope}, {watch.subject}",
+        _told(watch, name, statistic, limit),
         *axes(across, upright, "window", RIGHT, BOTTOM),
         *_limits(known, across, upright),
         *curve(line, across, upright),

@@ -53,13 +53,14 @@ OWN: tuple[Term, ...] = (
         "Confident learning",
         "An estimate of how many labels are wrong, from rows whose predicted probability of "
         "another class is at least as high as is usual for that class. Classes that overlap count "
-        "as errors, so it bounds from above rather than measures. Northcutt, Jiang and Chuang 2021.",
+        "as errors, so it bounds from above rather than measures. Northcutt, Jiang and Chuang "
+        "2021.",
     ),
     Term(
         "Critical value",
         "What a change stays below by chance, all comparisons of the window together, as often as "
-        "the contract on false alarms says. It follows from the numbers of rows and of comparisons: "
-        "small windows have large critical values.",
+        "the contract on false alarms says. It follows from the numbers of rows and of "
+        "comparisons: small windows have large critical values.",
     ),
     Term(
         "Cross-fitted",
@@ -93,8 +94,8 @@ OWN: tuple[Term, ...] = (
     ),
     Term(
         "Equal opportunity difference",
-        "Largest minus smallest true positive rate of the groups: among those with the outcome, who "
-        "is found? Hardt, Price and Srebro 2016.",
+        "Largest minus smallest true positive rate of the groups: among those with the outcome, "
+        "who is found? Hardt, Price and Srebro 2016.",
         "max(TPR) − min(TPR)",
     ),
     Term(
@@ -148,7 +149,8 @@ OWN: tuple[Term, ...] = (
     ),
     Term(
         "Page–Hinkley",
-        "Cumulative sum of errors above the mean so far, less a tolerance. Page 1954; Hinkley 1971.",
+        "Cumulative sum of errors above the mean so far, less a tolerance. Page 1954; Hinkley "
+        "1971.",
         "U = max(0, U + e − n · (mean + 0.005))",
     ),
     Term(

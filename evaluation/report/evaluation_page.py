@@ -65,7 +65,6 @@ _FILTERS = (
     group_tables.in_words,
     group_tables.metric_name,
     group_tables.p_value,
-    scope_tables.base_rate,
     drift_kinds.size_of,
 )
 
@@ -153,6 +152,7 @@ def _environment() -> Environment:
     made.globals.update(
         whisker_scale=cell_charts.whisker_scale,
         paired_histogram=cell_charts.paired_histogram,
+        base_rate=scope_tables.base_rate,
         rate_whisker=small_charts.rate_whisker,
         gap_whisker=small_charts.gap_whisker,
         shift=small_charts.shift,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from evaluation.report.group_tables import metric_name, p_value
 from evaluation.report.scope_tables import GAP_OF
 from evaluation.report.trust_facts import OVERALL, overall_fairness
-from federation.drift_summary import WindowDrift
+from federation.drift_summary import Verdict, WindowDrift
 from federation.evaluation_summary import EvaluationSummary
 from federation.report_page.number_text import count, estimate, interval
 from federation.summary import Disparity
@@ -95,7 +95,7 @@ def _drift(summary: EvaluationSummary) -> Iterator[str]:
 
 def _verdicts(drift: WindowDrift) -> str:
     counted = Counter(finding.verdict for finding in drift.findings)
-    order = ("act", "watch", "ok", "window too small")
+    order: tuple[Verdict, ...] = ("act", "watch", "ok", "window too small")
     told = ", ".join(f"{counted[word]} {word}" for word in order if counted[word])
     return f"{told or 'nothing compared'}, of {len(drift.findings)} comparisons"
 

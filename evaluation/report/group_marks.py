@@ -55,8 +55,8 @@ def group_marks(fairness: Fairness, watch: float, act: float) -> Marks:
         act: difference from which on it matters much.
     """
     groups: dict[str, list[str]] = {}
-    for one in fairness.groups:
-        groups.setdefault(one.attribute, []).append(one.group)
+    for group in fairness.groups:
+        groups.setdefault(group.attribute, []).append(group.group)
     compared = {(one.attribute, one.metric, one.group) for one in fairness.comparisons}
     found: Marks = {}
     for one in fairness.comparisons:

@@ -124,7 +124,7 @@ MOST_DRAWN = 48
 def scope_tables(fairness: tuple[Fairness, ...], marks: Marks) -> tuple[ScopeTables, ...]:
     """One per scope, in the order in which the summary names them."""
     drawn = 0
-    found = []
+    found: list[ScopeTables] = []
     for one in fairness:
         drawn += len(one.groups)
         is_drawn = not found or drawn <= MOST_DRAWN
@@ -183,8 +183,8 @@ def _sentences(table: GroupTable, marks: Marks) -> Iterator[str]:
         pair = f" ({listing(ratio.between)})" if ratio.between else ""
         told = f"; that {_is_chance(ratio)}" if value < FOUR_FIFTHS else ""
         yield (
-            f"Four-fifths line: the lowest selection rate is {rate(value, 2)} of the highest{pair}, "
-            f"{side} 0.8{told}."
+            f"Four-fifths line: the lowest selection rate is {rate(value, 2)} of the highest"
+            f"{pair}, {side} 0.8{told}."
         )
 
 

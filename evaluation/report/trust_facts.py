@@ -1,4 +1,4 @@
-"""How far the numbers of the page can be trusted: who is missing, how exact, what was not tested."""
+"""How far numbers can be trusted: who is missing, how exact they are, what was not tested."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -63,7 +63,7 @@ def group_counts(fairness: Fairness | None) -> tuple[GroupCount, ...]:
 
 
 def not_tested(summary: EvaluationSummary) -> tuple[str, ...]:
-    """What nothing on the page speaks to: first what this evaluation left out, then what none can."""
+    """What the page does not speak to: what this evaluation left out, then what none can tell."""
     return (*_left_out(summary), *BEYOND)
 
 
@@ -91,7 +91,7 @@ def _rows(summary: EvaluationSummary, latest: Window) -> Answer:
         "Whose rows are these?",
         f"{count(rows)} rows of {latest.sites} of {summary.subject.sites} sites",
         f"Held-out rows of window {latest.name}, that the model was not trained on.{lost} Sites "
-        f"contribute to sums alone: a sum is read if it is of at least {least} sites, and no number "
+        f"contribute to sums alone: a sum is read if it is of at least {least} sites, and no rate "
         "here is one site’s.",
     )
 
@@ -184,9 +184,9 @@ def _beforehand(summary: EvaluationSummary) -> Answer:
     return Answer(
         "What was agreed beforehand?",
         f"criterion: {marks.criterion.replace('_', ' ')}",
-        f"A gap matters from {marks.gap_watch:g} (watch) and {marks.gap_act:g} (act) on, a PSI from "
-        f"{marks.psi_watch:g} and {marks.psi_act:g} on, and only if it is beyond chance, too. At "
-        f"most one false alarm in {marks.windows_per_false_alarm} windows. The accuracy gap is "
+        f"A gap matters from {marks.gap_watch:g} (watch) and {marks.gap_act:g} (act) on, a PSI "
+        f"from {marks.psi_watch:g} and {marks.psi_act:g} on, and only if it is beyond chance, too. "
+        f"At most one false alarm in {marks.windows_per_false_alarm} windows. The accuracy gap is "
         "judged beside the criterion. The agreement is signed by every site; its digest is below.",
     )
 

@@ -113,7 +113,7 @@ def families(groups: int) -> dict[str, tuple[str, ...]]:
     """Attributes with as many groups in all; 72 are three attributes and two intersections."""
     if groups <= 2:
         return {"sex": SINGLE["sex"][:groups]} if groups else {}
-    found = {name: levels for name, levels in SINGLE.items()}
+    found = dict(SINGLE)
     found["sex & age"] = combined("sex", "age")
     if groups == 72:
         del found["sex & age"]
@@ -567,7 +567,7 @@ def _gaps_over_time(size: Size, draws) -> Iterator[GapsInWindow]:
 
 
 def _drift(size: Size, draws) -> Iterator[WindowDrift]:
-    """Windows take turns with a few sets of findings: drawing all would take long and tell nothing."""
+    """Windows take turns with a few sets of findings: to draw all would take long."""
     drawn: dict[tuple[str, int, bool, int], tuple[DriftFinding, ...]] = {}
     for place, window in enumerate(size.names):
         for scope in size.scopes:
@@ -696,7 +696,7 @@ def _watches(size: Size, draws) -> Iterator[ConceptWatch]:
                     page_hinkley=drift,
                     page_hinkley_limit=None if empty else other,
                     alarm=alarm,
-                )  # fmt: skip
+                )
             )
             if alarm:
                 cusum = drift = 0.0
@@ -716,8 +716,11 @@ def _flags(size: Size, draws) -> Iterator[SiteFlags]:
             continue
         odds = [0.3, 0.2, 0.1, 0.3, 0.1] if place == 0 else [0.8, 0.1, 0.04, 0.02, 0.04]
         counts = draws.multinomial(SITES - 1, odds).tolist()
-        told = [f"{n} of {SITES - 1} sites: {level}"
-                for n, level in zip(counts, levels, strict=True) if n and level != "ok"]  # fmt: skip
+        told = [
+            f"{n} of {SITES - 1} sites: {level}"
+            for n, level in zip(counts, levels, strict=True)
+            if n and level != "ok"
+        ]
         yield SiteFlags(
             subject=name, sites=SITES - 1, by_level=dict(zip(levels, counts, strict=True)),
             text=f"{name}: {'; '.join(told) or f'{SITES - 1} of {SITES - 1} sites: ok'}",
@@ -793,7 +796,7 @@ def _impact(size: Size, draws) -> PrivacyImpact:
                         rows=400,
                         accuracy=missing if _is_small(size, name) else known,
                         true_positive_rate=known if size.is_binary else None,
-                    )  # fmt: skip
+                    )
                 )
         value = 0.84 - 0.01 * place
         points.append(
@@ -809,7 +812,7 @@ def _impact(size: Size, draws) -> PrivacyImpact:
                     )
                     for attribute in size.families
                 ),
-            )  # fmt: skip
+            )
         )
     return PrivacyImpact(seeds=(1, 2, 3), rounds=20, points=tuple(points))
 

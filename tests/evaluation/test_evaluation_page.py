@@ -42,7 +42,9 @@ def table(page: str, caption: str) -> list[list[str]]:
     """Cells of the table whose caption starts so, row by row."""
     found = re.search(f"<caption>{re.escape(caption)}.*?</table>", page, re.DOTALL).group(0)
     rows = re.findall(r"<tr.*?</tr>", found, re.DOTALL)
-    return [[words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)] for row in rows]
+    return [
+        [words(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)] for row in rows
+    ]
 
 
 def test_tags_balance_and_ids_are_unique() -> None:
@@ -236,7 +238,7 @@ def test_a_group_table_shows_every_rate_with_its_interval() -> None:
 def test_rates_that_are_not_estimable_say_why_once() -> None:
     page = section(PAGES["nothing known"], "groups")
     assert "not estimable<sup>1</sup>" in page
-    assert page.count('<sup>1</sup> not estimable</span>') == 8  # four attributes, two scopes
+    assert page.count("<sup>1</sup> not estimable</span>") == 8  # four attributes, two scopes
 
 
 def test_only_what_stands_out_is_signed_and_colour_is_never_alone() -> None:
@@ -374,7 +376,9 @@ def test_the_sites_own_verdicts_are_told_in_words_too() -> None:
 
 def test_estimates_without_interval_and_utility_without_values_are_taken() -> None:
     base = sample(Size(families(2), windows=1, extras=False))
-    bare = base.fairness[0].groups[0].model_copy(update={"accuracy": Estimate(value=0.5), "f1": None})
+    bare = (
+        base.fairness[0].groups[0].model_copy(update={"accuracy": Estimate(value=0.5), "f1": None})
+    )
     fairness = base.fairness[0].model_copy(update={"groups": (bare, *base.fairness[0].groups[1:])})
     gone = base.windows[0].model_copy(update={"utility": {}, "majority_accuracy": None})
     page = render(base.model_copy(update={"fairness": (fairness,), "windows": (gone,)}))

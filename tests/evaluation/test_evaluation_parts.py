@@ -261,7 +261,7 @@ def test_bars_of_sites_say_their_number_and_zero_has_none() -> None:
 
 def test_a_bar_of_levels_is_whole_and_in_order_of_gravity() -> None:
     drawn = parsed(small_charts.level_bar({"ok": 6, "act": 3, "window too small": 1}))
-    parts = [part for part in drawn.iter("rect")]
+    parts = list(drawn.iter("rect"))
     assert [part.get("class") for part in parts] == [
         "level act", "level ok", "level window-too-small",
     ]  # fmt: skip
@@ -289,7 +289,10 @@ def test_a_reliability_panel_leaves_out_bins_without_rows() -> None:
     known = sum(one.observed.value is not None for one in scores.reliability[1:])
     assert dots == known
     nothing = scores.model_copy(update={"reliability": (bare,)})
-    assert "No bin has rows enough" in parsed(score_panels.reliability_panel(nothing)).find("desc").text
+    assert (
+        "No bin has rows enough"
+        in parsed(score_panels.reliability_panel(nothing)).find("desc").text
+    )
 
 
 def test_suppressed_groups_and_groups_taken_together_have_no_panel() -> None:
@@ -350,7 +353,9 @@ def test_the_answers_hold_the_numbers_of_the_summary() -> None:
     assert "1 invited site did not" in told["Whose rows are these?"].text
     assert told["Are the counts exact?"].phrase == "yes"
     comparisons = sum(len(one.comparisons) for one in SUMMARY.fairness)
-    assert told["How many comparisons, and how many are false?"].phrase.startswith(f"{comparisons} ")
+    assert told["How many comparisons, and how many are false?"].phrase.startswith(
+        f"{comparisons} "
+    )
     assert "100 windows" in told["What was agreed beforehand?"].text
 
 
@@ -366,7 +371,9 @@ def test_groups_are_counted_by_what_is_seen_of_them() -> None:
     groups = (
         GroupRates(attribute="sex", group="a", rows=50, positives=9, accuracy=Estimate(value=0.5)),
         GroupRates(attribute="sex", group="b", rows=20, positives=None, accuracy=withheld),
-        GroupRates(attribute="sex", group="c", rows=0, positives=None, suppressed=True, reason="few"),
+        GroupRates(
+            attribute="sex", group="c", rows=0, positives=None, suppressed=True, reason="few"
+        ),
     )
     (one,) = trust_facts.group_counts(Fairness(scope="overall", groups=groups, disparities=()))
     assert (one.shown, one.partly, one.suppressed, one.smallest, one.largest) == (2, 1, 1, 20, 50)
