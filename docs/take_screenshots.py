@@ -1,4 +1,4 @@
-"""Take the README's pictures: the default run in a terminal, and two reports in a browser.
+"""Take the README's pictures: the default run in a terminal, and three reports in a browser.
 
     python docs/take_screenshots.py [--chromium PATH]
 
@@ -90,14 +90,31 @@ def budget_report(run: Path, folder: Path) -> Path:
     ledger, roster = run / "ledgers" / "cleveland.sqlite", run / "roster.json"
     witness = run / "witness.json"
     asked = [ledger, "--roster", roster, "--witness", witness, "--out", folder]
+    hedgerow(folder.parent, "privacy", "report", *map(str, asked))
+    return folder / "privacy-report.html"
+
+
+def evaluation_page(folder: Path) -> Path:
+    """The page on four years of a census model."""
+    hedgerow(
+        folder, "simulate", "--task", "acs-employment", "--set", "privacy.delta=1e-4",
+        "--set", "simulation.baselines=false", "--out", "census",
+    )  # fmt: skip
+    (run,) = (folder / "census").iterdir()
+    later = [part for year in ("2016", "2017", "2018") for part in ("--window", year)]
+    hedgerow(folder, "evaluation", "run", str(run), "--reference", "2015", *later)
+    return run / "evaluation" / "evaluation.html"
+
+
+def hedgerow(folder: Path, *words: str) -> None:
+    """Run a command."""
     subprocess.run(
-        [sys.executable, "-m", "hedgerow", "privacy", "report", *asked],
-        cwd=folder.parent,
+        [sys.executable, "-m", "hedgerow", *words],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(DOCS.parent.resolve())},
         check=True,
         capture_output=True,
     )
-    return folder / "privacy-report.html"
 
 
 def take(chromium: str, page: Path, name: str, size: tuple[int, int]) -> None:
@@ -126,7 +143,9 @@ def main() -> None:
         take(chromium, report, "report.png", (1180, 1900))
         budget = budget_report(report.parent, folder / "budget")
         take(chromium, budget, "privacy-report.png", (1180, 1800))
-    print("written: docs/terminal.png, docs/report.png, docs/privacy-report.png")
+        take(chromium, evaluation_page(folder), "evaluation.png", (1180, 1700))
+    names = ("terminal", "report", "privacy-report", "evaluation")
+    print(f"written: {', '.join(f'docs/{name}.png' for name in names)}")
 
 
 if __name__ == "__main__":
