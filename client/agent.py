@@ -21,6 +21,7 @@ from client.cohort_discovery import KeepCohort
 from client.consent import Refusal, check_agreement, check_certificates
 from client.contribution import (
     Workbench,
+    require_same_spec,
     require_trainable,
 )
 from client.evaluation import EvaluationBench, check_evaluation, evaluated_rows
@@ -324,6 +325,10 @@ class SiteAgent:
                 data = task.load(asked)
                 arithmetic = arithmetic_on(policy.device)
                 bench = Workbench(policy.site, agreement, task, data, entropy, arithmetic)
+                try:
+                    require_same_spec(bench)
+                except ConfigError as error:
+                    raise Refusal("spec_differs", str(error)) from error
                 require_trainable(bench)
             # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
             self._benches = {run: bench}

@@ -19,7 +19,7 @@ from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.entropy import Entropy
-from federation.errors import DataError
+from federation.errors import ConfigError, DataError
 from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
 from federation.mitigated_task import at_its_strongest, multiplier_count, under
@@ -135,6 +135,22 @@ class Workbench:
     def plan(self) -> DpSgdPlan | NonPrivatePlan:
         """The training plan of one round in which the site adds its noise itself."""
         return run_plan(self.agreement, self.site)
+
+
+def require_same_spec(bench: Workbench) -> None:
+    """Return if the coordinator means to count what this site's copy of the task says.
+
+    Raises:
+        ConfigError: it does not: names the digest that it should have.
+    """
+    own, agreed = bench.spec().digest(), bench.agreement.spec_digest
+    if own != agreed:
+        raise ConfigError(
+            "spec_digest",
+            agreed,
+            f"{own}, of the groups, levels, ranges and bins that this site counts by",
+            "all must hold the same version of the task",
+        )
 
 
 def require_trainable(bench: Workbench) -> None:

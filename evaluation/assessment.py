@@ -79,6 +79,7 @@ def assess(
     before, latest, record = readable[0], readable[-1], windows[-1]
     drift, concept = drifts(course), concept_watches(course)
     told = _fairness(spec, latest, rules.minimum_cell, record)
+    scores = _scores(spec, latest, rules.minimum_cell)
     of_latest = [one for one in drift if one.window == record.window]
     summary = EvaluationSummary(
         subject=judged.subject,
@@ -93,15 +94,15 @@ def assess(
         alerts=(),
         fairness=told,
         reference_fairness=_fairness(spec, before, rules.minimum_cell, reference.record),
-        scores=_scores(spec, latest, rules.minimum_cell),
+        scores=scores,
         site_disparities=_site_disparities(spec, latest, rules.minimum_contributors),
         gaps=gaps_over_windows(course),
         drift=drift,
         concept=concept,
         site_flags=flag_findings(latest[OVERALL].sums, rules.minimum_contributors),
         named_sites=_named(latest[OVERALL], record),
-        explorer=explorers(spec, latest, rules.minimum_cell),
-        mitigation=threshold_effects(spec, latest, rules.minimum_cell),
+        explorer=explorers(spec, latest[OVERALL], scores.get(OVERALL, ())),
+        mitigation=threshold_effects(spec, latest[OVERALL], scores.get(OVERALL, ())),
         audit=_audit(judged, latest[OVERALL], record),
         privacy_impact=judged.impact,
         hashes=Hashes(
@@ -235,5 +236,5 @@ def _notes(
     if any(record.noise_variance for record in records):
         yield (
             "counts carry noise, which hides each record: curves, gaps at single sites and sites' "
-            "own flags are left out; losses and calibration are by the middles of score bins"
+            "own flags are left out, and losses; calibration is by the middles of score bins"
         )

@@ -204,11 +204,10 @@ def _fairness(summary: EvaluationSummary) -> Tile:
     worst = max(known, key=lambda gap: gap.estimate.value or 0.0)
     alerts = _of(summary, "fairness")
     chance = "beyond chance" if worst.significant else "within what chance gives"
-    sentence = (
-        alerts[0].sentence
-        if alerts
-        else f"{worst.attribute}: between {' and '.join(worst.between)}, {chance}"
-    )
+    sentence = f"{worst.attribute}: between {' and '.join(worst.between)}, {chance}"
+    others = [alert for alert in alerts if alert.subject != worst.attribute]
+    if others:
+        sentence += f"; also {others[0].metric.replace('_', ' ')} of {others[0].subject}"
     return Tile(
         topic="Fairness",
         grade=_grade(alerts),
@@ -248,7 +247,7 @@ def _data(summary: EvaluationSummary) -> Tile:
     red = [one.name for one in audit.features if one.leak == "red"] if audit else []
     grade_: Grade = "Act" if red else _grade(alerts)
     if red:
-        sentence = f"{', '.join(red)} tells the label all but alone: a leak?"
+        sentence = f"the label is told all but alone by {', '.join(red)}: look for a leak"
     elif alerts:
         sentence = alerts[0].sentence
     else:
@@ -263,4 +262,4 @@ def _data(summary: EvaluationSummary) -> Tile:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{text}." if text else ""

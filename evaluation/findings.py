@@ -39,7 +39,7 @@ NO_ROWS = "no held-out rows"
 def utility(spec: TallySpec, sums: Mapping[str, Floats], noise: CellNoise = EXACT) -> Utility:
     """How well the model predicts the rows of a scope.
 
-    With noise there is no AUC: it is of a histogram of many small counts.
+    With noise there is no AUC, log loss or Brier score: they are of many small counts.
 
     Args:
         spec: what was counted; of two classes where there is noise.
@@ -105,8 +105,8 @@ def _noised_utility(tallies: TallySums, rows: int, noise: CellNoise) -> Utility:
         rows=rows,
         accuracy=told[group_metrics.accuracy.name],
         balanced_accuracy=told[group_metrics.balanced_accuracy.name].value,
-        log_loss=max(tallies.loss("log_loss"), 0.0) / rows if rows else None,
-        brier=max(tallies.loss("brier"), 0.0) / rows if rows else None,
+        log_loss=None,
+        brier=None,
         auc=Estimate(value=None, kind="exact_bounds", reason=NOISED_SCORES),
     )
 

@@ -6,7 +6,7 @@ every message and every signature afterwards.
 """
 
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
@@ -170,6 +170,8 @@ class Agreement(ReadApart):
         privacy: None means `privacy.mode = "off"`.
         site_level: None means no site-level noise.
         mitigation: None means `mitigation.method = "none"`; reweighing has its weights resolved.
+        spec_digest: SHA-256 of the groups, levels, ranges and bins that held-out rows are counted
+            by, as each side resolves them from its own copy of the task.
     """
 
     run: str
@@ -184,15 +186,17 @@ class Agreement(ReadApart):
     privacy: RecordPrivacy | None
     site_level: SiteLevelPrivacy | None
     mitigation: Mitigation | None = None
+    spec_digest: Digest | Literal[""] = ""
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_agreed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An agreement without mitigation is, byte for byte, what it was before there was any.
+        """An agreement without mitigation or spec is, byte for byte, what it was before them.
 
         So its digest is, and what is drawn from it, such as random groups of sites.
         """
         fields: dict[str, Any] = dump(self)
-        return {name: v for name, v in fields.items() if (name, v) != ("mitigation", None)}
+        absent = (("mitigation", None), ("spec_digest", ""))
+        return {name: v for name, v in fields.items() if (name, v) not in absent}
 
     @property
     def counts_exactly(self) -> bool:

@@ -71,7 +71,11 @@ def smallest_sum_group(agreement: AnyAgreement) -> SumGroup:
 
 def _drawn(agreement: Agreement, round_: int) -> list[str]:
     """All sites in the round's random order: by SHA-256 of agreement, round and name."""
-    digest = agreement.model_copy(update={"run": "", "rules_digest": ""}).digest().hex()
+    digest = (
+        agreement.model_copy(update={"run": "", "rules_digest": "", "spec_digest": ""})
+        .digest()
+        .hex()
+    )
     return sorted(
         agreement.sites,
         key=lambda site: canonical.digest(["hedgerow/sum-groups/1", digest, round_, site]),

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evaluation.run_layout import run_tally_spec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
@@ -144,6 +145,8 @@ def _settled(
         trained = mitigated(task, settled_mitigation(config.mitigation, weights))
         parameters = parameter_count(trained, config.run.seed)
         proposed = propose(config, folder.id, rows, rules_digest, parameters, weights)
+        spec = run_tally_spec(task.schema, proposed).digest()
+        proposed = proposed.model_copy(update={"spec_digest": spec})
         write_atomically(folder.agreement, proposed.to_bytes())
         return proposed
     try:

@@ -10,6 +10,8 @@ from federation.summary import Estimate, Fairness
 
 OVERALL = "overall"
 
+NO_SCORES = "No group has positives and negatives enough for a curve."
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -133,7 +135,8 @@ def _curves(summary: EvaluationSummary) -> Answer:
         if half is not None
     ]
     if not told:
-        return Answer(question, "not given", "No score histogram could be read.")
+        why = "They would be of the noise." if summary.windows[-1].noise_variance else NO_SCORES
+        return Answer(question, "not given", why)
     return Answer(
         question,
         ", ".join(told),
