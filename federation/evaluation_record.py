@@ -186,6 +186,14 @@ class EvaluationFolder:
         """
         return _read(stage.path / "sum.json", StageRecord)
 
+    def note_closed(self, stage: RunFolder) -> None:
+        """Note that the sites of a stage forgot their vectors."""
+        write_atomically(stage.path / "closed", b"")
+
+    def is_closed(self, stage: RunFolder) -> bool:
+        """Whether `note_closed` did."""
+        return (stage.path / "closed").exists()
+
     def read_reference(self) -> FrozenReference | None:
         """The frozen reference, if there is one.
 

@@ -41,6 +41,7 @@ from federation.evaluation_agreement import (
 )
 from federation.evaluation_record import EvaluationFolder, FrozenReference, StageRecord
 from federation.layout import VectorLayout
+from federation.roster import Roster
 from federation.round_layout import RoundKind
 from federation.round_messages import Enlistment
 from federation.run_folder import RunFolder
@@ -50,7 +51,7 @@ from privacy.count_noise import CountNoisePlan
 from privacy.evaluation_noise import agreed_noise, solve_noise, with_noise
 from server.checkpoint import read_checkpoint
 from server.run_record import read_record
-from server.single_sum import SingleSum, Terms, sum_once
+from server.single_sum import SingleSum, Terms, finish_again, sum_once
 from server.transport import Transport
 
 
@@ -178,6 +179,7 @@ class Evaluator:
         folder = self.folder.stage(under or self.run.id, stage, window)
         kept = self.folder.read_stage(folder)
         if kept is not None:
+            self._let_go(folder)
             return kept
         asked |= {
             "run": folder.id,
@@ -193,14 +195,25 @@ class Evaluator:
             layout=self._layout,
             model=self.model if stage in JUDGING else b"",
         )
-        roster = ConsortiumFiles(self.run.path).read_roster(int(time.time()))
-        done = sum_once(self.transport, folder, roster, terms)
+        done = sum_once(self.transport, folder, self._roster(), terms)
         record = _recorded(done, self._noise(done.agreement))
         self._require_contributors(record)
         self._require_members(record)
         self.folder.write_stage(folder, record)
         done.finish(folder)
+        self.folder.note_closed(folder)
         return record
+
+    def _let_go(self, stage: RunFolder) -> None:
+        """Where a crash came between a sum and its end: let sites forget what they would resend."""
+        if self.folder.is_closed(stage):
+            return
+        agreement = EvaluationAgreement.from_bytes(stage.agreement.read_bytes())
+        if finish_again(self.transport, stage, self._roster(), agreement):
+            self.folder.note_closed(stage)
+
+    def _roster(self) -> Roster:
+        return ConsortiumFiles(self.run.path).read_roster(int(time.time()))
 
     def _require_contributors(self, record: StageRecord) -> None:
         """Return if enough sites have rows in the window: else the sum is of too few, or of one.

@@ -8,7 +8,7 @@ from federation.analytics_agreement import AnalyticsAgreement
 from federation.config import FederationRules
 from federation.durable_file import write_atomically
 from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT
-from federation.errors import IntegrityError, PrivacyRefusal, UsageError
+from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed, UsageError
 from federation.evaluation_agreement import EvaluationAgreement
 from federation.layout import VectorLayout
 from federation.roster import Roster
@@ -133,6 +133,21 @@ def sum_once(
         _close(conversation, agreement, b""),
         conversation,
     )
+
+
+def finish_again(
+    transport: Transport, folder: RunFolder, roster: Roster, agreement: EvaluationAgreement
+) -> bool:
+    """As `SingleSum.finish`, of a sum that was written before a crash; whether all were reached.
+
+    What is not reached keeps its vector, masked by nothing but its own disk: it is asked next time.
+    """
+    rules, place = agreement.federation, Place(folder.id)
+    try:
+        conversation, _ = enlist(transport, roster, rules, place)
+    except RoundFailed:
+        return False
+    return set(_close(conversation, agreement, COMPLETED)) == set(agreement.sites)
 
 
 def _settled(folder: RunFolder, terms: Terms[A], enlisted: Mapping[str, Enlistment]) -> A:

@@ -2,6 +2,8 @@
 
 import gc
 import hashlib
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +183,12 @@ def test_a_kill_is_gone_on_from_with_the_same_vectors(phase: Phase, tmp_path) ->
     rows = pooled("current", federation.config.run.seed)
     assert record.in_scope("overall")["rows"] == sum(map(len, rows))
     assert evaluator(federation).folder.read_windows() == (record,)
+    # No site keeps a vector of a sum that is over.
+    federation.restart_agents()
+    for site in SITES:
+        with closing(sqlite3.connect(federation.folder.site_home(site) / "journal.sqlite")) as db:
+            left = db.execute("SELECT run FROM contributions").fetchall()
+        assert [run for (run,) in left if run != federation.folder.id] == []
 
 
 def told_by(federation: Federation, site: str, phase: Phase, run: str, body: bytes, place=(0, 0)):
