@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +26,7 @@ from federation.evaluation_agreement import EvaluationAgreement, ModelTerms, Sta
 from federation.evaluation_record import EvaluationFolder, file_name
 from federation.round_layout import RoundKind
 from federation.round_messages import Invitation
+from federation.run_folder import RunFolder
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, held_out_rows
 from federation.task_loading import load_task
@@ -52,10 +54,43 @@ def trained(tmp_path_factory) -> Federation:
     return federation
 
 
-def fresh(tmp_path: Path, **table) -> Federation:
-    federation = Federation(tmp_path, {"run": {"name": "test", "rounds": 1}} | table)
+@pytest.fixture(scope="module")
+def played(tmp_path_factory) -> Federation:
+    """A run of one round; tests change copies of it."""
+    federation = Federation(tmp_path_factory.mktemp("runs"), {"run": {"name": "test", "rounds": 1}})
     federation.play()
     return federation
+
+
+@pytest.fixture
+def federation(played: Federation, tmp_path: Path) -> Federation:
+    """A run that is over and not evaluated yet, for this test alone."""
+    return copied(played, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def judged_once(played: Federation, tmp_path_factory) -> Federation:
+    """The same with its window evaluated; tests change copies of it."""
+    federation = copied(played, tmp_path_factory.mktemp("judged"))
+    one = evaluator(federation)
+    one.window(one.freeze("reference"), "current")
+    return federation
+
+
+@pytest.fixture
+def evaluated(judged_once: Federation, tmp_path: Path) -> Federation:
+    """A run whose window was evaluated, for this test alone."""
+    return copied(judged_once, tmp_path)
+
+
+def copied(original: Federation, folder: Path) -> Federation:
+    """The same run in another place, under its own name: sites keep their keys and journals."""
+    original.restart_agents()
+    copy = Federation.__new__(Federation)
+    copy.folder = RunFolder(folder / original.folder.id)
+    copy.progress = []
+    shutil.copytree(original.folder.path, copy.folder.path)
+    return copy
 
 
 def evaluator(federation: Federation, line=None) -> Evaluator:
@@ -103,11 +138,14 @@ def test_the_sums_are_the_counts_of_the_pooled_rows(trained: Federation) -> None
 
 
 def test_cohorts_are_summed_apart_and_add_up(tmp_path) -> None:
-    federation = fresh(
-        tmp_path, task={"name": "acs-employment", "options": {"regions": 6}},
-        privacy={"epsilon": 2.0, "delta": 1e-4},
-        cohorts={"a": ["region-01", "region-02", "region-03"]},
-    )  # fmt: skip
+    table = {
+        "run": {"name": "test", "rounds": 1},
+        "task": {"name": "acs-employment", "options": {"regions": 6}},
+        "privacy": {"epsilon": 2.0, "delta": 1e-4},
+        "cohorts": {"a": ["region-01", "region-02", "region-03"]},
+    }
+    federation = Federation(tmp_path, table)
+    federation.play()
     task = load_task("acs-employment", {"regions": 6})
     one = Evaluator(federation.transport(), federation.folder, federation.config, task)
     reference = one.freeze("2015")
@@ -119,13 +157,12 @@ def test_cohorts_are_summed_apart_and_add_up(tmp_path) -> None:
         for site in ("region-01", "region-02", "region-03")
     ]
     assert cohort["rows"] == sum(map(len, mine))
-    later = [one.window(reference, window) for window in ("2016", "2018")]
-    assert [record.window for record in one.folder.read_windows()] == ["2016", "2018"]
-    assert all(record.in_scope("overall")["rows"][0] > 0 for record in later)
+    later = one.window(reference, "2018")
+    assert one.folder.read_windows() == (later,)
+    assert later.in_scope("overall")["rows"][0] > later.in_scope("a")["rows"][0] > 0
 
 
-def test_no_number_of_a_site_is_in_what_it_sends(trained: Federation, tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_no_number_of_a_site_is_in_what_it_sends(federation: Federation) -> None:
     line = federation.transport()
     one = evaluator(federation, line)
     reference = one.freeze("reference")
@@ -148,8 +185,7 @@ def test_no_number_of_a_site_is_in_what_it_sends(trained: Federation, tmp_path) 
         assert np.mean(words <= len(rows)) < 0.05
 
 
-def test_a_lost_site_is_left_out_and_named(tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_a_lost_site_is_left_out_and_named(federation: Federation) -> None:
     line = federation.transport()
 
     def silence(node: int, request: Request) -> None:
@@ -166,8 +202,7 @@ def test_a_lost_site_is_left_out_and_named(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.AGREE, Phase.TRAIN, Phase.OPEN, Phase.CLOSE])
-def test_a_kill_is_gone_on_from_with_the_same_vectors(phase: Phase, tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_a_kill_is_gone_on_from_with_the_same_vectors(phase: Phase, federation: Federation) -> None:
     reference = evaluator(federation).freeze("reference")
     line = federation.transport()
 
@@ -216,9 +251,8 @@ def agreement_of(federation: Federation, **changes) -> EvaluationAgreement:
     return settled.model_copy(update={"run": "another-one"} | changes)
 
 
-def test_a_site_judges_only_models_that_it_helped_to_train(tmp_path) -> None:
-    federation = fresh(tmp_path)
-    agreement = agreement_of(federation)
+def test_a_site_judges_only_models_that_it_helped_to_train(evaluated: Federation) -> None:
+    agreement = agreement_of(evaluated)
     model = agreement.model
     assert model is not None
     made_up = hashlib.sha256(b"a model that singles somebody out").hexdigest()
@@ -228,22 +262,21 @@ def test_a_site_judges_only_models_that_it_helped_to_train(tmp_path) -> None:
         model.model_copy(update={"run": "another-one"}),
     ):
         asked = agreement.model_copy(update={"model": wrong})
-        reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+        reply = told_by(evaluated, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
         assert (reply.status, reply.code) == ("refused", "unknown_model"), wrong
 
 
-def test_a_site_counts_a_window_exactly_only_so_often(tmp_path) -> None:
-    federation = fresh(tmp_path)
-    agreement = agreement_of(federation)  # the first
+def test_a_site_counts_a_window_exactly_only_so_often(evaluated: Federation) -> None:
+    agreement = agreement_of(evaluated)  # the first
     codes = []
     for number in range(2, 6):
         asked = agreement.model_copy(update={"run": f"again-{number}"})
-        reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+        reply = told_by(evaluated, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
         codes.append(reply.code)
     assert codes == ["", "", "counted_before", "counted_before"]
     # What was admitted may go on.
     asked = agreement.model_copy(update={"run": "again-2"})
-    assert told_by(federation, "hungary", Phase.AGREE, "again-2", asked.to_bytes()).status == "ok"
+    assert told_by(evaluated, "hungary", Phase.AGREE, "again-2", asked.to_bytes()).status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -257,18 +290,16 @@ def test_a_site_counts_a_window_exactly_only_so_often(tmp_path) -> None:
         ({"rules_digest": "0" * 64}, "run_rules_differ"),
     ],
 )
-def test_a_site_counts_nothing_that_was_not_agreed(changes, code, tmp_path) -> None:
-    federation = fresh(tmp_path)
-    asked = agreement_of(federation, **changes)
-    reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+def test_a_site_counts_nothing_that_was_not_agreed(changes, code, evaluated: Federation) -> None:
+    asked = agreement_of(evaluated, **changes)
+    reply = told_by(evaluated, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
     assert (reply.code or reply.status) == code
 
 
-def test_a_vector_that_is_not_in_the_spec_is_refused(tmp_path) -> None:
-    federation = fresh(tmp_path)
-    asked = agreement_of(federation)
-    federation.restart_agents()
-    agent = simulated_agent(federation.folder, "hungary", 1)
+def test_a_vector_that_is_not_in_the_spec_is_refused(evaluated: Federation) -> None:
+    asked = agreement_of(evaluated)
+    evaluated.restart_agents()
+    agent = simulated_agent(evaluated.folder, "hungary", 1)
     import time  # noqa: PLC0415 - here alone
 
     def ask(phase: Phase, body: bytes, place=(0, 0)):
@@ -284,18 +315,16 @@ def test_a_vector_that_is_not_in_the_spec_is_refused(tmp_path) -> None:
         assert (reply.status, reply.code) == ("refused", "protocol")
 
 
-def test_a_model_of_another_size_is_refused(tmp_path) -> None:
-    federation = fresh(tmp_path)
-    agreement = agreement_of(federation)
+def test_a_model_of_another_size_is_refused(evaluated: Federation) -> None:
+    agreement = agreement_of(evaluated)
     assert agreement.model is not None
     larger: ModelTerms = agreement.model.model_copy(update={"parameters": 99})
     asked = agreement.model_copy(update={"model": larger})
-    reply = told_by(federation, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
+    reply = told_by(evaluated, "hungary", Phase.AGREE, asked.run, asked.to_bytes())
     assert (reply.status, reply.code) == ("refused", "evaluation_impossible")
 
 
-def test_too_few_sites_open_nothing(tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_too_few_sites_open_nothing(federation: Federation) -> None:
     reference = evaluator(federation).freeze("reference")
     line = federation.transport()
 
@@ -312,8 +341,7 @@ def test_too_few_sites_open_nothing(tmp_path) -> None:
     assert len(record.survivors) == 4
 
 
-def test_a_reference_that_was_changed_is_not_used(tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_a_reference_that_was_changed_is_not_used(federation: Federation) -> None:
     evaluator(federation).freeze("reference")
     path = EvaluationFolder.of(federation.folder).reference
     path.write_text(path.read_text().replace('"grids": [', '"grids": [1, ', 1))
@@ -329,8 +357,9 @@ def test_a_reference_that_was_changed_is_not_used(tmp_path) -> None:
         (Asked(("current",), "last year"), "has none of that name"),
     ],
 )
-def test_a_window_that_makes_no_sense_is_refused(asked: Asked, says: str, tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_a_window_that_makes_no_sense_is_refused(
+    asked: Asked, says: str, federation: Federation
+) -> None:
     federation.restart_agents()
     with pytest.raises(UsageError, match=says):
         evaluation.evaluate(federation.folder.path, asked)
@@ -402,8 +431,7 @@ def ledger_of(federation: Federation, site: str) -> tuple[float, int]:
         ledger.close()
 
 
-def test_a_site_is_named_only_if_it_agreed_to_be(tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_a_site_is_named_only_if_it_agreed_to_be(federation: Federation) -> None:
     edit_policy(federation, "hungary", name_with_flags=True)
     federation.restart_agents()
     one = evaluator(federation)
@@ -423,8 +451,7 @@ def judged(federation: Federation) -> Judged:
     return evaluation.judged_by(federation.folder, federation.config, task)
 
 
-def test_the_site_keeps_its_own_report_and_nobody_else_has_it(tmp_path) -> None:
-    federation = fresh(tmp_path)
+def test_the_site_keeps_its_own_report_and_nobody_else_has_it(federation: Federation) -> None:
     one = evaluator(federation)
     one.window(one.freeze("reference"), "current")
     for site in SITES:
