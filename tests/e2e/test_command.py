@@ -43,15 +43,21 @@ def only_run(folder: Path) -> Path:
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, "simulate", *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    # A shell starts what it runs in the background with Ctrl-C ignored, and so would the command be;
+    # where there is a handler, a new program begins with the default.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [*COMMAND, "simulate", *arguments],
+            cwd=cwd,
+            env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for_round(cwd: Path, process: subprocess.Popen[str], number: int) -> None:
