@@ -43,8 +43,8 @@ def only_run(folder: Path) -> Path:
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    # A shell starts what it runs in the background with Ctrl-C ignored, and that is inherited; where
-    # there is a handler, a new program begins with the default.
+    # What a shell starts in the background ignores Ctrl-C, and that is inherited; where there is a
+    # handler, a new program begins with the default.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
