@@ -272,7 +272,8 @@ def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Me
     measurement = Measurement(
         spec, agreement.stage, grids, noised, thresholds=thresholds, clusters=clusters
     )
-    if agreement.reference is None or not agreement.evaluation.site_flags:
+    flagged = agreement.evaluation.site_flags and schema.is_binary and not noised
+    if agreement.reference is None or not flagged:
         return measurement
     return replace(
         measurement,

@@ -285,17 +285,21 @@ class Evaluator:
         )
 
     def _terms(self, reference: FrozenReference) -> ReferenceTerms:
-        """What sites are shown of it, to test their own windows against."""
-        scopes = sums_by_scope(self.spec, reference.record, self.trained.cohorts)
-        sums = scopes[OVERALL].sums
-        grids = {g.feature.name: g for g in feature_grids(self.task.schema, reference.grids)}
-        histograms = {name: sums[f"{FEATURE}/{name}"] for name in grids}
-        if self.task.schema.is_binary:
+        """What sites are shown of it, to test their own windows against: nothing if they do not.
+
+        They flag in tasks of two classes, where counts are exact.
+        """
+        rules = self.config.evaluation
+        flagged = rules.site_flags and rules.epsilon is None and self.task.schema.is_binary
+        histograms: dict[str, Floats] = {}
+        outcomes = np.zeros(4)
+        if flagged:
+            sums = sums_by_scope(self.spec, reference.record, self.trained.cohorts)[OVERALL].sums
+            grids = feature_grids(self.task.schema, reference.grids)
+            names = [grid.feature.name for grid in grids]
+            histograms = {name: sums[f"{FEATURE}/{name}"] for name in names}
             histograms[SCORES] = sums[f"scores/{OVERALL}"]
             outcomes = sums[f"confusion/{OVERALL}"]
-        else:
-            right, rows = sums["correct"][0], sums["rows"][0]
-            outcomes = np.array([0.0, 0.0, rows - right, right])
         return ReferenceTerms(
             sha256=reference.sha256(),
             window=reference.record.window,

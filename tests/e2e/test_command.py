@@ -290,6 +290,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_made(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_frozen_parts_are_the_same_at_every_site_and_in_every_worker(tmp_path) -> None:
     (tmp_path / "unfit.py").write_text(MIXING)
     models = []
@@ -401,7 +402,9 @@ def test_a_ledger_whose_tail_was_cut_off_is_found(stopped, in_process, tmp_path)
     assert (code, "something was cut off" in error) == (6, True), error
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
 def test_whoever_ends_the_run_is_told_how_to_go_on(tmp_path, sign) -> None:
     process = start("--rounds", "50", cwd=tmp_path)
     wait_for_round(tmp_path, process, 1)

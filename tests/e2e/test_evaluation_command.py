@@ -114,6 +114,7 @@ def test_two_runs_are_compared(run, command) -> None:
     assert all(one["better"] in ("same", "not known") for one in json.loads(out)["changes"])
 
 
+@pytest.mark.slow
 def test_what_privacy_costs_each_group_goes_onto_the_page(run, command) -> None:
     command("evaluation", "run", run)
     asked = ("privacy-impact", run, "--epsilon", "1", "--seed", "3", "--json")

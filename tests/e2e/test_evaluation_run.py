@@ -137,6 +137,7 @@ def test_the_sums_are_the_counts_of_the_pooled_rows(trained: Federation) -> None
         assert sums["sites"] == 4
 
 
+@pytest.mark.slow
 def test_cohorts_are_summed_apart_and_add_up(tmp_path) -> None:
     table = {
         "run": {"name": "test", "rounds": 1},
@@ -496,3 +497,16 @@ def test_weights_are_counted_with_noise_and_charged_before_the_run(tmp_path) -> 
     assert np.allclose(told, reweighing_weights(counts[:2]), rtol=0.25)
     for site in SITES:
         assert ledger_of(federation, site)[1] == 3  # one count, two rounds
+
+
+def test_sites_that_flag_nothing_are_shown_nothing(tmp_path) -> None:
+    table = {"run": {"name": "test", "rounds": 1}, "evaluation": {"site_flags": False}}
+    federation = Federation(tmp_path, table)
+    federation.play()
+    one = evaluator(federation)
+    record = one.window(one.freeze("reference"), "current")
+    assert not any(name.startswith("overall/flags/") for name in record.sums)
+    stage = one.folder.stage(federation.folder.id, Stage.WINDOW, "current")
+    shown = EvaluationAgreement.from_bytes(stage.agreement.read_bytes()).reference
+    assert shown is not None
+    assert (shown.histograms, shown.outcomes) == ({}, (0, 0, 0, 0))
