@@ -21,11 +21,11 @@ def course() -> "tuple[Judged, FrozenReference, list[StageRecord]]":
     from evaluation.assessment import Judged  # noqa: PLC0415
     from evaluation.measurement import (  # noqa: PLC0415
         Measurement,
-        evaluation_spec,
         grid_terms,
     )
     from evaluation.monitoring.edge_search import frozen_grid  # noqa: PLC0415
     from evaluation.monitoring.feature_grid import survey_grid  # noqa: PLC0415
+    from evaluation.run_layout import evaluation_spec  # noqa: PLC0415
     from federation.config import EvaluationRules  # noqa: PLC0415
     from federation.evaluation_agreement import Stage  # noqa: PLC0415
     from federation.evaluation_record import FrozenReference  # noqa: PLC0415

@@ -12,10 +12,11 @@ from evaluation.audit.summary_findings import audit_findings
 from evaluation.audit.summary_spec import AuditSpec
 from evaluation.cell_noise import CellNoise
 from evaluation.group_findings import fairness, fairness_by_scope
-from evaluation.measurement import evaluation_spec, feature_grids, named_segment
+from evaluation.measurement import feature_grids, named_segment
 from evaluation.monitoring.feature_grid import grids_digest
 from evaluation.monitoring.recommendation import recommendation
 from evaluation.monitoring.site_flags import LEVELS, flag_findings
+from evaluation.run_layout import evaluation_spec
 from evaluation.score_findings import score_findings_by_scope
 from evaluation.site_disparities import site_disparities_by_scope
 from evaluation.tally_spec import OVERALL, TallySpec

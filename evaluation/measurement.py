@@ -39,6 +39,7 @@ from evaluation.monitoring.site_flags import (
 )
 from evaluation.monitoring.window_counts import DriftRules, Marks, WindowCounts
 from evaluation.noised_counts import noised_segments, noised_tables
+from evaluation.run_layout import evaluation_spec
 from evaluation.score_tallies import count_scores
 from evaluation.site_disparities import count_site_gaps
 from evaluation.tallies import count_outcomes
@@ -219,15 +220,6 @@ class Measurement:
             ),
             summands,
         )
-
-
-def evaluation_spec(schema: TaskSchema, rules: EvaluationRules) -> TallySpec:
-    """Groups and bins of evaluations.
-
-    Raises:
-        ConfigError: an intersection of something else than the task's attributes.
-    """
-    return TallySpec(schema, rules.intersections, rules.score_bins, rules.feature_bins)
 
 
 def agreed_measurement(schema: TaskSchema, agreement: EvaluationAgreement) -> Measurement:

@@ -1,9 +1,9 @@
 """Outcomes counted for a release with noise: two tables per family, and what follows from them.
 
 The noise in each cell grows with the number of tables that a record is in. So nothing is counted
-that follows from a table (rows, losses), and no cell twice (cohorts and all sites). What follows is
-made of the sums here: losses and sums of scores by the middle of each score bin, at most half a bin
-from the truth per row.
+that follows from a table (rows), and no cell twice (cohorts and all sites). What follows is made of
+the sums here: sums of scores by the middle of each score bin, at most half a bin from the truth per
+row. Losses are left out: over many bins they would be of the noise.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,6 @@ import numpy as np
 from evaluation.group_metrics import TN, TP
 from evaluation.tally_spec import (
     FRACTION_BITS,
-    SMALLEST_PROBABILITY,
     Family,
     Group,
     TallySpec,
@@ -59,7 +58,7 @@ def noised_tables(spec: TallySpec, outcomes: Mapping[str, Floats]) -> dict[str, 
 def outcomes_of(spec: TallySpec, sums: Mapping[str, Floats]) -> dict[str, Floats]:
     """Sums of the tables under the names of `spec.segments`, and of sums of scores.
 
-    Counts may be negative, by noise. Losses are of the middles of score bins.
+    Counts may be negative, by noise.
 
     Args:
         spec: what was counted.
@@ -75,28 +74,14 @@ def outcomes_of(spec: TallySpec, sums: Mapping[str, Floats]) -> dict[str, Floats
     overall = result[f"confusion/{Group().label}"]
     result["rows"] = np.array([overall.sum()])
     result["correct"] = np.array([overall[TN] + overall[TP]])
-    return result | _losses(spec, result[f"scores/{Group().label}"].reshape(2, -1))
+    return result
 
 
 def _score_sums(spec: TallySpec, group: Group, scores: Floats) -> Iterator[tuple[str, Floats]]:
     middles = _middles(spec)
     by_bin = scores.sum(axis=0) * middles
     sums = np.add.reduceat(by_bin, spec.calibration_edges[:-1])
-    errors = scores[0] @ np.square(middles) + scores[1] @ np.square(1 - middles)
     yield from _two_words(f"score_sum/{group.label}", sums)
-    yield from _two_words(f"squared_error/{group.label}", np.array([errors]))
-
-
-def _losses(spec: TallySpec, scores: Floats) -> dict[str, Floats]:
-    middles = _middles(spec)
-    truth = np.stack([1 - middles, middles])
-    log_loss = -np.sum(scores * np.log(np.maximum(truth, SMALLEST_PROBABILITY)))
-    brier = np.sum(scores * np.square(1 - truth))
-    return {
-        name: values
-        for loss, total in (("log_loss", log_loss), ("brier", brier))
-        for name, values in _two_words(loss, np.array([total]))
-    }
 
 
 def _two_words(name: str, totals: Floats) -> Iterator[tuple[str, Floats]]:

@@ -2,15 +2,24 @@
 
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
+from federation.config import EvaluationRules
 from federation.layout import VectorLayout
 from federation.round_layout import RoundKind, evaluation_layout, training_layout
 from federation.schema import TaskSchema
 
 
+def evaluation_spec(schema: TaskSchema, rules: EvaluationRules) -> TallySpec:
+    """Groups and bins, in a run and in evaluations after it.
+
+    Raises:
+        ConfigError: an intersection of something else than the task's attributes.
+    """
+    return TallySpec(schema, rules.intersections, rules.score_bins, rules.feature_bins)
+
+
 def run_tally_spec(schema: TaskSchema, agreement: Agreement) -> TallySpec:
     """What is counted at every site of a run."""
-    rules = agreement.evaluation
-    return TallySpec(schema, rules.intersections, rules.score_bins, rules.feature_bins)
+    return evaluation_spec(schema, agreement.evaluation)
 
 
 def run_layout(

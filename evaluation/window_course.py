@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -71,20 +72,18 @@ class Course:
     names: tuple[str, ...]
     scopes: tuple[Mapping[str, ScopeSums], ...]
 
+    @cached_property
     def levels(self) -> list[dict[str, dict[Group, int]]]:
-        """Per window and scope, how much may be told of each group."""
+        """Per window and scope, how much may be told of each group; every finding asks for it."""
         return [_levels(self.spec, scopes, self.rules.minimum_cell) for scopes in self.scopes]
 
 
 def drifts(course: Course) -> tuple[WindowDrift, ...]:
     """Every window of every scope, against the reference and the window before it."""
-    levels = course.levels()
-    return tuple(_drifts(course, levels))
+    return tuple(_drifts(course))
 
 
-def _drifts(
-    course: Course, levels: Sequence[Mapping[str, Mapping[Group, int]]]
-) -> Iterator[WindowDrift]:
+def _drifts(course: Course) -> Iterator[WindowDrift]:
     counted: list[dict[str, WindowCounts]] = []
     for name, scopes in zip(course.names, course.scopes, strict=True):
         counted.append({scope: counts_of(course, name, sums) for scope, sums in scopes.items()})
@@ -94,7 +93,7 @@ def _drifts(
                 continue
             before = counted[place - 1].get(scope) if place > 1 else None
             compared = {0, place} | ({place - 1} if before is not None else set())
-            hidden = _hidden([levels[at].get(scope, {}) for at in compared])
+            hidden = _hidden([course.levels[at].get(scope, {}) for at in compared])
             families = course.spec.families if course.spec.schema.is_binary else ()
             windows = (counted[0][scope], replace(now, hidden=hidden), before)
             rules = replace(drift_rules(course.rules), families=families)
@@ -170,7 +169,7 @@ def concept_watches(course: Course) -> tuple[ConceptWatch, ...]:
 
 
 def _subjects(course: Course) -> Iterator[tuple[str, Group]]:
-    levels = course.levels()
+    levels = course.levels
     for scope in course.scopes[0]:
         if all(scope in scopes for scopes in course.scopes):
             yield scope, Group()
@@ -213,7 +212,7 @@ def _watch(course: Course, scope: str, group: Group, contract: FalseAlarmContrac
 
 def gaps_over_windows(course: Course) -> tuple[GapsInWindow, ...]:
     """The gaps that verdicts rest on, in each window and scope, between groups that are shown."""
-    levels = course.levels()
+    levels = course.levels
     return tuple(
         GapsInWindow(
             window=name,

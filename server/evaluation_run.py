@@ -7,7 +7,7 @@ asked again under the same name, and costs no site anything more.
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,13 +18,13 @@ from evaluation.measurement import (
     FEATURE,
     SITES,
     agreed_measurement,
-    evaluation_spec,
     feature_grids,
     grid_terms,
 )
 from evaluation.monitoring.cohort_discovery import MEMBERS
 from evaluation.monitoring.edge_search import frozen_grid, refinement
 from evaluation.monitoring.feature_grid import FeatureGrid, survey_grid
+from evaluation.run_layout import evaluation_spec
 from evaluation.tally_spec import OVERALL, TallySpec
 from evaluation.window_sums import sums_by_scope
 from federation.agreement import Agreement
@@ -70,10 +70,11 @@ class Evaluator:
     run: RunFolder
     config: FederationConfig
     task: Task
-    folder: EvaluationFolder = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", EvaluationFolder.of(self.run))
+    @cached_property
+    def folder(self) -> EvaluationFolder:
+        """Where its evaluations are kept."""
+        return EvaluationFolder.of(self.run)
 
     @cached_property
     def spec(self) -> TallySpec:
@@ -268,12 +269,18 @@ class Evaluator:
         return EvaluationAgreement(**facts, noise=noise)
 
     def _layout(self, agreement: EvaluationAgreement) -> VectorLayout:
-        exact = agreed_measurement(self.task.schema, agreement).layout(agreement)
-        return with_noise(exact, self._noise(agreement))
+        return with_noise(*self._counted(agreement))
 
     def _noise(self, agreement: EvaluationAgreement) -> CountNoisePlan | None:
+        return self._counted(agreement)[1]
+
+    def _counted(
+        self, agreement: EvaluationAgreement
+    ) -> tuple[VectorLayout, CountNoisePlan | None]:
+        """The layout of exact counts, and their noise."""
         measurement = agreed_measurement(self.task.schema, agreement)
-        return agreed_noise(agreement, measurement.tables, measurement.layout(agreement).length)
+        exact = measurement.layout(agreement)
+        return exact, agreed_noise(agreement, measurement.tables, exact.length)
 
     def _model_terms(self) -> ModelTerms:
         return ModelTerms(

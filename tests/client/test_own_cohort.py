@@ -9,8 +9,8 @@ import pytest
 from client.cohort_discovery import cluster_values
 from client.journal import Journal
 from evaluation.measurement import Measurement, WindowRows, agreed_measurement, count
-from evaluation.measurement import evaluation_spec as spec_of
 from evaluation.monitoring.cohort_discovery import COSTS, MEMBERS, MOVES
+from evaluation.run_layout import evaluation_spec as spec_of
 from federation.cluster_terms import ClusterTerms
 from federation.cohort_record import OwnCohort
 from federation.config import EvaluationRules, FederationRules, TaskChoice
