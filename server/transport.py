@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from federation.envelope import Phase, Request
 
 RECORD = "hedgerow"
+LARGEST_WHOLE = 1 << 20
+"""Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class GridTransport:
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"
         return Message(
-            RecordDict({RECORD: ConfigRecord({"request": request.to_bytes()})}),
+            RecordDict({RECORD: _record(request.to_bytes())}),
             node,
             kind,
             # Past the deadline nobody waits for the answer, so no site should work for it.
@@ -85,9 +87,17 @@ class GridTransport:
         )
 
 
+def _record(request: bytes) -> ArrayRecord | ConfigRecord:
+    """A request as the courier reads it."""
+    if len(request) <= LARGEST_WHOLE:
+        return ConfigRecord({"request": request})
+    return ArrayRecord({"request": Array("uint8", (len(request),), "hedgerow.bytes", request)})
+
+
 def _payload(message: Message) -> bytes | Lost:
     if message.has_error():
         return Lost(message.error.reason or "the node reported an error without a reason")
-    records = message.content.config_records
-    reply = records[RECORD].get("reply") if RECORD in records else None
-    return reply if isinstance(reply, bytes) else Lost("the node's reply holds no answer")
+    record = message.content.get(RECORD)
+    reply = record.get("reply") if isinstance(record, ArrayRecord | ConfigRecord) else None
+    data = reply.data if isinstance(reply, Array) else reply
+    return data if isinstance(data, bytes) else Lost("the node's reply holds no answer")
