@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,7 +22,6 @@ from pathlib import Path
 from client.agent_socket import (
     LARGEST_FRAME,
     LARGEST_GREETING,
-    NO_BUNDLE,
     Greeting,
     LineError,
     receive_frame,
@@ -41,7 +40,7 @@ LOOK_AGAIN_SECONDS = 0.5
 
 Answer = Callable[[bytes], bytes]
 IsApproved = Callable[[str], bool]
-Told = Callable[[str, Mapping[str, str | int]], None]
+Told = Callable[[str, Mapping[str, str | int | float]], None]
 
 
 @dataclass
@@ -51,8 +50,8 @@ class _Course:
     since: float
     answered: int = 0
     unheard: int = 0
-    busy: dict[str, object] | None = None
-    last: dict[str, object] | None = None
+    busy: Mapping[str, object] | None = None
+    last: Mapping[str, object] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -156,8 +155,7 @@ class AgentService:
                 self._course.answered += 1
                 self._course.busy = None
                 self._course.last = about | {"at": time.time(), "seconds": round(seconds, 3)}
-        told = {name: value for name, value in about.items() if isinstance(value, str | int)}
-        self._tell("answered", told | {"milliseconds": round(1000 * seconds)})
+        self._tell("answered", about | {"seconds": round(seconds, 3)})
 
     def _accept(self) -> None:
         while not self.stopping.is_set():
@@ -173,7 +171,7 @@ class AgentService:
 
     def _attend(self, line: socket.socket) -> None:
         try:
-            with line, suppress(OSError):
+            with line, suppress(OSError, CancelledError):
                 line.settimeout(GREETING_SECONDS)
                 greeting = self._greeted(line)
                 if greeting is None or greeting.asks == "status":
@@ -220,11 +218,6 @@ class AgentService:
         self._tell("turned_away", {"code": code})
 
 
-def any_bundle(bundle: str) -> bool:
-    """Approves every bundle: for a site that keeps no file of approvals yet."""
-    return bundle != NO_BUNDLE
-
-
 def _bound(path: Path) -> socket.socket:
     if len(os.fsencode(path.resolve())) > LONGEST_PATH:
         raise UsageError(
@@ -248,7 +241,7 @@ def _bound(path: Path) -> socket.socket:
     return listener
 
 
-def _about(request: bytes) -> dict[str, object]:
+def _about(request: bytes) -> dict[str, str | int | float]:
     """Run, round and phase of a request, for the log; nothing of what it carries."""
     try:
         head = Received.from_bytes(request).head

@@ -66,7 +66,7 @@ ADVICE: Mapping[type[FleetError], str] = {
 }
 
 R = TypeVar("R")
-Told = Callable[[str, Mapping[str, str | int]], None]
+Told = Callable[[str, Mapping[str, str | int | float]], None]
 Ask = Callable[[str, bytes], bytes]
 """The agent's reply to a request that came under the bundle of a SHA-256; raises `LineError`."""
 
@@ -150,7 +150,7 @@ class FleetNode:
     def _trouble(self, error: FleetError) -> None:
         advice = ADVICE.get(type(error), ADVICE[Unreachable])
         reason = f"{type(error).__name__}: {error}"
-        self._parts.tell("offline", {"reason": reason, "advice": advice})
+        self._parts.tell("offline", {"reason": reason, "remedy": advice})
 
     def _look(self, fleet: Fleet) -> bool:
         """Carry the next message, if there is one; whether there was.
@@ -178,10 +178,10 @@ class FleetNode:
             self._parts.tell("nobody_waits", about)
             return
         if not reply.has_error():
-            self._parts.tell("carried", about | {"milliseconds": round(1000 * seconds)})
+            self._parts.tell("carried", about | {"seconds": round(seconds, 3)})
 
     def _answered(
-        self, fleet: Fleet, instruction: Instruction, about: Mapping[str, str | int]
+        self, fleet: Fleet, instruction: Instruction, about: Mapping[str, str | int | float]
     ) -> Message:
         message = instruction.message
         try:
@@ -247,9 +247,9 @@ class _Heartbeat:
                 self._fleet.beat()
 
 
-def _about(message: Message) -> dict[str, str | int]:
+def _about(message: Message) -> dict[str, str | int | float]:
     metadata = message.metadata
-    return {"flower_run": str(metadata.run_id), "kind": metadata.message_type}
+    return {"run": str(metadata.run_id), "kind": metadata.message_type}
 
 
 def _outward(error: LineError) -> str:
