@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from client import site_run_cli
+
 if TYPE_CHECKING:
     from evaluation.audit.document import SiteAudit
 
@@ -17,9 +19,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print the document; write no files.")]
 
 
+app.registered_commands += site_run_cli.app.registered_commands
+
+
 @app.callback()
 def _group() -> None:
-    """What a site's own people do at the site; nothing of it is sent anywhere."""
+    """What a site's own people do at the site."""
 
 
 @app.command("audit-data")

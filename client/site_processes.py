@@ -32,6 +32,23 @@ FLOWER_SWITCHES = {
 AGENT_GRACE = 600.0
 """Seconds: what the agent is at when it is to end is finished first, for it was paid for."""
 READY_SECONDS = 120.0
+Told = Callable[[str, Mapping[str, str | int | float]], None]
+
+
+def require_joined(home: SiteHome) -> None:
+    """Return if the site has what its consortium sends it.
+
+    Raises:
+        UsageError: it has not joined.
+    """
+    if not home.policy.is_file():
+        raise UsageError(f"{home.path} is no site's home; make one with: hedgerow site init")
+    missing = [path.name for path in (home.connection, home.authority) if not path.is_file()]
+    if missing:
+        raise UsageError(
+            f"{home.path} lacks {' and '.join(missing)}: this site has not joined; ask the "
+            f"coordinator for its package, then: hedgerow site join {home.path} PACKAGE"
+        )
 
 
 def serve_agent(home: SiteHome) -> None:
@@ -164,7 +181,7 @@ class _NodeState:
         )
 
 
-def _teller(log: JsonLog) -> Callable[[str, Mapping[str, str | int | float]], None]:
+def _teller(log: JsonLog) -> Told:
     def tell(event: str, fields: Mapping[str, str | int | float]) -> None:
         say = log.warning if event in {"offline", "not_answered", "turned_away"} else log.info
         say(event, **fields)
