@@ -17,7 +17,6 @@ from typing import Self, TypeVar
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.app import Error, Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -59,6 +58,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from federation import node_key
 from federation.errors import IntegrityError, UsageError
 
 HEARTBEAT_SECONDS = 10.0
@@ -138,18 +138,18 @@ class Fleet:
         self._node: Node | None = None
 
     @classmethod
-    def connect(cls, address: str, authority: Path, node_key: Path) -> Self:
+    def connect(cls, address: str, authority: Path, key_file: Path) -> Self:
         """A connection, which is made when it is first used.
 
         Args:
             address: `host:port` of the SuperLink, or of the edge before it.
             authority: PEM of the CA that its certificate must be signed by.
-            node_key: the node's private key, EC, in OpenSSH's format.
+            key_file: the node's private key.
 
         Raises:
             UsageError: a file is missing or holds something else.
         """
-        key = read_node_key(node_key)
+        key = read_node_key(key_file)
         try:
             trusted = ssl.create_default_context(cafile=str(authority))
         except (OSError, ssl.SSLError) as error:
@@ -283,14 +283,11 @@ def read_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
         IntegrityError: it holds no such key.
     """
     try:
-        key = load_ssh_private_key(path.read_bytes(), None)
+        return node_key.read_private(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read the node's key {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path} holds no private key in OpenSSH's format") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise IntegrityError(f"{path} holds no EC key, which Flower's nodes have")
-    return key
+    except IntegrityError as error:
+        raise IntegrityError(f"{path}: {error}") from error
 
 
 class _Versions:

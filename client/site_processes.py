@@ -102,10 +102,10 @@ def carry_messages(home: SiteHome) -> None:
         with AgentLine(home.socket, bundle) as line:
             return line.answer(request)
 
-    node = FleetNode(NodeParts(connect, ask, keep, state.tell))
-    with _ended_by_signals(node.stopping):
+    parts = NodeParts(connect, ask, keep, state.tell)
+    with _ended_by_signals(parts.stopping):
         _say(f"node of {connection.site} for {connection.superlink}")
-        node.run()
+        FleetNode(parts).run()
     state.tell("stopped", {})
 
 
