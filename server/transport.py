@@ -13,6 +13,8 @@ from federation.envelope import Phase, Request
 RECORD = "hedgerow"
 LARGEST_WHOLE = 1 << 20
 """Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
+GROWTH, MOST_TIMES = 1.2, 5.0
+"""Of the time between two looks for replies, from one to the next, and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class GridTransport:
     """A `Transport` over a Flower Grid, with pushes and pulls of its own.
 
     `Grid.send_and_receive` polls every three seconds on a SuperLink; this polls every
-    `poll_seconds`, because a round is several exchanges.
+    `poll_seconds` at first, because a round is several exchanges, and less often while sites train.
     """
 
     def __init__(self, grid: Grid, poll_seconds: float = 0.1) -> None:
@@ -62,7 +64,7 @@ class GridTransport:
         pushed = self._grid.push_messages(
             [self._message(node, request, timeout) for node, request in requests.items()]
         )
-        waiting = dict(zip(pushed, requests, strict=True))
+        waiting, pause = dict(zip(pushed, requests, strict=True)), self._poll_seconds
         while waiting:
             for message in self._grid.pull_messages(list(waiting)):
                 node = waiting.pop(message.metadata.reply_to_message_id, None)
@@ -71,7 +73,8 @@ class GridTransport:
             if time.monotonic() > deadline:
                 break
             if waiting:
-                time.sleep(self._poll_seconds)
+                time.sleep(pause)
+                pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
         for node in waiting.values():
             yield node, Lost(f"no reply within {timeout:g} s")
 
