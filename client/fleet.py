@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
-from flwr.app import Error, Message
+from flwr.app import Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fab_pb2 import GetFabRequest
@@ -71,8 +71,6 @@ MOST_OBJECTS = 4096
 DEEPEST_OBJECT = 8
 LARGEST_BUNDLE = 10 * 2**20
 """Bytes; Flower's own bound on an app bundle."""
-NODE_EXCEPTION = 4
-"""Flower's error code for a ClientApp that raised."""
 
 R = TypeVar("R")
 
@@ -263,11 +261,6 @@ class Fleet:
         if self._node is None:
             raise NotKnown("this node is not online yet")
         return self._node
-
-
-def error_reply(instruction: Message, reason: str) -> Message:
-    """The reply that says why there is no answer."""
-    return Message(Error(code=NODE_EXCEPTION, reason=reason), reply_to=instruction)
 
 
 def assume_run(run: int) -> None:

@@ -16,10 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self, TypeVar
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Message
 
-from client.agent_socket import LineError
-from client.courier import client_app
 from client.fleet import (
     HEARTBEAT_SECONDS,
     Bundle,
@@ -33,8 +31,8 @@ from client.fleet import (
     StillLeased,
     Unreachable,
     assume_run,
-    error_reply,
 )
+from client.relay import Ask, Relay, Told, about
 from federation.errors import IntegrityError
 
 QUICK_SECONDS, WARM_SECONDS, IDLE_SECONDS = 0.1, 0.4, 2.0
@@ -66,9 +64,6 @@ ADVICE: Mapping[type[FleetError], str] = {
 }
 
 R = TypeVar("R")
-Told = Callable[[str, Mapping[str, str | int | float]], None]
-Ask = Callable[[str, bytes], bytes]
-"""The agent's reply to a request that came under the bundle of a SHA-256; raises `LineError`."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class FleetNode:
 
     def __init__(self, parts: NodeParts) -> None:
         """A node that is not online yet."""
-        self._parts = parts
+        self._parts, self._relay = parts, Relay(parts.ask, parts.tell)
         self._bundles: dict[int, str] = {}
         self._last_message = -float("inf")
         self._pause = QUICK_SECONDS
@@ -170,45 +165,26 @@ class FleetNode:
 
     def _carry_one(self, fleet: Fleet, instruction: Instruction) -> None:
         began = self._parts.clock()
-        about = _about(instruction.message)
+        told = about(instruction.message)
         assume_run(instruction.run)
         try:
-            reply = self._answered(fleet, instruction, about)
+            reply = self._answered(fleet, instruction)
             seconds = self._parts.clock() - began
             fleet.reply(reply, seconds)
         except RunEnded:
-            self._parts.tell("nobody_waits", about)
+            self._parts.tell("nobody_waits", told)
             return
         if not reply.has_error():
-            self._parts.tell("carried", about | {"seconds": round(seconds, 3)})
+            self._parts.tell("carried", told | {"seconds": round(seconds, 3)})
 
-    def _answered(
-        self, fleet: Fleet, instruction: Instruction, about: Mapping[str, str | int | float]
-    ) -> Message:
+    def _answered(self, fleet: Fleet, instruction: Instruction) -> Message:
         message = instruction.message
         try:
-            return self._relayed(self._bundle_of(fleet, instruction.run), message)
-        except LineError as error:
-            self._parts.tell("not_answered", {**about, "code": error.code, "reason": str(error)})
-            return error_reply(message, f"{error.code}: {_outward(error)}")
+            bundle = self._bundle_of(fleet, instruction.run)
         except IntegrityError as error:
-            self._parts.tell("not_answered", {**about, "code": "bundle", "reason": str(error)})
-            return error_reply(message, "bundle: what was sent is not the bundle of the run")
-
-    def _relayed(self, digest: str, message: Message) -> Message:
-        """What the courier brings back from the agent.
-
-        Raises:
-            LineError: nothing.
-        """
-        courier = client_app(lambda _: lambda request: self._parts.ask(digest, request))
-        context = Context(message.metadata.run_id, 0, {}, RecordDict(), {})
-        try:
-            return courier(message, context)
-        except LineError:
-            raise
-        except Exception as error:
-            raise LineError(f"{type(error).__name__}", "not_ours") from error
+            outward = "what was sent is not the bundle of the run"
+            return self._relay.refuse(message, "bundle", str(error), outward)
+        return self._relay.reply_to(message, bundle)
 
     def _bundle_of(self, fleet: Fleet, run: int) -> str:
         """The SHA-256 of a run's bundle; one not seen yet is kept for people to look at."""
@@ -250,18 +226,3 @@ class _Heartbeat:
         while not self._ended.wait(0.4 * HEARTBEAT_SECONDS):
             with suppress(FleetError):
                 self._fleet.beat()
-
-
-def _about(message: Message) -> dict[str, str | int | float]:
-    metadata = message.metadata
-    return {"run": str(metadata.run_id), "kind": metadata.message_type}
-
-
-def _outward(error: LineError) -> str:
-    """What the coordinator may read: how to mend it at the site is for the site alone."""
-    texts = {
-        "unreachable": "the site's agent does not run",
-        "bundle_not_approved": str(error),
-        "protocol": "the site's agent and node do not understand each other",
-    }
-    return texts.get(error.code, "the site's agent gave no answer")

@@ -98,15 +98,38 @@ def carry_messages(home: SiteHome) -> None:
             home.bundles.mkdir(exist_ok=True, mode=0o700)
             write_atomically(path, bundle.content, mode=0o600)
 
-    def ask(bundle: str, request: bytes) -> bytes:
-        with AgentLine(home.socket, bundle) as line:
-            return line.answer(request)
-
-    parts = NodeParts(connect, ask, keep, state.tell)
+    parts = NodeParts(connect, _asking(home), keep, state.tell)
     with _ended_by_signals(parts.stopping):
         _say(f"node of {connection.site} for {connection.superlink}")
         FleetNode(parts).run()
     state.tell("stopped", {})
+
+
+def guard_supernode(home: SiteHome, address: str, secret: Path, authority: Path | None) -> None:
+    """Be the executor behind a stock SuperNode until SIGTERM or SIGINT.
+
+    Args:
+        home: whose agent answers.
+        address: of the SuperNode's Runtime API.
+        secret: the file that the SuperNode was started with.
+        authority: PEM of the CA of its certificate.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    os.environ.update(FLOWER_SWITCHES)
+    from client.supernode_guard import SupernodeGuard, read_secret  # noqa: PLC0415 - as above
+
+    os.umask(0o077)
+    tell, ending = _teller(open_log(_made(home.log("guard")))), threading.Event()
+    try:
+        trusted = None if authority is None else authority.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the CA {authority}: {error.strerror}") from error
+    guard = SupernodeGuard(address, trusted, read_secret(secret), _asking(home), tell, ending)
+    with _ended_by_signals(ending):
+        _say(f"guard behind the SuperNode at {address}")
+        guard.run()
 
 
 def site_children(home: SiteHome) -> tuple[Child, Child]:
@@ -179,6 +202,14 @@ class _NodeState:
                 [event, *(str(fields[name]) for name in ("reason", "remedy") if name in fields)]
             )
         )
+
+
+def _asking(home: SiteHome) -> Callable[[str, bytes], bytes]:
+    def ask(bundle: str, request: bytes) -> bytes:
+        with AgentLine(home.socket, bundle) as line:
+            return line.answer(request)
+
+    return ask
 
 
 def _teller(log: JsonLog) -> Told:

@@ -47,6 +47,31 @@ def node(home: Home) -> None:
     carry_messages(site)
 
 
+@app.command()
+def guard(
+    home: Home,
+    supernode: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where the SuperNode's Runtime API is.")
+    ],
+    secret: Annotated[
+        Path, typer.Option(help="The file it was given as --superexec-auth-secret-file.")
+    ],
+    ca: Annotated[
+        Path | None, typer.Option(help="PEM of the CA of its certificate; none on loopback.")
+    ] = None,
+) -> None:
+    """Stand behind a stock flower-supernode, in place of flower-superexec.
+
+    For a site that has to run Flower's own SuperNode: started with --isolation process and a
+    secret, it starts no app by itself. This takes its messages to the site's agent; no code of a
+    bundle is unpacked or run. Other sites need `hedgerow site up` alone.
+    """
+    from client.site_home import SiteHome  # noqa: PLC0415 - imports Flower: a second
+    from client.site_processes import guard_supernode  # noqa: PLC0415 - as above
+
+    guard_supernode(SiteHome(home), supernode, secret, ca)
+
+
 def _tell(name: str, event: str, details: Mapping[str, object]) -> None:
     told = ", ".join(f"{key} {value}" for key, value in details.items() if value not in {None, ""})
     typer.echo(f"{name}: {event}{f' ({told})' if told else ''}")
