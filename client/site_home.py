@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from client.agent import NoteRefusal, SiteAgent, SiteAssets, TaskLoader
+from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.code_consent import check_code
 from client.journal import Journal
 from client.refusal_log import RefusalLog
@@ -73,6 +73,11 @@ class SiteHome:
     def approvals(self) -> Path:
         """The app bundles and the code of tasks that the site approved."""
         return self.path / "approvals.json"
+
+    @property
+    def bundles(self) -> Path:
+        """App bundles that this site has seen, `<SHA-256>.fab`; none is run."""
+        return self.path / "bundles"
 
     @property
     def audit(self) -> AuditLog:
@@ -161,16 +166,14 @@ def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent
         HedgerowError: a file is missing, wrong or damaged, or the site has an agent already; the
             text names it.
     """
-    keep = SitePolicy.read(home.policy).log.keep_refusals
-    note_refusal = RefusalLog(home.audit) if keep else _note_nothing
-    return _open(home, ledger, load_task, SystemEntropy(), note_refusal)
+    return _open(home, ledger, load_task, SystemEntropy(), home.audit)
 
 
 def open_simulated_agent(
     home: SiteHome, ledger: Path, load_task: TaskLoader, seeded: SeededEntropy
 ) -> SiteAgent:
     """As `open_agent`, with batches and noise that a seed repeats: every output says so."""
-    return _open(home, ledger, load_task, seeded, _note_nothing)
+    return _open(home, ledger, load_task, seeded, None)
 
 
 def _note_nothing(_run: str, _phase: str, _code: str) -> None:
@@ -199,7 +202,7 @@ def _open(
     ledger: Path,
     load_task: TaskLoader,
     training_entropy: Entropy,
-    note_refusal: NoteRefusal,
+    audit: AuditLog | None,
 ) -> SiteAgent:
     lock = _claim(home)
     try:
@@ -223,7 +226,9 @@ def _open(
                 keep_local=home.keep_window_report,
                 keep_cohort=home.keep_cohort,
                 check_code=check_code(policy, home.approvals),
-                note_refusal=note_refusal,
+                note_refusal=(
+                    RefusalLog(audit) if audit and policy.log.keep_refusals else _note_nothing
+                ),
             )
         )
     except BaseException:
