@@ -112,10 +112,91 @@ class SiteHome:
         """In which discovered cohort the site is; for the site's own eyes."""
         return self.path / "cohort.json"
 
+    @property
+    def ledger(self) -> Path:
+        """The ledger of the site's dataset, where the site is deployed."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def node_key(self) -> Path:
+        """The private key that the site's node proves itself to the SuperLink with."""
+        return self.path / "node-key"
+
+    @property
+    def connection(self) -> Path:
+        """Where the coordinator is, as the consortium signed it."""
+        return self.path / "connection.toml"
+
+    @property
+    def authority(self) -> Path:
+        """The CA that the coordinator's certificate must be of."""
+        return self.path / "ca.pem"
+
+    @property
+    def approvals(self) -> Path:
+        """Which app bundles and which tasks' code the site approved."""
+        return self.path / "approvals.json"
+
+    @property
+    def bundles(self) -> Path:
+        """App bundles that were seen, for people to look at; none is ever executed from here."""
+        return self.path / "bundles"
+
+    @property
+    def tasks(self) -> Path:
+        """Code of the site's own tasks that is not installed as a package."""
+        return self.path / "tasks"
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent listens to the node."""
+        return self.path / "agent.sock"
+
+    @property
+    def node_state(self) -> Path:
+        """Whether the node is online, and if not, why."""
+        return self.path / "node.json"
+
+    @property
+    def audit(self) -> Path:
+        """What was done at the site, chained by hash."""
+        return self.path / "audit.jsonl"
+
+    def log(self, process: str) -> Path:
+        """The structured log of one of the site's processes."""
+        return self.path / "log" / f"{process}.jsonl"
+
     def keep_cohort(self, own: OwnCohort) -> None:
         """Keep the latest; it never leaves this folder."""
         text = own.model_dump_json(indent=1).encode() + b"\n"
         write_atomically(self.cohort, text, mode=0o600)
+
+    @property
+    def node_key_public(self) -> Path:
+        """The public half of the node key, one line of OpenSSH."""
+        return self.path / "node-key.pub"
+
+    @property
+    def next_node_key(self) -> Path:
+        """The private node key that is to be in force with the next release."""
+        return self.path / "node-key.next"
+
+    @property
+    def next_identity(self) -> Path:
+        """The identity key that is to be in force with the next release."""
+        return self.path / "identity.next.pem"
+
+    def request(self, site: str) -> Path:
+        """How the site asked to be enrolled with the keys in force."""
+        return self.path / f"{site}.request"
+
+    def exchange(self, site: str) -> Path:
+        """How it asks to have its keys exchanged, until the consortium has done so."""
+        return self.path / f"{site}.rotate.request"
+
+    def countersignature(self, site: str) -> Path:
+        """The site's signature on the roster that it installed."""
+        return self.path / f"{site}.countersign"
 
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
