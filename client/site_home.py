@@ -19,7 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
+from client.code_consent import check_code
 from client.journal import Journal
+from client.refusal_log import RefusalLog
+from federation.audit_log import AuditLog
 from federation.cohort_record import OwnCohort
 from federation.consortium_files import ConsortiumFiles
 from federation.drift_summary import WindowDrift
@@ -65,6 +68,21 @@ class SiteHome:
     def journal(self) -> Path:
         """What was irrevocably said."""
         return self.path / "journal.sqlite"
+
+    @property
+    def approvals(self) -> Path:
+        """The app bundles and the code of tasks that the site approved."""
+        return self.path / "approvals.json"
+
+    @property
+    def bundles(self) -> Path:
+        """App bundles that this site has seen, `<SHA-256>.fab`; none is run."""
+        return self.path / "bundles"
+
+    @property
+    def audit(self) -> AuditLog:
+        """What was done here."""
+        return AuditLog(self.path / "audit.jsonl")
 
     @property
     def lock(self) -> Path:
@@ -153,6 +171,33 @@ class SiteHome:
         text = own.model_dump_json(indent=1).encode() + b"\n"
         write_atomically(self.cohort, text, mode=0o600)
 
+    @property
+    def node_key_public(self) -> Path:
+        """The public half of the node key, one line of OpenSSH."""
+        return self.path / "node-key.pub"
+
+    @property
+    def next_node_key(self) -> Path:
+        """The private node key that is to be in force with the next release."""
+        return self.path / "node-key.next"
+
+    @property
+    def next_identity(self) -> Path:
+        """The identity key that is to be in force with the next release."""
+        return self.path / "identity.next.pem"
+
+    def request(self, site: str) -> Path:
+        """How the site asked to be enrolled with the keys in force."""
+        return self.path / f"{site}.request"
+
+    def exchange(self, site: str) -> Path:
+        """How it asks to have its keys exchanged, until the consortium has done so."""
+        return self.path / f"{site}.rotate.request"
+
+    def countersignature(self, site: str) -> Path:
+        """The site's signature on the roster that it installed."""
+        return self.path / f"{site}.countersign"
+
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -202,14 +247,18 @@ def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent
         HedgerowError: a file is missing, wrong or damaged, or the site has an agent already; the
             text names it.
     """
-    return _open(home, ledger, load_task, SystemEntropy())
+    return _open(home, ledger, load_task, SystemEntropy(), home.audit)
 
 
 def open_simulated_agent(
     home: SiteHome, ledger: Path, load_task: TaskLoader, seeded: SeededEntropy
 ) -> SiteAgent:
     """As `open_agent`, with batches and noise that a seed repeats: every output says so."""
-    return _open(home, ledger, load_task, seeded)
+    return _open(home, ledger, load_task, seeded, None)
+
+
+def _note_nothing(_run: str, _phase: str, _code: str) -> None:
+    """Of a simulation: its sites' refusals are in the run folder."""
 
 
 def verify_home(home: SiteHome, ledger: Path) -> None:
@@ -230,7 +279,11 @@ def verify_home(home: SiteHome, ledger: Path) -> None:
 
 
 def _open(
-    home: SiteHome, ledger: Path, load_task: TaskLoader, training_entropy: Entropy
+    home: SiteHome,
+    ledger: Path,
+    load_task: TaskLoader,
+    training_entropy: Entropy,
+    audit: AuditLog | None,
 ) -> SiteAgent:
     lock = _claim(home)
     try:
@@ -253,6 +306,10 @@ def _open(
                 note_fault=home.note_fault,
                 keep_local=home.keep_window_report,
                 keep_cohort=home.keep_cohort,
+                check_code=check_code(policy, home.approvals),
+                note_refusal=(
+                    RefusalLog(audit) if audit and policy.log.keep_refusals else _note_nothing
+                ),
             )
         )
     except BaseException:

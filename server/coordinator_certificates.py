@@ -54,15 +54,11 @@ def install(home: FederationHome, certificate: Path, now: datetime) -> None:
         UsageError, IntegrityError: it cannot be read; key, dates, names or chain do not fit.
     """
     data = read_bounded(certificate, LARGEST_BYTES, "the server's certificate")
-    require_acceptable(
-        certificate, home.server_key, home.ca.read_bytes(), home.config().hosts, now
-    )
+    require_acceptable(certificate, home.server_key, home.ca.read_bytes(), home.config().hosts, now)
     write_atomically(home.server_certificate, data)
 
 
-def renew(
-    home: FederationHome, now: datetime, *, new_server_key: bool, new_ca: bool
-) -> Path:
+def renew(home: FederationHome, now: datetime, *, new_server_key: bool, new_ca: bool) -> Path:
     """A new certificate for the server, or a new request for an existing CA; returns which file.
 
     Raises:
@@ -84,6 +80,19 @@ def renew(
         return home.server_certificate
     _write_request(home)
     return home.server_request
+
+
+def replace_authority(home: FederationHome, authorities: Path) -> None:
+    """Use another existing CA from now on, and ask it for a certificate.
+
+    Raises:
+        UsageError, IntegrityError: the CA's file cannot be read, or is no CA's.
+    """
+    pem = read_bounded(authorities, LARGEST_BYTES, "the CA's certificate")
+    require_authorities(pem)
+    home.ca_key.unlink(missing_ok=True)
+    write_atomically(home.ca, pem)
+    _write_request(home)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +136,7 @@ def _issue(home: FederationHome, now: datetime) -> None:
     config = home.config()
     authority = KeyAndCertificate(home.ca_key.read_bytes(), home.ca.read_bytes())
     key = home.server_key.read_bytes()
-    signed = server_certificate(
-        authority, config.hosts, key, now, config.server_certificate_days
-    )
+    signed = server_certificate(authority, config.hosts, key, now, config.server_certificate_days)
     write_atomically(home.server_certificate, signed)
 
 
