@@ -15,7 +15,6 @@ from pathlib import Path
 
 from client.agent_socket import AgentLine, LineError, ask_status
 from client.site_home import SiteHome
-from federation.audit_log import AuditLog
 from federation.child_processes import Child, Supervisor
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
@@ -61,16 +60,15 @@ def serve_agent(home: SiteHome) -> None:
     from client.deployed_agent import open_deployed_agent  # noqa: PLC0415 - as above
 
     os.umask(0o077)
-    log = open_log(_made(home.log("agent")))
-    deployed = open_deployed_agent(home, log)
-    service = AgentService(
-        home.socket, deployed.site, deployed.answer, deployed.is_approved, _teller(log)
-    )
-    AuditLog(home.audit).append("agent_started", pid=os.getpid())
+    deployed = open_deployed_agent(home)
+    site, choice = deployed.policy.site, deployed.policy.log
+    log = open_log(home.log("agent"), choice.level, choice.fields)
+    service = AgentService(home.socket, site, deployed.answer, deployed.is_approved, _teller(log))
+    home.audit.append("agent_started", pid=os.getpid())
     with _ended_by_signals(service.stopping):
-        _say(f"agent of {deployed.site} listens at {home.socket}")
+        _say(f"agent of {site} listens at {home.socket}")
         service.serve()
-    AuditLog(home.audit).append("agent_ended", pid=os.getpid())
+    home.audit.append("agent_ended", pid=os.getpid())
 
 
 def carry_messages(home: SiteHome) -> None:
@@ -84,7 +82,7 @@ def carry_messages(home: SiteHome) -> None:
     from client.fleet_node import FleetNode, NodeParts  # noqa: PLC0415 - as above
 
     os.umask(0o077)
-    log, connection = open_log(_made(home.log("node"))), SiteConnection.read(home.connection)
+    log, connection = open_log(home.log("node")), SiteConnection.read(home.connection)
     state = _NodeState(home.node_state, _teller(log))
 
     def connect() -> Fleet:
@@ -121,7 +119,7 @@ def guard_supernode(home: SiteHome, address: str, secret: Path, authority: Path 
     from client.supernode_guard import SupernodeGuard, read_secret  # noqa: PLC0415 - as above
 
     os.umask(0o077)
-    tell, ending = _teller(open_log(_made(home.log("guard")))), threading.Event()
+    tell, ending = _teller(open_log(home.log("guard"))), threading.Event()
     try:
         trusted = None if authority is None else authority.read_bytes()
     except OSError as error:
@@ -230,11 +228,6 @@ def _ended_by_signals(ending: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True, mode=0o700)
-    return path
 
 
 def _say(text: str) -> None:
