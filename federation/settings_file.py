@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from federation.bounded_file import read_bounded
 from federation.errors import ConfigError, UsageError
 from federation.setting_error import first_error
 
@@ -22,13 +23,7 @@ def read_table(path: Path, what: str) -> dict[str, object]:
     Raises:
         UsageError: the file cannot be read, is too long or is no TOML; the text names it.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {what} {path}: {error.strerror}") from error
-    if len(data) > LARGEST_BYTES:
-        raise UsageError(f"{path} is longer than {LARGEST_BYTES} bytes; it is not {what}")
+    data = read_bounded(path, LARGEST_BYTES, what)
     try:
         return tomllib.loads(data.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
