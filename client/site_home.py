@@ -94,6 +94,60 @@ class SiteHome:
         """In which discovered cohort the site is; for the site's own eyes."""
         return self.path / "cohort.json"
 
+    @property
+    def ledger(self) -> Path:
+        """The ledger of the site's dataset, where the site is deployed."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def node_key(self) -> Path:
+        """The private key that the site's node proves itself to the SuperLink with."""
+        return self.path / "node-key"
+
+    @property
+    def connection(self) -> Path:
+        """Where the coordinator is, as the consortium signed it."""
+        return self.path / "connection.toml"
+
+    @property
+    def authority(self) -> Path:
+        """The CA that the coordinator's certificate must be of."""
+        return self.path / "ca.pem"
+
+    @property
+    def approvals(self) -> Path:
+        """Which app bundles and which tasks' code the site approved."""
+        return self.path / "approvals.json"
+
+    @property
+    def bundles(self) -> Path:
+        """App bundles that were seen, for people to look at; none is ever executed from here."""
+        return self.path / "bundles"
+
+    @property
+    def tasks(self) -> Path:
+        """Code of the site's own tasks that is not installed as a package."""
+        return self.path / "tasks"
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent listens to the node."""
+        return self.path / "agent.sock"
+
+    @property
+    def node_state(self) -> Path:
+        """Whether the node is online, and if not, why."""
+        return self.path / "node.json"
+
+    @property
+    def audit(self) -> Path:
+        """What was done at the site, chained by hash."""
+        return self.path / "audit.jsonl"
+
+    def log(self, process: str) -> Path:
+        """The structured log of one of the site's processes."""
+        return self.path / "log" / f"{process}.jsonl"
+
     def keep_cohort(self, own: OwnCohort) -> None:
         """Keep the latest; it never leaves this folder."""
         text = own.model_dump_json(indent=1).encode() + b"\n"

@@ -54,15 +54,11 @@ def install(home: FederationHome, certificate: Path, now: datetime) -> None:
         UsageError, IntegrityError: it cannot be read; key, dates, names or chain do not fit.
     """
     data = read_bounded(certificate, LARGEST_BYTES, "the server's certificate")
-    require_acceptable(
-        certificate, home.server_key, home.ca.read_bytes(), home.config().hosts, now
-    )
+    require_acceptable(certificate, home.server_key, home.ca.read_bytes(), home.config().hosts, now)
     write_atomically(home.server_certificate, data)
 
 
-def renew(
-    home: FederationHome, now: datetime, *, new_server_key: bool, new_ca: bool
-) -> Path:
+def renew(home: FederationHome, now: datetime, *, new_server_key: bool, new_ca: bool) -> Path:
     """A new certificate for the server, or a new request for an existing CA; returns which file.
 
     Raises:
@@ -127,9 +123,7 @@ def _issue(home: FederationHome, now: datetime) -> None:
     config = home.config()
     authority = KeyAndCertificate(home.ca_key.read_bytes(), home.ca.read_bytes())
     key = home.server_key.read_bytes()
-    signed = server_certificate(
-        authority, config.hosts, key, now, config.server_certificate_days
-    )
+    signed = server_certificate(authority, config.hosts, key, now, config.server_certificate_days)
     write_atomically(home.server_certificate, signed)
 
 
