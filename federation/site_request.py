@@ -143,7 +143,7 @@ def make_request(
     return _signed(wanted, keys, software, created, None)
 
 
-def make_exchange(  # noqa: PLR0913, PLR0917 - as `make_request`, and both in force
+def make_exchange(
     wanted: RequestedSite,
     keys: SiteKeys,
     software: Software,
