@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from federation.audit_log import AuditLog
-from federation.bounded_file import read_bounded
 from federation.child_processes import Supervisor, log_tail
 from federation.durable_file import write_atomically
 from federation.errors import HedgerowError, UsageError
 from federation.file_lock import hold
 from federation.json_log import JsonLog, open_log
 from federation.membership import read_membership
-from federation.revocation import LARGEST_BYTES, RevocationList
 from server import app_bundle, superlink
 from server.coordinator_config import CoordinatorConfig
 from server.coordinator_metrics import coordinator_metrics
@@ -159,7 +157,7 @@ class _Service:
             return
         try:
             membership = read_membership(self.home.given)
-            revoked = revocations(self.home)
+            revoked = self.home.revocations()
             changes = (
                 () if membership is None else settle_registry(self.control, membership, revoked)
             )
@@ -177,18 +175,6 @@ class _Service:
                 reason=change.reason,
             )
         self.settled = now
-
-
-def revocations(home: FederationHome) -> RevocationList:
-    """Whom the operator revoked, perhaps since the last release.
-
-    Raises:
-        IntegrityError: the file is not what was written.
-    """
-    if not home.revoked.exists():
-        return RevocationList()
-    data = read_bounded(home.revoked, LARGEST_BYTES, "the list of revoked keys")
-    return RevocationList.from_bytes(data)
 
 
 def latest_status(home: FederationHome) -> CoordinatorStatus | None:

@@ -18,6 +18,7 @@ from federation.membership import Membership, read_membership
 from federation.run_folder import RunFolder
 from federation.timestamp import utc_now
 from server.coordinator_config import CoordinatorConfig
+from server.countersigning import missing
 from server.federation_home import FederationHome
 from server.flower_control import FlowerControl, FlowerNode, SuperLinkUnavailable
 from server.node_registry import nodes_by_site, strangers
@@ -48,7 +49,7 @@ class SiteStatus(_Part):
         state: online, offline, never (it has not come yet) or unregistered.
         last_seen: Unix time of its last heartbeat; None before the first.
         certificate_days: until its certificate in the roster ends.
-        countersigned: whether there is a signature of it on the roster.
+        countersigned: whether it signed the roster and rules in force.
     """
 
     name: str
@@ -160,6 +161,7 @@ def _sites(
     home: FederationHome, membership: Membership, nodes: tuple[FlowerNode, ...] | None
 ) -> tuple[SiteStatus, ...]:
     named = {} if nodes is None else nodes_by_site(nodes, membership)
+    unsigned = missing(home, membership)
     now = time.time()
     return tuple(
         SiteStatus(
@@ -167,7 +169,7 @@ def _sites(
             state="unknown" if nodes is None else _state(named.get(certificate.site)),
             last_seen=_last_seen(named.get(certificate.site)),
             certificate_days=(certificate.not_after - now) / SECONDS_PER_DAY,
-            countersigned=home.countersignature(certificate.site).is_file(),
+            countersigned=certificate.site not in unsigned,
         )
         for certificate in membership.roster.certificates
     )

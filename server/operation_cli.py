@@ -15,6 +15,7 @@ from server.federation_home import FederationHome
 if TYPE_CHECKING:
     from federation.run_folder import RunFolder
     from federation.summary import Summary
+    from server.app_bundle import AppBundle
     from server.coordinator_status import CoordinatorStatus
     from server.deployed_run import DeployedRun
 
@@ -55,7 +56,8 @@ def up(fed: Fed) -> None:
 
 @app.command()
 def status(
-    fed: Fed, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    fed: Fed,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
 ) -> None:
     """Show how the coordinator, its sites and its runs are doing.
 
@@ -111,10 +113,10 @@ def run(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run, by its name.")
     ] = None,
-    quiet: Annotated[
+    quiet: Annotated[  # noqa: FBT002
         bool, typer.Option("--quiet", "-q", help="Print the path of the report only.")
     ] = False,
-    as_json: Annotated[
+    as_json: Annotated[  # noqa: FBT002
         bool, typer.Option("--json", help="Print summary.json instead of tables.")
     ] = False,
 ) -> None:
@@ -140,12 +142,12 @@ def run(
     console = Console(stderr=as_json, quiet=quiet)
     with superlink_control(home, home.config()) as control:
         control.nodes()  # nothing is prepared for a SuperLink that is not there
-        folder = _ready_folder(home, config, settings or [], resume)
+        folder, bundle = _ready_folder(home, config, settings or [], resume)
         console.print(f"[bold]{folder.id}[/] -> {folder.path}", highlight=False)
         deployed = DeployedRun(
             control,
             folder,
-            _bundle_in_force(home),
+            bundle.content,
             lambda line: console.print(line, highlight=False, markup=False),
         )
         summary = _play(home, deployed, console)
@@ -157,27 +159,23 @@ def run(
 
 def _ready_folder(
     home: FederationHome, config: Path | None, settings: list[str], resume: str | None
-) -> "RunFolder":
+) -> "tuple[RunFolder, AppBundle]":
+    """A run folder to play, and the bundle to ship, as far as the release in force allows both."""
     from federation import config_file  # noqa: PLC0415 - quick help
     from federation.run_folder import RunFolder  # noqa: PLC0415
     from server.app_bundle import build  # noqa: PLC0415
-    from server.run_preparation import prepare, require_membership  # noqa: PLC0415 - imports torch
+    from server.countersigning import require_membership  # noqa: PLC0415
+    from server.run_preparation import prepare, require_bundle  # noqa: PLC0415 - imports torch
 
+    bundle = build()
+    bundle.write(home.bundle(bundle.version))
     if config is None:
         assert resume is not None
-        require_membership(home, build())
-        return RunFolder.open(home.runs.absolute() / Path(resume).name)
+        require_bundle(require_membership(home), bundle)
+        return RunFolder.open(home.runs.absolute() / Path(resume).name), bundle
     wanted = config_file.read(config, settings)
     own_task = config.resolve().parent if ":" in wanted.task.name else None
-    return prepare(home, wanted, build(), own_task)
-
-
-def _bundle_in_force(home: FederationHome) -> bytes:
-    from server.app_bundle import build  # noqa: PLC0415
-
-    built = build()
-    built.write(home.bundle(built.version))
-    return built.content
+    return prepare(home, wanted, bundle, own_task), bundle
 
 
 def _play(home: FederationHome, deployed: "DeployedRun", console: Console) -> "Summary":

@@ -1,4 +1,4 @@
-"""The coordinator's processes: SuperLink, SuperExec and edge, and how to tell that they are well."""
+"""The coordinator's processes: SuperLink, SuperExec and edge, and signs that they are well."""
 
 import http.client
 import os

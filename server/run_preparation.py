@@ -3,7 +3,6 @@
 import platform
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,23 +11,20 @@ from pathlib import Path
 
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
-from federation.bounded_file import read_bounded
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
-from federation.countersignature import LARGEST_BYTES as LARGEST_COUNTERSIGNATURE
-from federation.countersignature import Countersignature, require_countersigned
 from federation.durable_file import write_atomically
-from federation.errors import ConfigError, IntegrityError, PrivacyRefusal, UsageError
+from federation.errors import ConfigError, UsageError
 from federation.initial_model import parameter_count
-from federation.membership import Membership, install, read_membership
+from federation.membership import Membership, install
 from federation.mitigated_task import mitigated
 from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
-from federation.site_request import LARGEST_BYTES as LARGEST_REQUEST
-from federation.site_request import SiteEnrolment
 from federation.task import Task
 from federation.task_loading import add_search_folder, load_task
 from server.app_bundle import AppBundle
+from server.countersigning import require_membership, require_ready
+from server.enrolment import enrolled
 from server.federation_home import FederationHome
 from server.group_counts import unit_weights
 from server.proposal import propose, settled_mitigation
@@ -56,20 +52,22 @@ def prepare(
     Raises:
         HedgerowError: settings, roster, signatures or the task are wrong; then no folder is made.
     """
-    membership = require_membership(home, bundle)
-    home.given.read_roster(int(time.time()))
-    resolved = resolve(config, membership)
-    require_countersignatures(home, membership, resolved.federation.sites)
+    now = datetime.now(UTC)
+    resolved = resolve(config, tuple(require_membership(home).roster.keys))
+    membership = require_ready(home, now, resolved.federation.sites)
+    require_bundle(membership, bundle)
     if task_folder is not None:
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     require_known_attributes(resolved, task)
-    _require_agreeable(resolved, task, declared_rows(home, resolved.federation.sites))
+    rows = {site: request.public_rows for site, request in enrolled(home).items()}
+    _require_agreeable(resolved, task, rows)
     digest = canonical.digest(resolved.model_dump(mode="json"))
     with new_run_folder(home.runs.absolute(), config.run.name) as folder:
         for unused in ("sites", "ledgers"):
             (folder.path / unused).rmdir()
-        install_consortium_files(folder, membership)
+        # The roster and rules of this day: under these the run goes on when it is resumed.
+        install(ConsortiumFiles(folder.path), membership)
         folder.write_environment(
             environment(resolved.run.seed, digest, membership.roster, task_folder)
         )
@@ -77,49 +75,35 @@ def prepare(
     return folder
 
 
-def install_consortium_files(folder: RunFolder, membership: Membership) -> None:
-    """Give a run folder the roster and rules in force; a resumed run gets those of its day."""
-    install(ConsortiumFiles(folder.path), membership)
-
-
-def require_membership(home: FederationHome, bundle: AppBundle) -> Membership:
-    """What is in force, if this coordinator's software and bundle are those that it names.
+def require_bundle(membership: Membership, bundle: AppBundle) -> None:
+    """Return if this is the app bundle that the release in force names, if it names one.
 
     Raises:
-        UsageError: there is no release yet, or it is of other software or another bundle.
-        IntegrityError: it is not what the consortium signed.
+        UsageError: it is another.
     """
-    membership = read_membership(home.given)
-    if membership is None:
-        raise UsageError(
-            f"{home.path} has no roster in force yet; enroll sites, then: "
-            f"hedgerow coordinator roster sign {home.path}"
-        )
     named = membership.release.bundle_sha256
     if named is not None and named != bundle.sha256:
         raise UsageError(
             f"the release in force names another app bundle ({named[:16]}...) than the one of the "
             f"hedgerow {bundle.version} installed here ({bundle.sha256[:16]}...): install "
-            f"hedgerow {membership.release.hedgerow}, or sign a new release: "
-            f"hedgerow coordinator roster sign {home.path}"
+            f"hedgerow {membership.release.hedgerow}, or hedgerow coordinator bundle FED and "
+            "hedgerow coordinator roster sign FED"
         )
-    return membership
 
 
-def resolve(config: FederationConfig, membership: Membership) -> FederationConfig:
+def resolve(config: FederationConfig, enrolled_sites: tuple[str, ...]) -> FederationConfig:
     """The configuration with its sites named.
 
     Raises:
         ConfigError: a site is not in the roster, or something is asked that only simulations do.
     """
-    enrolled = sorted(membership.roster.keys)
-    sites = config.federation.sites or tuple(enrolled)
-    strangers = sorted(set(sites) - set(enrolled))
+    sites = config.federation.sites or enrolled_sites
+    strangers = sorted(set(sites) - set(enrolled_sites))
     if strangers:
         raise ConfigError(
             "federation.sites",
             strangers,
-            f"sites of the roster: {', '.join(enrolled)}",
+            f"sites of the roster: {', '.join(enrolled_sites)}",
             "hedgerow coordinator enroll adds one",
         )
     for name in ("dropouts", "attackers"):
@@ -133,50 +117,6 @@ def resolve(config: FederationConfig, membership: Membership) -> FederationConfi
     given = config.federation.model_dump(mode="json", exclude_unset=True)
     table["federation"] = given | {"sites": list(sites)}
     return config_file.parse(table)
-
-
-def require_countersignatures(
-    home: FederationHome, membership: Membership, sites: tuple[str, ...]
-) -> None:
-    """Return if every one of these sites signed the roster and the rules in force.
-
-    Raises:
-        PrivacyRefusal: one did not; names all of them.
-        IntegrityError: a signature is not what it should be.
-    """
-    missing = [site for site in sites if not home.countersignature(site).is_file()]
-    if missing:
-        raise PrivacyRefusal(
-            f"not countersigned by {', '.join(missing)}: each of them installs its package, "
-            "compares the hash with you by phone, and sends what hedgerow site join wrote; then "
-            f"hedgerow coordinator countersigned {home.path} FILE"
-        )
-    for site in sites:
-        path = home.countersignature(site)
-        data = read_bounded(path, LARGEST_COUNTERSIGNATURE, "the countersignature")
-        try:
-            given = Countersignature.from_bytes(data)
-            if given.site != site:
-                raise IntegrityError(f"it is of {given.site}")
-            require_countersigned(given, membership.roster, membership.signed_rules)
-        except IntegrityError as error:
-            raise IntegrityError(f"{path}: {error}") from error
-
-
-def declared_rows(home: FederationHome, sites: tuple[str, ...]) -> dict[str, int]:
-    """Per site the number of training rows that it declared when it was enrolled.
-
-    Raises:
-        UsageError: a request cannot be read.
-        IntegrityError: it is not what the site signed.
-    """
-    requests = {
-        site: SiteEnrolment.from_bytes(
-            read_bounded(home.request(site), LARGEST_REQUEST, "the site's request")
-        )
-        for site in sites
-    }
-    return {site: request.public_rows for site, request in requests.items()}
 
 
 def _require_agreeable(config: FederationConfig, task: Task, rows: Mapping[str, int]) -> None:
