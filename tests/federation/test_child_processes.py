@@ -73,11 +73,11 @@ def test_output_goes_to_a_log_that_only_the_owner_reads(tmp_path: Path) -> None:
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_log_does_not_grow_without_bound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_does_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("federation.child_processes.LOG_LIMIT", 100_000)
-    flood = python("import sys\nfor _ in range(2000): print('x' * 999)\nsys.stdout.flush()\n" + SLEEPS)
+    flood = python(
+        "import sys\nfor _ in range(2000): print('x' * 999)\nsys.stdout.flush()\n" + SLEEPS
+    )
     log = tmp_path / "log"
     with Supervisor([Child("flood", flood, log)]) as supervisor:
         supervisor.poll()
@@ -185,7 +185,9 @@ def test_stopping_ends_grandchildren_that_made_a_session_of_their_own(tmp_path: 
 
 
 def test_a_child_deaf_to_the_request_to_end_is_killed(tmp_path: Path) -> None:
-    deaf = python("import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True)\n" + SLEEPS)
+    deaf = python(
+        "import signal; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True)\n" + SLEEPS
+    )
     child = Child("deaf", deaf, tmp_path / "log", grace=0.1)
     with Supervisor([child]) as supervisor:
         supervisor.poll()
