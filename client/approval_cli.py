@@ -1,4 +1,4 @@
-"""`hedgerow site approve`, `approve-task`: which code may meet a site's rows, decided by its hash."""
+"""`hedgerow site approve`, `approve-task`: which code may meet a site's rows, by its hash."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from federation.audit_log import AuditLog
 from federation.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,10 +92,11 @@ def approve_task(
     _require_home(place)
     if withdraw:
         change_approvals(place.approvals, lambda old: old.without_task(task))
-        place.audit.append("task_withdrawn", task=task)
+        AuditLog(place.audit).append("task_withdrawn", task=task)
         typer.echo(f"withdrawn: {task}")
         return
-    add_search_folder(Path())  # where a task of the site's own may lie
+    add_search_folder(place.tasks)  # where a task of the site's own may lie
+    add_search_folder(Path())
     code = task_code(task)
     was = Approvals.read(place.approvals).tasks.get(task)
     if was is not None and was.sha256 == code.digest:
@@ -112,7 +114,7 @@ def approve_task(
         raise UsageError(f"the code of {task} changed while it was looked at; nothing was approved")
     approval = TaskApproval(sha256=code.digest, approved=_now())
     change_approvals(place.approvals, lambda old: old.with_task(task, approval))
-    place.audit.append("task_approved", task=task, sha256=code.digest)
+    AuditLog(place.audit).append("task_approved", task=task, sha256=code.digest)
     typer.echo(f"approved: {task} {code.digest}")
 
 
@@ -125,7 +127,7 @@ def _withdraw_bundle(place: "SiteHome", digest: str) -> None:
     from federation.approvals import change_approvals  # noqa: PLC0415 - help is quick
 
     change_approvals(place.approvals, lambda old: old.without_bundle(digest))
-    place.audit.append("bundle_withdrawn", bundle=digest)
+    AuditLog(place.audit).append("bundle_withdrawn", bundle=digest)
     typer.echo(f"withdrawn: {digest}")
 
 
@@ -137,7 +139,9 @@ def _approve_bundle(place: "SiteHome", named: str, bundle: "AppBundle", note: st
     version = visible(bundle.version)[:64]
     approval = BundleApproval(version=version, approved=_now(), note=note)
     change_approvals(place.approvals, lambda old: old.with_bundle(bundle.digest, approval))
-    place.audit.append("bundle_approved", bundle=bundle.digest, version=version, note=note)
+    AuditLog(place.audit).append(
+        "bundle_approved", bundle=bundle.digest, version=version, note=note
+    )
     typer.echo(f"approved: {bundle.digest}")
 
 

@@ -70,21 +70,6 @@ class SiteHome:
         return self.path / "journal.sqlite"
 
     @property
-    def approvals(self) -> Path:
-        """The app bundles and the code of tasks that the site approved."""
-        return self.path / "approvals.json"
-
-    @property
-    def bundles(self) -> Path:
-        """App bundles that this site has seen, `<SHA-256>.fab`; none is run."""
-        return self.path / "bundles"
-
-    @property
-    def audit(self) -> AuditLog:
-        """What was done here."""
-        return AuditLog(self.path / "audit.jsonl")
-
-    @property
     def lock(self) -> Path:
         """Held by the site's one agent while it runs."""
         return self.path / ".lock"
@@ -232,7 +217,7 @@ def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent
         HedgerowError: a file is missing, wrong or damaged, or the site has an agent already; the
             text names it.
     """
-    return _open(home, ledger, load_task, SystemEntropy(), home.audit)
+    return _open(home, ledger, load_task, SystemEntropy(), AuditLog(home.audit))
 
 
 def open_simulated_agent(
