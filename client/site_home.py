@@ -118,6 +118,16 @@ class SiteHome:
         return self.path / "ca.pem"
 
     @property
+    def approvals(self) -> Path:
+        """Which app bundles and which tasks' code the site approved."""
+        return self.path / "approvals.json"
+
+    @property
+    def bundles(self) -> Path:
+        """App bundles that were seen, for people to look at; none is ever executed from here."""
+        return self.path / "bundles"
+
+    @property
     def tasks(self) -> Path:
         """Code of the site's own tasks that is not installed as a package."""
         return self.path / "tasks"
@@ -131,6 +141,11 @@ class SiteHome:
     def node_state(self) -> Path:
         """Whether the node is online, and if not, why."""
         return self.path / "node.json"
+
+    @property
+    def audit(self) -> Path:
+        """What was done at the site, chained by hash."""
+        return self.path / "audit.jsonl"
 
     def log(self, process: str) -> Path:
         """The structured log of one of the site's processes."""
