@@ -157,10 +157,19 @@ def site_children(home: SiteHome) -> tuple[Child, Child]:
 
 
 def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], None]) -> None:
-    """Keep agent and node running until SIGTERM or SIGINT."""
-    ending = threading.Event()
+    """Keep agent and node running until SIGTERM or SIGINT; also tell whether the node is online."""
+    ending, told = threading.Event(), dict(read_node_state(home))
+
+    def is_ending() -> bool:
+        state = dict(read_node_state(home))
+        if state not in ({}, told):
+            told.clear()
+            told.update(state)
+            report("node", str(state["state"]), {"reason": state.get("reason", "")})
+        return ending.is_set()
+
     with _ended_by_signals(ending), Supervisor(site_children(home), report) as supervisor:
-        supervisor.run(until=ending.is_set)
+        supervisor.run(until=is_ending)
 
 
 def read_node_state(home: SiteHome) -> Mapping[str, object]:

@@ -73,5 +73,7 @@ def guard(
 
 
 def _tell(name: str, event: str, details: Mapping[str, object]) -> None:
+    if details.get("reason") == "stopped":
+        details = {}  # as asked for: nothing starts again
     told = ", ".join(f"{key} {value}" for key, value in details.items() if value not in {None, ""})
     typer.echo(f"{name}: {event}{f' ({told})' if told else ''}")
