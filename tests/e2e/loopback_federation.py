@@ -1,4 +1,4 @@
-"""A whole federation on loopback, set up with the product's own commands and run by its processes."""
+"""A whole federation on loopback, set up by the product's own commands and run by its processes."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ from pathlib import Path
 from deployment import Process, flower_environment, free_port
 
 import hedgerow
+from federation.consortium_files import ConsortiumFiles
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import load_task
@@ -77,8 +78,6 @@ class LoopbackFederation:
 
     @property
     def roster_digest(self) -> str:
-        from federation.consortium_files import ConsortiumFiles
-
         return ConsortiumFiles(self.fed).read_roster_of_any_time().digest()
 
     # -- processes ----------------------------------------------------------------------------

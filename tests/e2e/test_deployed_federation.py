@@ -1,4 +1,4 @@
-"""A federation on loopback, real processes all of it: SuperLink, edge, agents and nodes, over TLS."""
+"""A federation on loopback, real processes all: SuperLink, edge, agents and nodes, over TLS."""
 
 import json
 from pathlib import Path
