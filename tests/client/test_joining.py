@@ -342,7 +342,7 @@ def test_an_identity_key_is_exchanged_and_the_ledger_goes_on(home) -> None:
     assert not home.next_identity.exists()
 
 
-@pytest.mark.parametrize("written", range(10))
+@pytest.mark.parametrize("written", range(9))
 def test_an_exchange_that_was_cut_off_is_finished_by_joining_again(
     home, monkeypatch, written
 ) -> None:

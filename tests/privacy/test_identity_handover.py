@@ -12,7 +12,7 @@ from privacy.event import PoissonSampledGaussian
 from privacy.identity_handover import handover_facts, successor_of
 from privacy.ledger import Ledger, stated_public_key, verify
 from privacy.ledger_entry import link, written
-from privacy.report.source import Trust, read_source
+from privacy.report.source import Trust, read_ledger
 
 OLD, NEW, THIRD, EVE = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(4))
 AT = "2026-01-01T00:00:00+00:00"
@@ -131,5 +131,4 @@ def test_the_same_key_is_no_handover(path) -> None:
 
 def test_the_report_reads_it_by_the_key_that_it_states(path) -> None:
     handed_over(path).close()
-    source = read_source(path, Trust())
-    assert source.public_key == hex_of(NEW)
+    assert read_ledger(path, Trust()).public_key == hex_of(NEW)
