@@ -190,7 +190,7 @@ def _compare(found: "Joining", told: str | None) -> None:
                 "was installed; somebody may have altered the package on its way"
             )
         return
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise UsageError(
             "nobody compared the roster's digest: ask the coordinator for it by phone, and give it "
             "with --roster-digest"
@@ -200,6 +200,10 @@ def _compare(found: "Joining", told: str | None) -> None:
     )
     if not typer.confirm("Do all 16 groups of the roster agree?", default=False):
         raise UsageError("the digests were not compared, or differ: nothing was installed")
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _note(path: Path, event: str, **details: str | float) -> None:

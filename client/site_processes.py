@@ -15,6 +15,7 @@ from pathlib import Path
 
 from client.agent_socket import AgentLine, LineError, ask_status
 from client.site_home import SiteHome
+from federation.audit_log import AuditLog
 from federation.child_processes import Child, Supervisor
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
@@ -64,11 +65,11 @@ def serve_agent(home: SiteHome) -> None:
     site, choice = deployed.policy.site, deployed.policy.log
     log = open_log(home.log("agent"), choice.level, choice.fields)
     service = AgentService(home.socket, site, deployed.answer, deployed.is_approved, _teller(log))
-    home.audit.append("agent_started", pid=os.getpid())
+    AuditLog(home.audit).append("agent_started", pid=os.getpid())
     with _ended_by_signals(service.stopping):
         _say(f"agent of {site} listens at {home.socket}")
         service.serve()
-    home.audit.append("agent_ended", pid=os.getpid())
+    AuditLog(home.audit).append("agent_ended", pid=os.getpid())
 
 
 def carry_messages(home: SiteHome) -> None:

@@ -288,7 +288,8 @@ class _Kept:
 
     def _let_go(self) -> None:
         """Close the keeper's pipe, which is the order to end, and wait until it is done."""
-        assert self.keeper is not None and self.keeper.stdin is not None
+        assert self.keeper is not None
+        assert self.keeper.stdin is not None
         with suppress(BrokenPipeError):
             self.keeper.stdin.close()
         try:
@@ -298,7 +299,8 @@ class _Kept:
             self.keeper.wait()
 
     def _ended(self, now: float, reason: str) -> None:
-        assert self.keeper is not None and self.keeper.stdin is not None
+        assert self.keeper is not None
+        assert self.keeper.stdin is not None
         with suppress(BrokenPipeError):
             self.keeper.stdin.close()
         status = self.keeper.wait()
