@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from client.agent_socket import LineError, ask_status
-from client.code_consent import approves_code
 from client.data_doctor import LoadTask, check_data, load_policys_task
 from client.doctor_check import Check, Verdict, fail, from_error, ok, warn
 from client.site_home import SiteHome, verify_home
@@ -44,7 +43,7 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
         return [from_error("policy", error, "mend site.toml; nothing else can be checked without")]
     add_search_folder(home.tasks)
     add_search_folder(Path())
-    code = [check_task_code(home, policy, task) for task in policy.tasks]
+    code = [check_task_code(home, task) for task in policy.tasks]
     return [
         check_policy(policy),
         check_permissions(home, ledger),
@@ -73,7 +72,6 @@ def check_policy(policy: SitePolicy) -> Check:
     lax = [
         name
         for name, is_lax in (
-            ("approved_code_only = false", not policy.approved_code_only),
             ("allow_without_privacy = true", policy.allow_without_privacy),
             ("allow_exact_analytics = true", policy.allow_exact_analytics),
             ("no epsilon_budget", policy.epsilon_budget is None),
@@ -204,7 +202,7 @@ def _joined(home: SiteHome) -> bool:
     return home.connection.exists()
 
 
-def check_task_code(home: SiteHome, policy: SitePolicy, task: str) -> Check:
+def check_task_code(home: SiteHome, task: str) -> Check:
     """Whether the task's code is what the site approved."""
     name = f"code of {task}"
     try:
@@ -212,8 +210,6 @@ def check_task_code(home: SiteHome, policy: SitePolicy, task: str) -> Check:
         approved = Approvals.read(home.approvals).tasks.get(task)
     except HedgerowError as error:
         return from_error(name, error, "install the task, or take it out of site.toml")
-    if not approves_code(policy, home.approvals):
-        return ok(name, f"{digest[:16]}..., not asked for: approved_code_only is false")
     if approved is None or approved.sha256 != digest:
         was = "never approved" if approved is None else f"{approved.sha256[:16]}... was approved"
         remedy = f"look at what changed, then: hedgerow site approve-task {home.path} {task}"

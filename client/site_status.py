@@ -44,7 +44,6 @@ def policy_in_short(policy: SitePolicy) -> Told:
         "dataset": policy.dataset,
         "tasks": list(policy.tasks),
         "public_rows": policy.public_rows,
-        "approved_code_only": policy.approved_code_only,
         "without_privacy": policy.allow_without_privacy,
         "quorum": policy.minimum_quorum,
         "threshold": policy.minimum_threshold,

@@ -78,7 +78,9 @@ def package(home: SiteHome, members: Membership, ca: bytes | None = None, site: 
     return path
 
 
-def join(home: SiteHome, members: Membership, now=NOW, software=SOFTWARE, **given) -> Countersignature:
+def join(
+    home: SiteHome, members: Membership, now=NOW, software=SOFTWARE, **given
+) -> Countersignature:
     found = joining.examine(home, package(home, members, **given), software, now)
     return joining.install_package(home, found)
 
@@ -260,7 +262,9 @@ def test_while_the_agent_runs_nothing_is_replaced(home) -> None:
 
 
 @pytest.mark.parametrize("written", range(1, 7))
-def test_a_joining_that_was_cut_off_is_finished_by_doing_it_again(home, monkeypatch, written) -> None:
+def test_a_joining_that_was_cut_off_is_finished_by_doing_it_again(
+    home, monkeypatch, written
+) -> None:
     members = members_with(home)
     wanted = SiteHome(home.path.parent / "whole")
     shutil.copytree(home.path, wanted.path)

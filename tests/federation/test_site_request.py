@@ -97,7 +97,10 @@ def test_garbage_is_no_request(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("node_key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGlnMb7qT5kNbQc0J0q8pZt0xgJrYQ0mUq0d6bX3a"),
+        (
+            "node_key",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGlnMb7qT5kNbQc0J0q8pZt0xgJrYQ0mUq0d6bX3a",
+        ),
         ("node_key", line("ulm") + " a comment"),
         ("node_key", "nonsense"),
         ("created", "2027-99-01T10:00:00+00:00"),
@@ -151,6 +154,4 @@ def test_an_exchange_cannot_be_played_again() -> None:
     with pytest.raises(IntegrityError, match="replaces other keys than those in force"):
         require_exchange(first, first, node_lost=False)
     with pytest.raises(IntegrityError, match="older than the one in force"):
-        require_exchange(
-            exchange(created="2027-03-01T09:00:00+00:00"), REQUEST, node_lost=False
-        )
+        require_exchange(exchange(created="2027-03-01T09:00:00+00:00"), REQUEST, node_lost=False)

@@ -80,7 +80,9 @@ def test_a_client_that_trusts_the_ca_connects_under_every_name(files, name: str)
     require_acceptable(*files, AUTHORITY.certificate, (name,), NOW)
 
 
-@pytest.mark.parametrize("name", ["example.org", "evil.example.org", "127.0.0.2", "fed.example.com"])
+@pytest.mark.parametrize(
+    "name", ["example.org", "evil.example.org", "127.0.0.2", "fed.example.com"]
+)
 def test_no_client_connects_under_another_name(files, name: str) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
         connect(*files, AUTHORITY.certificate, name)
@@ -146,9 +148,7 @@ def test_what_the_certificates_may_be_used_for() -> None:
     assert (basic.value.ca, basic.value.path_length) == (True, 0)
     usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
     assert (usage.key_cert_sign, usage.digital_signature) == (True, False)
-    leaf = x509.load_pem_x509_certificate(
-        server_certificate(AUTHORITY, HOSTS, new_key(), NOW, 397)
-    )
+    leaf = x509.load_pem_x509_certificate(server_certificate(AUTHORITY, HOSTS, new_key(), NOW, 397))
     assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
     assert (usage.key_cert_sign, usage.digital_signature) == (False, True)
@@ -206,8 +206,10 @@ def _signed(like: x509.Certificate, issuer: x509.Certificate, signer, path_lengt
         if isinstance(extension.value, x509.KeyUsage | x509.SubjectKeyIdentifier):
             builder = builder.add_extension(extension.value, extension.critical)
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
-    return builder.add_extension(authority, critical=False).sign(signer, SHA256()).public_bytes(
-        Encoding.PEM
+    return (
+        builder.add_extension(authority, critical=False)
+        .sign(signer, SHA256())
+        .public_bytes(Encoding.PEM)
     )
 
 

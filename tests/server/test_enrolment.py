@@ -171,7 +171,9 @@ def test_a_request_that_must_not_get_in(running, request_, kind, says: str) -> N
 
 
 def test_a_site_with_other_software_is_told_what_to_install(fed) -> None:
-    with pytest.raises(UsageError, match=r"the site a runs flwr 1\.41\.0 and this machine .* 1\.50"):
+    with pytest.raises(
+        UsageError, match=r"the site a runs flwr 1\.41\.0 and this machine .* 1\.50"
+    ):
         enrolment.enroll(fed, request_of("a"), NOW, Software(hedgerow="0.1.0", flwr="1.50.0"))
 
 

@@ -115,7 +115,9 @@ def test_the_digest_must_be_the_one_that_was_told(here) -> None:
 
 
 @pytest.mark.parametrize(("answer", "installed"), [("y\n", True), ("n\n", False), ("\n", False)])
-def test_at_a_terminal_it_asks_whether_the_digests_agree(here, monkeypatch, answer, installed) -> None:
+def test_at_a_terminal_it_asks_whether_the_digests_agree(
+    here, monkeypatch, answer, installed
+) -> None:
     set_up("a", "b", "c")
     run("coordinator roster sign fed")
     monkeypatch.setattr("client.joining_cli._is_terminal", lambda: True)
@@ -172,9 +174,7 @@ def test_an_existing_ca_signs_the_request(here) -> None:
 
     company = new_authority("company", now())
     (here / "company.pem").write_bytes(company.certificate)
-    said = run(
-        "coordinator init fed --name heart --host fed.example.org --existing-ca company.pem"
-    )
+    said = run("coordinator init fed --name heart --host fed.example.org --existing-ca company.pem")
     assert "have your CA sign fed/tls/server.csr" in said
     fed = FederationHome(here / "fed")
     asked = x509.load_pem_x509_csr(fed.server_request.read_bytes())
