@@ -1,9 +1,10 @@
 """TLS servers on loopback with any certificate and any clock, for the doctor to look at."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-DAY = datetime.timedelta(days=1)
+DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Authority:
 
 
 def _signed(subject, issuer, key, signer, days, *, ca, hosts):
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
@@ -89,8 +90,6 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response_only(200)
         if self.dated:
-            import time
-
             self.send_header("Date", formatdate(time.time() + self.ahead, usegmt=True))
         self.end_headers()
 

@@ -1,6 +1,7 @@
 """The doctor's look at a coordinator, against real TLS servers: each wrong one by its own words."""
 
 import socket
+import threading
 import time
 
 import pytest
@@ -120,11 +121,13 @@ def test_a_port_that_never_answers_fails_in_bounded_time(monkeypatch):
     assert "does not answer within 10 s" in check_port(HOST, 9).finding
 
 
+def hang_up(server: socket.socket) -> None:
+    server.accept()[0].close()
+
+
 def test_a_server_that_hangs_up_fails(authority):
     with socket.create_server((HOST, 0)) as server:
-        import threading
-
-        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
+        threading.Thread(target=hang_up, args=(server,), daemon=True).start()
         (certificate,) = look(server.getsockname()[1], authority)
     assert certificate.verdict is Verdict.FAIL
 
