@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from client.site_home import SiteHome
 from client.site_setup import read_own_request
 from federation import node_key, site_package
@@ -25,6 +27,8 @@ from federation.site_package import SitePackage, require_authorities
 from federation.site_policy import SitePolicy
 from federation.site_request import SiteEnrolment
 from federation.software import Software, require_compatible
+from federation.timestamp import utc_now
+from privacy.ledger import Ledger, stated_public_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def _require_pinned(home: SiteHome, package: SitePackage) -> None:
 
 def _require_own_keys(home: SiteHome, package: SitePackage) -> None:
     site, members = package.site, package.membership
-    if members.roster.keys[site] != home.read_identity().public_key().public_bytes_raw():
+    if _certified_identity(home, package) is None:
         raise IntegrityError(
             f"the roster certifies another identity key for {site} than the one in "
             f"{home.identity}: somebody else may speak for this site; call the coordinator"
@@ -148,6 +152,15 @@ def _require_own_keys(home: SiteHome, package: SitePackage) -> None:
             f"the release names another node key for {site} than the one in {home.node_key}: "
             "somebody else may connect as this site; call the coordinator"
         )
+
+
+def _certified_identity(home: SiteHome, package: SitePackage) -> Ed25519PrivateKey | None:
+    """The one of this site's identity keys, in force or next, that the roster certifies."""
+    certified = package.membership.roster.keys[package.site]
+    for key in (home.read_identity(), home.read_next_identity()):
+        if key is not None and key.public_key().public_bytes_raw() == certified:
+            return key
+    return None
 
 
 def _require_current_authorities(pem: bytes, now: datetime) -> None:
@@ -175,7 +188,8 @@ def _node_keys(home: SiteHome) -> dict[str, Path]:
 
 
 def _promote_keys(home: SiteHome, package: SitePackage) -> None:
-    """Put the next node key in force if the release names it; each step may be done again."""
+    """Put the next keys in force if the release names them; each step may be done again."""
+    _promote_identity(home, package)
     line, exchange = package.membership.release.node_keys[package.site], None
     if _node_keys(home)[line] == home.next_node_key:
         home.next_node_key.replace(home.node_key)
@@ -184,3 +198,20 @@ def _promote_keys(home: SiteHome, package: SitePackage) -> None:
         exchange = SiteEnrolment.from_bytes(home.exchange(package.site).read_bytes())
     if exchange is not None and exchange.node_key == line:
         home.exchange(package.site).replace(home.request(package.site))
+
+
+def _promote_identity(home: SiteHome, package: SitePackage) -> None:
+    """Have the ledger go on under the next identity key, then put that in the present one's place.
+
+    In this order: after a crash between the two the ledger is under the next key already.
+    """
+    present, certified = home.read_identity(), _certified_identity(home, package)
+    if certified is None or certified.public_key() == present.public_key():
+        return
+    if stated_public_key(home.ledger) != certified.public_key().public_bytes_raw().hex():
+        ledger = Ledger.open(home.ledger, present, utc_now)
+        try:
+            ledger.hand_over(certified)
+        finally:
+            ledger.close()
+    home.next_identity.replace(home.identity)

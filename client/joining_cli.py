@@ -137,8 +137,15 @@ def rotate_keys(
     node_key_lost: Annotated[  # noqa: FBT002 - an option
         bool, typer.Option(help="The present node key is gone: only the identity key signs.")
     ] = False,
+    identity: Annotated[  # noqa: FBT002 - an option
+        bool, typer.Option(help="Exchange the identity key, too; the ledger goes on under it.")
+    ] = False,
 ) -> None:
-    """Make a new node key, and the request that the coordinator exchange the present one for it."""
+    """Make a new node key, and the request that the coordinator exchange the present one for it.
+
+    With --identity a new identity key, too: when you join with the package that certifies it, the
+    ledger notes the exchange, signed by both, and all that was spent stays spent.
+    """
     from client import site_setup  # noqa: PLC0415 - a help text is quick without
     from client.site_home import SiteHome  # noqa: PLC0415 - as above
     from federation.digest_text import grouped  # noqa: PLC0415 - as above
@@ -147,12 +154,16 @@ def rotate_keys(
 
     site = SiteHome(home)
     made = site_setup.rotate_keys(
-        site, Software.installed(), utc_now(), node_key_lost=node_key_lost
+        site,
+        Software.installed(),
+        utc_now(),
+        node_key_lost=node_key_lost,
+        with_identity=identity,
     )
-    _note(site.audit, "key_exchange_requested", request=made.digest())
+    _note(site.audit, "key_exchange_requested", request=made.digest(), identity=identity)
     typer.echo(f"send {site.exchange(made.site)} to the coordinator, and read its digest by phone:")
     typer.echo(f"  request {grouped(made.digest())}")
-    typer.echo("the present key stays in force until you join with the package that names the new")
+    typer.echo("the present keys are in force until you join with the package that names the new")
 
 
 def _show(found: "Joining") -> None:

@@ -189,8 +189,7 @@ class SiteHome:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = Ed25519PrivateKey.generate()
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_atomically(self.identity, pem, mode=0o600)
+        write_atomically(self.identity, identity_pem(key), mode=0o600)
         return key.public_key().public_bytes_raw()
 
     def read_identity(self) -> Ed25519PrivateKey:
@@ -200,15 +199,32 @@ class SiteHome:
             UsageError: there is none.
             IntegrityError: the file holds something else.
         """
-        try:
-            key = load_pem_private_key(self.identity.read_bytes(), password=None)
-        except OSError as error:
-            raise UsageError(f"cannot read the key {self.identity}: {error.strerror}") from error
-        except ValueError as error:
-            raise IntegrityError(f"{self.identity} holds no private key") from error
-        if not isinstance(key, Ed25519PrivateKey):
-            raise IntegrityError(f"{self.identity} holds no Ed25519 key")
-        return key
+        return _read_identity(self.identity)
+
+    def read_next_identity(self) -> Ed25519PrivateKey | None:
+        """The private key that is to be in force next, if one is.
+
+        Raises:
+            UsageError, IntegrityError: as `read_identity`.
+        """
+        return _read_identity(self.next_identity) if self.next_identity.exists() else None
+
+
+def identity_pem(key: Ed25519PrivateKey) -> bytes:
+    """An identity key as its file holds it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _read_identity(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise UsageError(f"cannot read the key {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise IntegrityError(f"{path} holds no private key") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IntegrityError(f"{path} holds no Ed25519 key")
+    return key
 
 
 def create_ledger(home: SiteHome, path: Path) -> None:

@@ -7,8 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from client.policy_text import FirstPolicy
-from client.site_home import SiteHome, create_ledger
+from client.site_home import SiteHome, create_ledger, identity_pem
 from federation import node_key, site_request
 from federation.bounded_file import read_bounded
 from federation.durable_file import sync_folder, write_atomically
@@ -74,11 +76,23 @@ def renew_request(home: SiteHome, software: Software, created: str) -> SiteEnrol
 
 
 def rotate_keys(
-    home: SiteHome, software: Software, created: str, *, node_key_lost: bool
+    home: SiteHome,
+    software: Software,
+    created: str,
+    *,
+    node_key_lost: bool = False,
+    with_identity: bool = False,
 ) -> SiteEnrolment:
     """Make a new node key, and the request that it be exchanged, signed by the keys in force.
 
-    The present key stays in force until a package arrives that names the new one.
+    The present keys stay in force until a package arrives that names the new ones.
+
+    Args:
+        home: of the site.
+        software: of this machine.
+        created: UTC now, ISO 8601.
+        node_key_lost: whether the present node key is gone and cannot sign.
+        with_identity: whether to make a new identity key, too.
 
     Raises:
         UsageError: an exchange is asked for already, or the folder lacks something.
@@ -95,6 +109,9 @@ def rotate_keys(
     identity = home.read_identity()
     old = (identity, None) if node_key_lost else read_keys(home)
     new = node_key.generate_node_key()
+    if with_identity:
+        identity = Ed25519PrivateKey.generate()
+        write_atomically(home.next_identity, identity_pem(identity), mode=0o600)
     request = make_exchange(
         _wanted(policy, in_force.federation),
         SiteKeys(identity, new),

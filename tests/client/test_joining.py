@@ -25,6 +25,10 @@ from federation.site_package import SitePackage, ca_digest
 from federation.site_policy import SitePolicy
 from federation.site_request import SiteEnrolment, require_exchange
 from federation.software import Software
+from privacy.account import Charge, ChargePlan
+from privacy.event import PoissonSampledGaussian
+from privacy.ledger import Ledger
+from privacy.open_ledger import open_ledger
 from server.certificate_authority import new_authority
 
 POLICY = FirstPolicy(
@@ -306,6 +310,58 @@ def test_a_node_key_is_exchanged_when_the_release_names_the_new_one(home) -> Non
     assert not home.next_node_key.exists()
     assert SiteEnrolment.from_bytes(home.request("a").read_bytes()) == request
     site_setup.rotate_keys(home, SOFTWARE, LATER, node_key_lost=False)  # and so on
+
+
+def spend(home: SiteHome) -> float:
+    """Something that must stay spent."""
+    with open_ledger(home.ledger, home.identity) as ledger:
+        ledger.register(ChargePlan("r", Charge(PoissonSampledGaussian(0.25, 3.0, 3)), 10, 3))
+        ledger.reserve("r", 1, 1)
+        return ledger.spent().epsilon
+
+
+def test_an_identity_key_is_exchanged_and_the_ledger_goes_on(home) -> None:
+    join(home, members_with(home))
+    old, spent = home.read_identity(), spend(home)
+    request = site_setup.rotate_keys(home, SOFTWARE, LATER, with_identity=True)
+    in_force = SiteEnrolment.from_bytes(home.request("a").read_bytes())
+    require_exchange(request, in_force, node_lost=False)
+    assert own_identity(home).hex() == in_force.identity_key != request.identity_key
+    new = bytes.fromhex(request.identity_key)
+    members = members_with(home, version=2, own=new, node=request.node_key)
+    signed = join(home, members)
+    require_countersigned(signed, members.roster, members.signed_rules)
+    assert own_identity(home) == new
+    verify_home(home, home.ledger)
+    with open_ledger(home.ledger, home.identity) as ledger:
+        assert ledger.spent().epsilon == spent
+        ledger.reserve("r", 2, 1)
+        assert ledger.spent().epsilon > spent
+    with pytest.raises(IntegrityError, match="not signed by the site"):
+        Ledger.open(home.ledger, old, lambda: LATER)
+    assert not home.next_identity.exists()
+
+
+@pytest.mark.parametrize("written", range(9))
+def test_an_exchange_that_was_cut_off_is_finished_by_joining_again(
+    home, monkeypatch, written
+) -> None:
+    join(home, members_with(home))
+    spent = spend(home)
+    request = site_setup.rotate_keys(home, SOFTWARE, LATER, with_identity=True)
+    new = bytes.fromhex(request.identity_key)
+    members = members_with(home, version=2, own=new, node=request.node_key)
+    path = package(home, members)
+    _cut_off_after(monkeypatch, written)
+    with pytest.raises(OSError, match="power"):
+        joining.install_package(home, joining.examine(home, path, SOFTWARE, NOW))
+    monkeypatch.undo()
+    joining.install_package(home, joining.examine(home, path, SOFTWARE, NOW))
+    verify_home(home, home.ledger)
+    with open_ledger(home.ledger, home.identity) as ledger:
+        assert ledger.spent().epsilon == spent
+        assert [entry.kind for entry in ledger.entries()].count("identity") == 1
+    assert SiteEnrolment.from_bytes(home.request("a").read_bytes()) == request
 
 
 def test_a_lost_node_key_is_exchanged_on_the_word_of_the_identity_key(home) -> None:

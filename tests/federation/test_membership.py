@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_consortium import KEY, OTHER, signed_rules
+from sample_consortium import KEY, OTHER
 from sample_enrolment import identity, line, membership_of
 
 from federation import canonical

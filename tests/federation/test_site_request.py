@@ -1,4 +1,4 @@
-"""Requests: whoever has not both private keys cannot make one, and none can be changed or reused."""
+"""Requests: made by whoever has both private keys, and by nobody else; never changed or reused."""
 
 import json
 from datetime import timedelta
@@ -76,7 +76,7 @@ def test_both_keys_sign_a_label_and_canonical_json() -> None:
 )
 def test_no_field_can_be_changed(field: str, value: object) -> None:
     changed = json.loads(REQUEST.to_bytes()) | {field: value}
-    with pytest.raises(IntegrityError, match="the request of .* was altered"):
+    with pytest.raises(IntegrityError, match=r"the request of .* was altered"):
         SiteEnrolment.from_bytes(canonical.encode(changed) + b"\n")
 
 

@@ -4,13 +4,13 @@ import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Thread
 from socket import AF_INET, SOCK_STREAM, create_connection, socket
+from threading import Thread
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from federation.errors import IntegrityError
 from server.certificate_authority import (
@@ -107,7 +107,7 @@ def test_no_client_connects_after_the_end(tmp_path) -> None:
     with pytest.raises(IntegrityError, match=r"server\.pem expired at"):
         require_acceptable(*expired, authority.certificate, HOSTS, NOW)
     require = (*expired, authority.certificate, HOSTS)
-    with pytest.raises(IntegrityError, match="is good from .* on only"):
+    with pytest.raises(IntegrityError, match=r"is good from .* on only"):
         require_acceptable(*require, old - timedelta(days=1))
 
 
@@ -190,8 +190,6 @@ def _intermediate(root: KeyAndCertificate) -> KeyAndCertificate:
 
 
 def _signed(like: x509.Certificate, issuer: x509.Certificate, signer, path_length: int) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     builder = (
         x509.CertificateBuilder()
         .subject_name(like.subject)

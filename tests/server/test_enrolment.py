@@ -1,6 +1,5 @@
 """Who gets in, who is shut out, and what the consortium signs: each attack by name."""
 
-import os
 import shutil
 import stat
 from datetime import timedelta
@@ -8,7 +7,6 @@ from datetime import timedelta
 import pytest
 from sample_consortium import KEY, OTHER
 from sample_enrolment import (
-    CREATED,
     NOW,
     SOFTWARE,
     Founded,
@@ -19,6 +17,7 @@ from sample_enrolment import (
     request_of,
 )
 
+from federation.config import Training
 from federation.countersignature import countersign
 from federation.errors import ConfigError, IntegrityError, UsageError
 from federation.membership import read_membership
@@ -31,6 +30,7 @@ from server.coordinator_config import CoordinatorConfig
 from server.countersigning import accept, missing, require_ready
 from server.federation_home import FederationHome
 from server.federation_setup import set_up
+from server.rules_draft import read_draft
 
 DAY = timedelta(days=1)
 
@@ -219,9 +219,6 @@ def test_a_wrong_rule_is_named_and_nothing_is_signed(fed, line_: str, says: str)
 
 
 def test_the_drafted_rules_allow_the_usual_settings_of_a_run(fed) -> None:
-    from federation.config import Training
-    from server.rules_draft import read_draft
-
     rules = read_draft(fed.rules_draft, "f", None)
     assert rules.largest_update_clip >= Training().update_clip
     assert (rules.minimum_quorum, rules.minimum_threshold, rules.minimum_contributors) == (3, 2, 3)
@@ -270,7 +267,7 @@ def test_a_revoked_key_never_comes_back(running, keys: SiteKeys) -> None:
     enrolment.revoke(running, "c", NOW)
     sign(running)
     for name in ("c", "d"):
-        with pytest.raises(IntegrityError, match="was revoked .*it is never good again"):
+        with pytest.raises(IntegrityError, match=r"was revoked .*it is never good again"):
             enrolment.enroll(running, request_of(name, keys=keys), NOW, SOFTWARE)
 
 
@@ -375,7 +372,7 @@ def test_runs_begin_when_every_invited_site_has_countersigned_what_is_in_force(r
         require_ready(running, NOW)
     old = countersigned(running, "a")
     sign(running)
-    with pytest.raises(UsageError, match="a countersigned another roster .*roster accept FED"):
+    with pytest.raises(UsageError, match=r"a countersigned another roster .*roster accept FED"):
         require_ready(running, NOW)
     with pytest.raises(IntegrityError, match="a countersigned another roster"):
         accept(running, old)
@@ -430,7 +427,7 @@ def test_a_copy_that_another_consortium_signed_is_refused(running, tmp_path) -> 
     with pytest.raises(UsageError, match="sign it there first"):
         roster_signing.import_signed(running, away)
     roster_signing.sign(FederationHome(away), OTHER, NOW, SOFTWARE)
-    with pytest.raises(IntegrityError, match="another consortium .* than the pinned one"):
+    with pytest.raises(IntegrityError, match=r"another consortium .* than the pinned one"):
         roster_signing.import_signed(running, away)
 
 
@@ -443,7 +440,6 @@ def test_two_commands_do_not_change_the_folder_at_once(fed, monkeypatch) -> None
 
 
 def test_what_is_no_federation_is_said(tmp_path) -> None:
-    with pytest.raises(UsageError, match="is no federation's folder: it holds no coordinator.toml"):
+    with pytest.raises(UsageError, match=r"it holds no coordinator\.toml"):
         FederationHome.opened(tmp_path)
-    assert os.listdir(tmp_path) == []
-    assert CREATED < NOW.isoformat()
+    assert list(tmp_path.iterdir()) == []

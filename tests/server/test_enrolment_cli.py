@@ -4,15 +4,19 @@ from pathlib import Path
 
 import pytest
 import typer
+from cryptography import x509
 from sample_consortium import KEY
 from typer.testing import CliRunner
 
 from client import joining_cli
 from federation.audit_log import AuditLog
 from federation.errors import HedgerowError, IntegrityError, UsageError
+from privacy.ledger import stated_public_key
 from server import enrolment_cli
+from server.certificate_authority import KeyAndCertificate, new_authority, server_certificate
 from server.countersigning import require_ready
 from server.federation_home import FederationHome
+from server.roster_signing import write_consortium_key
 
 app = typer.Typer()
 app.add_typer(enrolment_cli.app, name="coordinator")
@@ -121,7 +125,7 @@ def test_at_a_terminal_it_asks_whether_the_digests_agree(
     set_up("a", "b", "c")
     run("coordinator roster sign fed")
     monkeypatch.setattr("client.joining_cli._is_terminal", lambda: True)
-    result = CliRunner().invoke(app, "site join a fed/packages/a.hedgerow".split(), input=answer)
+    result = CliRunner().invoke(app, ["site", "join", "a", "fed/packages/a.hedgerow"], input=answer)
     assert digest_told() in result.output
     assert (here / "a" / "membership.json").exists() is installed
     assert (result.exit_code == 0) is installed
@@ -147,9 +151,26 @@ def test_a_node_key_is_rotated_by_both_ends(here) -> None:
     require_ready(fed, now())
 
 
-def test_the_consortium_signs_elsewhere(here) -> None:
-    from server.roster_signing import write_consortium_key
+def test_an_identity_key_is_rotated_by_both_ends(here) -> None:
+    set_up("a", "b", "c")
+    run("coordinator roster sign fed")
+    for site in "abc":
+        join(site)
+    told = digest_told()
+    run("site rotate-keys b --identity")
+    run("coordinator rotate fed b/b.rotate.request")
+    assert "identity key exchanged: b" in run("coordinator roster sign fed")
+    assert digest_told() != told
+    for site in "abc":
+        join(site)
+    run("coordinator roster accept fed", *(f"{site}/{site}.countersign" for site in "abc"))
+    fed = FederationHome(here / "fed")
+    members = require_ready(fed, now())
+    assert [one.serial for one in members.roster.certificates] == [1, 4, 3]
+    assert stated_public_key(here / "b" / "ledger.sqlite") == members.roster.keys["b"].hex()
 
+
+def test_the_consortium_signs_elsewhere(here) -> None:
     write_consortium_key(here / "safe.key", KEY)
     (here / "consortium.pub").write_bytes(KEY.public.to_pem())
     run("coordinator init fed --name heart --host localhost --consortium-pub consortium.pub")
@@ -168,10 +189,6 @@ def test_the_consortium_signs_elsewhere(here) -> None:
 
 
 def test_an_existing_ca_signs_the_request(here) -> None:
-    from cryptography import x509
-
-    from server.certificate_authority import KeyAndCertificate, new_authority, server_certificate
-
     company = new_authority("company", now())
     (here / "company.pem").write_bytes(company.certificate)
     said = run("coordinator init fed --name heart --host fed.example.org --existing-ca company.pem")
