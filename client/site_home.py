@@ -7,7 +7,9 @@ windows/<name>.json  cohort.json
 import os
 import time
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -248,18 +250,25 @@ def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent
         HedgerowError: a file is missing, wrong or damaged, or the site has an agent already; the
             text names it.
     """
-    return _open(home, ledger, load_task, SystemEntropy(), AuditLog(home.audit))
+    return _open(home, ledger, load_task, SystemEntropy(), partial(_deployed, home))
 
 
 def open_simulated_agent(
     home: SiteHome, ledger: Path, load_task: TaskLoader, seeded: SeededEntropy
 ) -> SiteAgent:
-    """As `open_agent`, with batches and noise that a seed repeats: every output says so."""
-    return _open(home, ledger, load_task, seeded, None)
+    """As `open_agent`, with batches and noise that a seed repeats: every output says so.
+
+    It asks for no approval of code: a simulation's user runs what that user wrote.
+    """
+    return _open(home, ledger, load_task, seeded, lambda assets: assets)
 
 
-def _note_nothing(_run: str, _phase: str, _code: str) -> None:
-    """Of a simulation: its sites' refusals are in the run folder."""
+def _deployed(home: SiteHome, assets: SiteAssets) -> SiteAssets:
+    """With approvals of code asked for, and refusals noted."""
+    assets = replace(assets, check_code=check_code(home.approvals))
+    if not assets.policy.log.keep_refusals:
+        return assets
+    return replace(assets, note_refusal=RefusalLog(AuditLog(home.audit)))
 
 
 def verify_home(home: SiteHome, ledger: Path) -> None:
@@ -284,7 +293,7 @@ def _open(
     ledger: Path,
     load_task: TaskLoader,
     training_entropy: Entropy,
-    audit: AuditLog | None,
+    completed: Callable[[SiteAssets], SiteAssets],
 ) -> SiteAgent:
     lock = _claim(home)
     try:
@@ -293,26 +302,21 @@ def _open(
         roster, rules = _roster_and_rules(home, policy.site, key)
         journal = Journal(home.journal)
         _require_whole(account, journal, ledger)
-        agent = SiteAgent(
-            SiteAssets(
-                policy=policy,
-                identity=key,
-                roster=roster,
-                rules=rules,
-                ledger=account,
-                journal=journal,
-                load_task=load_task,
-                training_entropy=training_entropy,
-                clock=time.time,
-                note_fault=home.note_fault,
-                keep_local=home.keep_window_report,
-                keep_cohort=home.keep_cohort,
-                check_code=check_code(policy, home.approvals),
-                note_refusal=(
-                    RefusalLog(audit) if audit and policy.log.keep_refusals else _note_nothing
-                ),
-            )
+        assets = SiteAssets(
+            policy=policy,
+            identity=key,
+            roster=roster,
+            rules=rules,
+            ledger=account,
+            journal=journal,
+            load_task=load_task,
+            training_entropy=training_entropy,
+            clock=time.time,
+            note_fault=home.note_fault,
+            keep_local=home.keep_window_report,
+            keep_cohort=home.keep_cohort,
         )
+        agent = SiteAgent(completed(assets))
     except BaseException:
         os.close(lock)
         raise

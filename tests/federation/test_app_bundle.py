@@ -66,7 +66,7 @@ def test_links_folders_and_other_kinds_are_refused():
             entry = zipfile.ZipInfo(name)
             entry.external_attr = mode << 16
             archive.writestr(entry, b"/etc/passwd")
-        with pytest.raises(IntegrityError, match="no file|impossible name"):
+        with pytest.raises(IntegrityError, match=r"no file|impossible name"):
             AppBundle.parse(out.getvalue())
 
 
@@ -110,7 +110,7 @@ def test_a_manifest_that_says_something_else_is_refused(listed):
 
 @pytest.mark.parametrize("files", [{"x": b""}, {"pyproject.toml": b"["}])
 def test_a_bundle_without_settings_is_refused(files):
-    with pytest.raises(IntegrityError, match="pyproject.toml"):
+    with pytest.raises(IntegrityError, match=r"pyproject\.toml"):
         AppBundle.parse(packed(files))
 
 
