@@ -156,6 +156,33 @@ class SiteHome:
         text = own.model_dump_json(indent=1).encode() + b"\n"
         write_atomically(self.cohort, text, mode=0o600)
 
+    @property
+    def node_key_public(self) -> Path:
+        """The public half of the node key, one line of OpenSSH."""
+        return self.path / "node-key.pub"
+
+    @property
+    def next_node_key(self) -> Path:
+        """The private node key that is to be in force with the next release."""
+        return self.path / "node-key.next"
+
+    @property
+    def next_identity(self) -> Path:
+        """The identity key that is to be in force with the next release."""
+        return self.path / "identity.next.pem"
+
+    def request(self, site: str) -> Path:
+        """How the site asked to be enrolled with the keys in force."""
+        return self.path / f"{site}.request"
+
+    def exchange(self, site: str) -> Path:
+        """How it asks to have its keys exchanged, until the consortium has done so."""
+        return self.path / f"{site}.rotate.request"
+
+    def countersignature(self, site: str) -> Path:
+        """The site's signature on the roster that it installed."""
+        return self.path / f"{site}.countersign"
+
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -82,6 +82,19 @@ def renew(home: FederationHome, now: datetime, *, new_server_key: bool, new_ca: 
     return home.server_request
 
 
+def replace_authority(home: FederationHome, authorities: Path) -> None:
+    """Use another existing CA from now on, and ask it for a certificate.
+
+    Raises:
+        UsageError, IntegrityError: the CA's file cannot be read, or is no CA's.
+    """
+    pem = read_bounded(authorities, LARGEST_BYTES, "the CA's certificate")
+    require_authorities(pem)
+    home.ca_key.unlink(missing_ok=True)
+    write_atomically(home.ca, pem)
+    _write_request(home)
+
+
 @dataclass(frozen=True, slots=True)
 class Expiry:
     """How long something is still good.

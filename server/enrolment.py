@@ -154,11 +154,12 @@ def _require_fresh_keys(
     """Return if no other site has a key of the request, and none of them was ever revoked."""
     keys = {request.identity_key: "identity", request.node_key: "node"}
     for site, other in others.items():
-        for key in keys.keys() & {other.identity_key, other.node_key}:
-            raise IntegrityError(
-                f"the {keys[key]} key of {request.site} is that of {site} already: each site has "
-                "keys of its own"
-            )
+        for key, kind in keys.items():
+            if key in {other.identity_key, other.node_key}:
+                raise IntegrityError(
+                    f"the {kind} key of {request.site} is that of {site} already: each site has "
+                    "keys of its own"
+                )
     for gone in home.revocations().revoked:
         if gone.key in keys.keys() - kept:
             raise IntegrityError(

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from federation import revocation
+from federation.audit_log import AuditLog
 from federation.bounded_file import read_bounded
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
@@ -170,6 +172,21 @@ class FederationHome:
                 "hedgerow coordinator init makes one"
             )
         return CoordinatorConfig.read(self.config_file)
+
+    @classmethod
+    def opened(cls, path: Path) -> Self:
+        """The federation's folder at a path, whose settings can be read.
+
+        Raises:
+            UsageError, ConfigError: as `config`.
+        """
+        home = cls(path)
+        home.config()
+        return home
+
+    def note(self, event: str, **details: str | float) -> None:
+        """Add to the audit log."""
+        AuditLog(self.audit).append(event, **details)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

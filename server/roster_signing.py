@@ -6,7 +6,7 @@ federation's folder on any machine (`export_unsigned`), and what is signed there
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -101,7 +101,8 @@ def sign(home: FederationHome, key: ConsortiumKey, now: datetime, software: Soft
     """
     if key.public != home.given.read_consortium():
         raise IntegrityError(
-            f"the key is of another consortium ({key.public.short_name}) than {home.given.consortium}"
+            f"the key is of another consortium ({key.public.short_name}) than the one in "
+            f"{home.given.consortium}"
         )
     before, requests = read_membership(home.given), enrolled(home)
     after = _next(home, key, before, requests, now, software)
@@ -168,28 +169,41 @@ def import_signed(home: FederationHome, folder: Path) -> Signing:
 
 
 def unsigned_changes(home: FederationHome, members: Membership | None) -> list[str]:
-    """What is enrolled, revoked or set here and is not in what was signed, in words."""
+    """What is enrolled, revoked or set here and is not in what was signed, in words.
+
+    Args:
+        home: of the federation.
+        members: what was signed; None if nothing was.
+    """
     requests = enrolled(home)
     if members is None:
         return [f"{site} is enrolled and not in a roster" for site in requests]
-    found, release, config = [], members.release, home.config()
+    release, config = members.release, home.config()
+    found = [
+        f"the {gone.kind} key of {gone.site} was {gone.reason}"
+        for gone in home.revocations().revoked
+        if gone not in release.revoked.revoked
+    ]
     for site in sorted(requests.keys() | members.roster.keys.keys()):
-        if site not in members.roster.keys:
-            found.append(f"{site} is enrolled and not in the roster")
-        elif site not in requests:
-            found.append(f"{site} is in the roster and was revoked")
-        elif members.roster.keys[site].hex() != requests[site].identity_key:
-            found.append(f"the roster has the old identity key of {site}")
-        elif release.node_keys[site] != requests[site].node_key:
-            found.append(f"the release has the old node key of {site}")
-    for gone in home.revocations().revoked:
-        if gone not in release.revoked.revoked:
-            found.append(f"the {gone.kind} key of {gone.site} was {gone.reason}")
+        found += _unsigned_change(site, requests.get(site), members)
     if release.superlink != config.superlink:
         found.append(f"sites are told {release.superlink}, and it is {config.superlink} now")
     if release.ca_sha256 != ca_digest(home.ca.read_bytes()):
         found.append("sites are told another CA")
     return found
+
+
+def _unsigned_change(
+    site: str, request: SiteEnrolment | None, members: Membership
+) -> Iterator[str]:
+    if request is None:
+        yield f"{site} is in the roster and no longer enrolled"
+    elif site not in members.roster.keys:
+        yield f"{site} is enrolled and not in the roster"
+    elif members.roster.keys[site].hex() != request.identity_key:
+        yield f"the roster has the old identity key of {site}"
+    elif members.release.node_keys[site] != request.node_key:
+        yield f"the release has the old node key of {site}"
 
 
 def _read_pinned(home: FederationHome, path: Path) -> Membership:
@@ -205,7 +219,7 @@ def _says_the_same(before: Membership, after: Membership) -> bool:
     return after.release.model_copy(update=numbered) == before.release
 
 
-def _next(  # noqa: PLR0913, PLR0917 - all that a release is made of
+def _next(
     home: FederationHome,
     key: ConsortiumKey,
     before: Membership | None,
