@@ -64,8 +64,7 @@ def enrolled_home(path: Path, *sites: str) -> Enrolled:
     """A folder with a release in force that all of these sites countersigned."""
     home = sample_home(path)
     keys = {
-        site: SiteKeys(Ed25519PrivateKey.generate(), node_key.generate_node_key())
-        for site in sites
+        site: SiteKeys(Ed25519PrivateKey.generate(), node_key.generate_node_key()) for site in sites
     }
     now, software = datetime.now(UTC), Software.installed()
     for site in sites:

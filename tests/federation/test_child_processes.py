@@ -20,7 +20,8 @@ PATIENCE = 30.0
 FATHER = """
 import subprocess, sys, time
 from pathlib import Path
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = subprocess.Popen(sleeps, start_new_session=True)
 Path(sys.argv[1]).write_text(str(child.pid))
 time.sleep(600)
 """

@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
-import tomllib
 from flwr.cli.build import build_fab_from_files
 from flwr.cli.config_utils import get_fab_config
 from flwr.common.config import validate_config
@@ -24,7 +24,11 @@ SOURCES = st.dictionaries(PATHS, st.binary(max_size=50), min_size=1, max_size=5)
 def test_another_process_with_other_file_times_builds_the_same_bytes(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     root = Path(app_bundle.__file__).parent.parent
-    for path in [*root.glob("server/**/*.py"), *root.glob("client/*.py"), *root.glob("federation/**/*.py")]:
+    for path in [
+        *root.glob("server/**/*.py"),
+        *root.glob("client/*.py"),
+        *root.glob("federation/**/*.py"),
+    ]:
         target = copy / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
@@ -67,14 +71,14 @@ def test_flower_would_pack_the_same_files_with_the_same_manifest() -> None:
     content, _ = build_fab_from_files(files)  # type: ignore[arg-type]
     theirs = zipfile.ZipFile(BytesIO(content))
     assert set(theirs.namelist()) == set(ours.namelist())
-    listed = [line for line in ours.read(".info/CONTENT").decode().splitlines()]
+    listed = ours.read(".info/CONTENT").decode().splitlines()
     for line in listed:
         path, digest, bits = line.split(",")
         assert sha256(ours.read(path)).hexdigest() == digest
         assert len(ours.read(path)) * 8 == int(bits)
     assert {line.split(",")[0] for line in listed} == set(files)
     # Flower writes pyproject.toml anew; every other line of its manifest is ours.
-    same = {line for line in theirs.read(".info/CONTENT").decode().splitlines()} & set(listed)
+    same = set(theirs.read(".info/CONTENT").decode().splitlines()) & set(listed)
     assert len(same) >= len(listed) - 1
 
 

@@ -1,4 +1,4 @@
-"""The edge as a real process, with strangers at its door: it stays up, and its memory is bounded."""
+"""The edge as a real process, with strangers at its door: it stays up, its memory bounded."""
 
 import random
 import resource
