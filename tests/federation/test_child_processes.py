@@ -82,7 +82,7 @@ def test_a_log_does_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.M
     log = tmp_path / "log"
     with Supervisor([Child("flood", flood, log)]) as supervisor:
         supervisor.poll()
-        assert eventually(lambda: (tmp_path / "log.1").exists())
+        assert eventually((tmp_path / "log.1").exists)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 400_000
 
 
