@@ -42,7 +42,6 @@ config = ""
 set = ""
 run = ""
 runs = "runs"
-evaluate = ""
 """
 
 

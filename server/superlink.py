@@ -7,6 +7,7 @@ that one, whoever reaches the port could take the ServerApp's task and become it
 
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -22,7 +23,7 @@ FLWR = "1.41"
 
 LOOPBACK = "127.0.0.1"
 
-KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS")
+KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "OMP_NUM_THREADS")
 """Of this process's environment; proxies above all are none of Flower's business on loopback."""
 
 SWITCHES: Mapping[str, str] = {
@@ -95,6 +96,9 @@ def superexec_command(home: FederationHome, config: CoordinatorConfig) -> tuple[
 def environment(home: FederationHome) -> dict[str, str]:
     """The whole environment of Flower's processes."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    # They run the hedgerow that runs here, installed or not.
+    places = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", ""))
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     # The SuperExec starts the first flwr-serverapp on its path: this environment's own.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.defpath))
     flwr_home = {"FLWR_HOME": str(home.flwr_home.absolute()), "PATH": path}
@@ -110,6 +114,8 @@ def furnish(home: FederationHome) -> None:
     for path in (home.loopback_certificate, home.loopback_key, home.loopback_ca):
         if not path.is_file():
             raise UsageError(f"{path} is missing; hedgerow coordinator certificate renew makes it")
+    # Flower unpacks a bundle once and trusts what lies there from then on; it shall look again.
+    shutil.rmtree(home.flwr_home / "apps", ignore_errors=True)
     for folder in (home.superlink, home.flwr_home, home.runs, home.log):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)

@@ -20,7 +20,8 @@ PATIENCE = 30.0
 FATHER = """
 import subprocess, sys, time
 from pathlib import Path
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = subprocess.Popen(sleeps, start_new_session=True)
 Path(sys.argv[1]).write_text(str(child.pid))
 time.sleep(600)
 """
@@ -81,7 +82,7 @@ def test_a_log_does_not_grow_without_bound(tmp_path: Path, monkeypatch: pytest.M
     log = tmp_path / "log"
     with Supervisor([Child("flood", flood, log)]) as supervisor:
         supervisor.poll()
-        assert eventually(lambda: (tmp_path / "log.1").exists())
+        assert eventually((tmp_path / "log.1").exists)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 400_000
 
 
