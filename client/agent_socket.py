@@ -27,6 +27,8 @@ LARGEST_GREETING = 1 << 12
 PIECE = 1 << 20
 """Bytes read at a time, so that a length that is only claimed reserves no memory."""
 LENGTH_BYTES = 8
+REFUSAL = "refusal"
+"""Asked for instead of answers, under a bundle that is not approved: the agent's signed no."""
 NO_BUNDLE = ""
 """Of a caller that carries no app's messages: the site's own commands."""
 
@@ -46,7 +48,7 @@ class Greeting:
     Attributes:
         bundle: SHA-256 of the app bundle whose messages it carries, 64 hexadecimal digits, or
             NO_BUNDLE.
-        asks: `answers`, or `status` for a look at the agent itself.
+        asks: `answers`; `status` for a look at the agent itself; or `refusal`.
         hedgerow: the caller's version.
     """
 
@@ -81,7 +83,7 @@ class Greeting:
         bundle, asks, hedgerow = map(str, told)
         if bundle != NO_BUNDLE and not _is_digest(bundle):
             raise LineError("greeting: bundle is no SHA-256", "protocol")
-        if asks not in {"answers", "status"}:
+        if asks not in {"answers", "status", REFUSAL}:
             raise LineError("greeting: asks is neither answers nor status", "protocol")
         return cls(bundle, asks, hedgerow)
 

@@ -15,6 +15,7 @@ from server.conversation import Answers, Conversation, Place, Question
 from server.ledger_witness import Shown, keep
 from server.transport import Transport
 
+AGREE_TRIES = 3
 ENLIST_SECONDS = 60.0
 """How long to wait for all sites to be online."""
 
@@ -78,12 +79,31 @@ def agree(
     question = Question(Phase.AGREE, place, bodies, LARGEST_ANSWER[Phase.AGREE])
     timeout = agreement.federation.round_timeout_seconds
     witness = shown.question(place, agreement.sites)
-    answers, witnessed = conversation.ask_with_rider(question, witness, timeout)
+    answers, witnessed = _asked_until_heard(conversation, question, witness, timeout)
     _require_all(answers)
     if any(body != agreement.digest() for body in answers.bodies.values()):
         raise RoundFailed("a site signed another agreement than the one proposed")
     _require_all(witnessed)
     keep(folder, shown, witnessed)
+
+
+def _asked_until_heard(
+    conversation: Conversation, question: Question, rider: Question, timeout: float
+) -> tuple[Answers, Answers]:
+    """The answers to both questions; silent sites are asked again, `AGREE_TRIES` times in all.
+
+    Who agreed twice agreed once: a site keeps an agreement that it knows already.
+    """
+    first, second = conversation.ask_with_rider(question, rider, timeout)
+    for _ in range(AGREE_TRIES - 1):
+        silent = (set(first.lost) - set(first.refusals)) | (set(second.lost) - set(second.refusals))
+        if not silent:
+            break
+        late, ridden = conversation.ask_with_rider(
+            question.for_only(silent), rider.for_only(silent), timeout
+        )
+        first, second = first.completed_by(late), second.completed_by(ridden)
+    return first, second
 
 
 def _require_all(answers: Answers) -> None:
