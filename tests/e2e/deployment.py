@@ -51,14 +51,35 @@ class Process:
             self._ended = True
             self._news.notify_all()
 
-    def wait_for(self, text: str, times: int = 1) -> None:
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def finished(self, seconds: float) -> int:
+        """Wait for its end; its exit status."""
+        status = self._process.wait(seconds)
+        self._reader.join(ENDING_SECONDS)
+        return status
+
+    @property
+    def text(self) -> str:
+        """What it has said so far."""
+        with self._news:
+            return "".join(self.lines)
+
+    def wait_for(self, text: str, times: int = 1, seconds: float = STARTING_SECONDS) -> None:
         """Return when so many lines hold `text`."""
 
         def said() -> bool:
             return sum(text in line for line in self.lines) >= times
 
         with self._news:
-            self._news.wait_for(lambda: said() or self._ended, STARTING_SECONDS)
+            self._news.wait_for(lambda: said() or self._ended, seconds)
             assert said(), "".join(self.lines)
 
     def end(self) -> None:

@@ -1,26 +1,40 @@
 """A whole federation on loopback, set up by the product's own commands and run by its processes."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deployment import Process, flower_environment, free_port
+from deployment import STARTING_SECONDS, Process, flower_environment, free_port
 
 import hedgerow
+from federation import config_file
 from federation.consortium_files import ConsortiumFiles
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import load_task
 from server.coordinator_config import CoordinatorConfig
 from server.federation_home import FederationHome
+from simulations.example_config import example
 
 HEDGEROW = (sys.executable, "-P", "-m", "hedgerow")
 AGENT = Path(__file__).with_name("seeded_agent.py")
+SITE = Path(__file__).with_name("scripted_site.py")
 SPLIT_SEED = 7
 PORTS = ("superlink_port", "health_port", "metrics_port", "console_port")
+
+
+def until(claim: Callable[[], bool], run: Process | None = None, seconds: float = 240) -> None:
+    """Return when `claim` holds; fails if it never does, or if the run ends before."""
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert run is None or run.status is None, run.text
+        assert time.monotonic() < deadline, run.text if run else "it never came to that"
+        time.sleep(0.05)
 
 
 def command(*words: object) -> None:
@@ -106,6 +120,26 @@ class LoopbackFederation:
         agent.wait_for("listens")
         return agent, self.start("site", "node", home, says="online")
 
+    def start_scripted_sites(self) -> dict[str, Process]:
+        """All sites, with agents that meet with what their scripts say; see scripted_agent.py."""
+        started = {
+            site: Process([sys.executable, str(SITE), str(home)], self._environment, self.folder)
+            for site, home in self.homes.items()
+        }
+        self._processes += started.values()
+        for process in started.values():
+            process.wait_for("node: online", seconds=STARTING_SECONDS * len(started))
+        return started
+
+    def settings(self, *overrides: str, task: str = "heart") -> Path:
+        """A federation.toml for all sites of this federation."""
+        path = self.folder / "federation.toml"
+        path.write_text(example(task))
+        sites = f"federation.sites={json.dumps(list(self.homes))}"
+        config = config_file.read(path, [sites, "simulation.baselines=false", *overrides])
+        path.write_text(config_file.write_text(config))
+        return path
+
     def run(self, config: Path, *options: str, seconds: float = 400) -> subprocess.CompletedProcess:
         """`hedgerow coordinator run` to its end."""
         return subprocess.run(
@@ -113,6 +147,15 @@ class LoopbackFederation:
             cwd=self.folder, env=self._environment, capture_output=True, text=True,
             timeout=seconds, check=False,
         )  # fmt: skip
+
+    @contextmanager
+    def running(self, config: Path, *options: str) -> Iterator[Process]:
+        """`hedgerow coordinator run` while a test does something to it; ended at the latest then."""
+        process = self.start("coordinator", "run", self.fed, config, *options)
+        try:
+            yield process
+        finally:
+            process.end()
 
     @property
     def last_run(self) -> Path:
