@@ -63,7 +63,8 @@ from federation.errors import IntegrityError, UsageError
 
 HEARTBEAT_SECONDS = 10.0
 """The shortest that a SuperLink takes; a node that died is noticed, and may return, after two."""
-CALL_SECONDS = 60.0
+CALL_SECONDS = 30.0
+"""Without a byte, until a call counts as lost; whoever answers does so within the second."""
 INSIST_SECONDS = 30.0
 """How long the rest of a message is tried for, when the line breaks within it."""
 MOST_OBJECTS = 4096

@@ -189,6 +189,8 @@ def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], N
 def read_node_state(home: SiteHome) -> Mapping[str, object]:
     """What the node last said of itself: state, since, reason and advice; empty before the first.
 
+    A node that said it was online and was killed says nothing more; its state is `gone` then.
+
     Raises:
         UsageError: the file is not what was written.
     """
@@ -198,7 +200,20 @@ def read_node_state(home: SiteHome) -> Mapping[str, object]:
         return {}
     except ValueError as error:
         raise UsageError(f"{home.node_state} is not what was written; remove it") from error
-    return state if isinstance(state, dict) else {}
+    if not isinstance(state, dict):
+        return {}
+    if state.get("state") in {"online", "reached"} and not _is_held(home.path / ".node.lock"):
+        return state | {"state": "gone", "reason": "its process was killed"}
+    return state
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process holds a lock; one that is not ours to look at is taken to be held."""
+    try:
+        os.close(hold(lock))
+    except (BlockingIOError, UsageError):
+        return True
+    return False
 
 
 class _NodeState:

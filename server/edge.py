@@ -51,6 +51,13 @@ STATUSES_TOLD_AS_UNAVAILABLE = frozenset({404, 429, *range(500, 600)})
 """Of the SuperLink's answers on a fleet path: what would end a stock SuperNode for good. A 404
 there is a SuperLink that is still starting, or another version; the node waits for a better one."""
 
+REFUSALS_TOLD = {
+    401: "the SuperLink does not know the node, or the clocks differ",
+    412: "the SuperLink refuses the node: its key is not enrolled or online already, or it runs "
+    "another version of Flower",
+}
+"""What the SuperLink says no to and a person has to look at; the site is told the same."""
+
 RETRY_AFTER_SECONDS = 2
 FAILURES_LOGGED_PER_SECOND = 10
 
@@ -210,6 +217,7 @@ class Edge:
             if answer.status_code in STATUSES_TOLD_AS_UNAVAILABLE:
                 raise Refused(503, f"the SuperLink answered {answer.status_code}")
             request.status = answer.status_code
+            request.reason = REFUSALS_TOLD.get(answer.status_code, "")
             await self._bring_back(answer, request, send)
         finally:
             await answer.aclose()

@@ -14,6 +14,7 @@ from deployment import STARTING_SECONDS, Process, flower_environment, free_port
 import hedgerow
 from federation import config_file
 from federation.consortium_files import ConsortiumFiles
+from federation.site_connection import SiteConnection
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import load_task
@@ -120,6 +121,26 @@ class LoopbackFederation:
         agent.wait_for("listens")
         return agent, self.start("site", "node", home, says="online")
 
+    def start_script(self, script: Path, *words: object, says: str | None = None) -> Process:
+        """A script of these tests as a process."""
+        line = [sys.executable, str(script), *map(str, words)]
+        process = Process(line, self._environment, self.folder)
+        self._processes.append(process)
+        if says:
+            process.wait_for(says)
+        return process
+
+    def route(self, site: str, port: int) -> None:
+        """Have a site's node connect to this port of this machine."""
+        self.route_home(self.homes[site], port)
+
+    @staticmethod
+    def route_home(home: Path, port: int) -> None:
+        """As `route`, for a home that may be a copy."""
+        path = home / "connection.toml"
+        there = SiteConnection.read(path)
+        there.model_copy(update={"superlink": f"localhost:{port}"}).write(path)
+
     def start_scripted_sites(self) -> dict[str, Process]:
         """All sites, with agents that meet with what their scripts say; see scripted_agent.py."""
         started = {
@@ -150,7 +171,7 @@ class LoopbackFederation:
 
     @contextmanager
     def running(self, config: Path, *options: str) -> Iterator[Process]:
-        """`hedgerow coordinator run` while a test does something to it; ended at the latest then."""
+        """`hedgerow coordinator run` while a test does something to it; then it is ended."""
         process = self.start("coordinator", "run", self.fed, config, *options)
         try:
             yield process
