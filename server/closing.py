@@ -23,9 +23,9 @@ def closing_statements(
     """
     asked = tuple(sites)
     answers = conversation.ask(Phase.CLOSE, Place(run), dict.fromkeys(asked, body), timeout)
-    if answers.lost:
+    if answers.silent:
         # A site that was cut off just now would keep what it was asked to forget.
-        again = dict.fromkeys(answers.lost, body)
+        again = dict.fromkeys(answers.silent, body)
         answers = answers.completed_by(conversation.ask(Phase.CLOSE, Place(run), again, timeout))
     statements = {}
     for site, said in answers.bodies.items():

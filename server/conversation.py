@@ -55,16 +55,19 @@ class Answers:
         bodies: per site that answered `ok`, the verified reply's body.
         lost: per site that did not, why.
         refusals: per site that refused, its code.
+        silent: sites that said nothing that they signed.
     """
 
     bodies: Mapping[str, bytes]
     lost: Mapping[str, str]
     refusals: Mapping[str, str]
+    silent: frozenset[str] = frozenset()
 
     def completed_by(self, later: "Answers") -> "Answers":
         """These, and what came when the silent were asked once more."""
         lost = {s: why for s, why in self.lost.items() if s not in later.bodies} | dict(later.lost)
-        return Answers({**self.bodies, **later.bodies}, lost, {**self.refusals, **later.refusals})
+        refusals = {**self.refusals, **later.refusals}
+        return Answers({**self.bodies, **later.bodies}, lost, refusals, later.silent)
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Conversation:
                 self._hear(second, site, riding[site], _ridden(raw), largest_riding)
         for site in at.values():
             heard = second if site in alone else first
+            heard.silent.add(site)
             heard.lost[site] = f"{(alone if site in alone else asked)[site].phase}: no reply"
         return first.answers(), second.answers()
 
@@ -150,6 +154,7 @@ class Conversation:
         """Note what a site answered; None if it did not, or not with its signature."""
         phase = request.phase
         if isinstance(raw, Lost):
+            heard.silent.add(site)
             heard.lost[site] = f"{phase}: {raw.reason}"
             return None
         key = self._keys[site]
@@ -157,6 +162,7 @@ class Conversation:
             require_size(phase, len(reply_parts(raw)[0]), largest)
             reply = Reply.verify(raw, self.roster.federation, request, key, site)
         except ProtocolViolation as error:
+            heard.silent.add(site)
             heard.lost[site] = f"{phase}: {error}"
             return None
         if reply.status == "ok":
@@ -276,6 +282,7 @@ class _Heard:
     answered: dict[str, bytes] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
 
     def answers(self) -> Answers:
-        return Answers(self.answered, self.lost, self.refusals)
+        return Answers(self.answered, self.lost, self.refusals, frozenset(self.silent))

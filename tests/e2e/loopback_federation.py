@@ -143,11 +143,15 @@ class LoopbackFederation:
 
     def start_scripted_sites(self) -> dict[str, Process]:
         """All sites, with agents that meet with what their scripts say; see scripted_agent.py."""
-        started = {
-            site: Process([sys.executable, str(SITE), str(home)], self._environment, self.folder)
-            for site, home in self.homes.items()
-        }
-        self._processes += started.values()
+        started = {s: self.start_script(SITE, home) for s, home in self.homes.items()}
+        return self._online(started)
+
+    def start_sites(self) -> dict[str, Process]:
+        """`hedgerow site up` for all sites."""
+        return self._online({s: self.start("site", "up", h) for s, h in self.homes.items()})
+
+    @staticmethod
+    def _online(started: dict[str, Process]) -> dict[str, Process]:
         for process in started.values():
             process.wait_for("node: online", seconds=STARTING_SECONDS * len(started))
         return started

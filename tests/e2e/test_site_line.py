@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from deployment import Process
 from faulty_line import FaultyLine, answering
 from loopback_federation import LoopbackFederation, until
@@ -14,7 +17,13 @@ from loopback_federation import LoopbackFederation, until
 from client.site_home import SiteHome
 from client.site_processes import read_node_state
 from federation.node_key import generate_node_key, private_bytes
-from server.certificate_authority import KeyAndCertificate, new_authority, server_certificate
+from server.certificate_authority import (
+    KeyAndCertificate,
+    first_certificate,
+    new_authority,
+    read_key,
+    server_certificate,
+)
 from server.federation_home import FederationHome
 
 SITES = ("cleveland", "hungary", "va_long_beach")
@@ -119,12 +128,23 @@ def copied(federation: LoopbackFederation, name: str) -> Path:
     return copy
 
 
+def expired(certificate: Path, authority: KeyAndCertificate) -> bytes:
+    """The same certificate, but that it ended yesterday."""
+    now, real = datetime.now(UTC), first_certificate(certificate.read_bytes())
+    builder = x509.CertificateBuilder(
+        real.issuer, real.subject, real.public_key(), x509.random_serial_number(),
+        now - timedelta(9), now - timedelta(1), list(real.extensions),
+    )  # fmt: skip
+    signed = builder.sign(read_key(authority.key, "the CA's key"), hashes.SHA384())
+    return signed.public_bytes(Encoding.PEM)
+
+
 def certificate(fed: FederationHome, folder: Path, kind: str) -> tuple[Path, Path]:
     """A certificate that a site must not believe, and its key."""
     now, key = datetime.now(UTC), fed.server_key.read_bytes()
     own = KeyAndCertificate(fed.ca_key.read_bytes(), fed.ca.read_bytes())
     made = {
-        "expired": lambda: server_certificate(own, ["localhost"], key, now - timedelta(9), 8),
+        "expired": lambda: expired(fed.server_certificate, own),
         "other host": lambda: server_certificate(own, ["example.org"], key, now, 30),
         "other CA": lambda: server_certificate(
             new_authority("other", now), ["localhost"], key, now, 30
