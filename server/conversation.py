@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -42,7 +42,7 @@ class Question:
     bodies: Mapping[str, bytes]
     largest_answer: int
 
-    def for_only(self, sites: set[str]) -> "Question":
+    def for_only(self, sites: Collection[str]) -> "Question":
         """The same, of some of the sites."""
         return replace(self, bodies={s: body for s, body in self.bodies.items() if s in sites})
 

@@ -45,6 +45,10 @@ class Replies(Protocol):
         """Per message that was answered since the last look, its id and the answer."""
         ...
 
+    def missing(self, name: str) -> int:
+        """How many parts of the answer to a message have not come; 0 if nothing of it has."""
+        ...
+
 
 def replies_of(grid: Grid) -> Replies:
     """The replies that come in over a Grid."""
@@ -61,6 +65,10 @@ class GridReplies:
         """See `Replies`."""
         for message in self.grid.pull_messages(list(waiting)):
             yield message.metadata.reply_to_message_id, message
+
+    def missing(self, name: str) -> int:  # noqa: ARG002 - replies come whole
+        """See `Replies`."""
+        return 0
 
 
 @dataclass
@@ -91,6 +99,10 @@ class HttpReplies:
             if done is not None:
                 del self._partial[answered]
                 yield answered, done
+
+    def missing(self, name: str) -> int:
+        """See `Replies`."""
+        return len(self._partial[name].missing) if name in self._partial else 0
 
     def _begun(self, wanted: set[str]) -> Iterator[tuple[str, Spoilt]]:
         """Take the heads that have come; gives those of replies that no site of ours sends."""

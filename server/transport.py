@@ -82,8 +82,8 @@ class GridTransport:
             if waiting:
                 time.sleep(pause)
                 pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
-        for node in waiting.values():
-            yield node, Lost(f"no reply within {timeout:g} s")
+        for name, node in waiting.items():
+            yield node, Lost(_too_late(self._replies.missing(name), timeout))
 
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"
@@ -95,6 +95,11 @@ class GridTransport:
             ttl=timeout,
             group_id=str(request.round),
         )
+
+
+def _too_late(missing: int, timeout: float) -> str:
+    cut = f"; {missing} parts of one did not get through" if missing else ""
+    return f"no reply within {timeout:g} s{cut}"
 
 
 def _record(request: bytes) -> ArrayRecord | ConfigRecord:

@@ -141,9 +141,9 @@ class LoopbackFederation:
         there = SiteConnection.read(path)
         there.model_copy(update={"superlink": f"localhost:{port}"}).write(path)
 
-    def start_scripted_sites(self) -> dict[str, Process]:
-        """All sites, with agents that meet with what their scripts say; see scripted_agent.py."""
-        started = {s: self.start_script(SITE, home) for s, home in self.homes.items()}
+    def start_scripted_sites(self, *sites: str) -> dict[str, Process]:
+        """These sites, or all, with agents that meet with what scripted_agent.py reads."""
+        started = {s: self.start_script(SITE, self.homes[s]) for s in sites or self.homes}
         return self._online(started)
 
     def start_sites(self) -> dict[str, Process]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -176,17 +177,18 @@ def test_a_certificate_that_is_not_trusted_is_told_from_a_line_that_is_down(
     comes_back(home, node)
 
 
-def test_another_version_of_flower_is_told_at_both_ends(federation) -> None:
+@pytest.mark.parametrize("software", ["flwr", "hedgerow"])
+def test_another_version_is_told_at_both_ends(federation, software) -> None:
     edge_log = FederationHome(federation.fed).log / "edge.jsonl"
     before = edge_log.read_text()
-    copy = copied(federation, "foreign")
-    foreign = federation.start_script(FOREIGN, copy, "1.20.0", says="offline")
-    assert "Incompatible" in foreign.text
-    assert "1.20.0" in foreign.text
-    assert "install the version of Flower that the coordinator has" in foreign.text
+    copy = copied(federation, f"foreign-{software}")
+    foreign = federation.start_script(FOREIGN, copy, software, "0.0.9", says="offline")
     foreign.end()
+    says = f"the node runs {software} 0.0.9 and this machine {software} {version(software)}"
+    assert f"Incompatible: {says}" in foreign.text
+    assert "install the version that the coordinator has" in foreign.text
     told = [json.loads(one) for one in edge_log.read_text()[len(before) :].splitlines()]
-    assert any("another version" in one["fields"].get("reason", "") for one in told)
+    assert any(says in one["fields"].get("reason", "") for one in told)
 
 
 def test_a_second_node_of_the_same_home_is_refused(federation, node) -> None:
@@ -211,3 +213,15 @@ def test_a_node_whose_key_nobody_enrolled_is_told_so(federation) -> None:
     node = federation.start("site", "node", stranger, says="offline")
     assert "unknown" in node.text
     node.end()
+
+
+@pytest.mark.parametrize("ahead", [60, -600])
+def test_a_nodes_clock_that_is_wrong_is_told_at_both_ends(federation, ahead) -> None:
+    edge_log = FederationHome(federation.fed).log / "edge.jsonl"
+    before = edge_log.read_text()
+    copy = copied(federation, f"clock{ahead}")
+    skewed = federation.start_script(FOREIGN, copy, "clock", ahead, says="offline")
+    skewed.end()
+    assert "the clocks differ by more than seconds: check the time" in skewed.text
+    told = [json.loads(one) for one in edge_log.read_text()[len(before) :].splitlines()]
+    assert any("the clocks differ" in one["fields"].get("reason", "") for one in told)
