@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -137,6 +139,9 @@ class _Garbage(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.answer()
+
+    def answer(self) -> None:
         self.send_response(self.status)
         for name, value in self.headers_sent.items():
             self.send_header(name, value)
@@ -162,6 +167,45 @@ def answering(
     """The port of a TLS server that answers everything alike."""
     told = {name.replace("_", "-"): value for name, value in headers.items()}
     kind = type("Garbage", (_Garbage,), {"status": status, "body": body, "headers_sent": told})
+    with _served(kind, certificate, key) as port:
+        yield port
+
+
+@contextmanager
+def limiting(
+    certificate: Path, key: Path, authority: Path, edge: int, largest: int
+) -> Iterator[int]:
+    """The port of a proxy before the edge that takes no larger bodies, as proxies often are set."""
+    trusted = ssl.create_default_context(cafile=str(authority))
+    with httpx.Client(base_url=f"https://localhost:{edge}", verify=trusted, timeout=120) as client:
+        kind = type("Limiting", (_Limiting,), {"client": client, "largest": largest})
+        with _served(kind, certificate, key) as port:
+            yield port
+
+
+class _Limiting(_Garbage):
+    client: httpx.Client
+    largest = 0
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if len(body) > self.largest:
+            self.status, self.body, self.headers_sent = 413, b"<html>too large</html>", {}
+        else:
+            passed = {n: v for n, v in self.headers.items() if n.lower() not in NOT_PASSED_ON}
+            answer = self.client.post(self.path, content=body, headers=passed)
+            self.status, self.body = answer.status_code, answer.content
+            self.headers_sent = {"Content-Type": answer.headers.get("content-type", "text/plain")}
+        self.answer()
+
+
+NOT_PASSED_ON = {"host", "content-length", "connection", "accept-encoding"}
+
+
+@contextmanager
+def _served(
+    kind: type[BaseHTTPRequestHandler], certificate: Path, key: Path | None
+) -> Iterator[int]:
     server = _Server((LOOPBACK, 0), kind)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -75,7 +75,7 @@ class Script:
         if steps[0].round not in (0, round_):
             return None
         self.write(*steps[1:])
-        append_durably(self._met, json.dumps(asdict(steps[0]) | {"at": round_}).encode() + b"\n")
+        append_durably(self._met, json.dumps(asdict(steps[0]) | {"at": round_}).encode())
         return steps[0]
 
     @property
@@ -96,7 +96,7 @@ class Script:
 
     def note_vector(self, run: str, round_: int, entry: int, digest: str) -> None:
         made = {"run": run, "round": round_, "entry": entry, "sha256": digest}
-        append_durably(self._vectors, json.dumps(made).encode() + b"\n")
+        append_durably(self._vectors, json.dumps(made).encode())
 
     @property
     def vectors(self) -> list[dict]:
