@@ -17,7 +17,7 @@ from client.agent_socket import LineError, ask_status
 from client.returning_agent import ReturningAgent
 from client.site_home import SiteHome
 from federation.audit_log import AuditLog
-from federation.child_processes import Child, Supervisor
+from federation.child_processes import Child, Supervisor, log_tail
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
 from federation.file_lock import hold
@@ -156,7 +156,7 @@ def site_children(home: SiteHome) -> tuple[Child, Child]:
         return Child(
             name=name,
             command=command,
-            log_path=home.log(name).with_suffix(".out"),
+            log_path=_output(home, name),
             env=environment,
             **rest,  # type: ignore[arg-type]
         )
@@ -170,6 +170,12 @@ def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], N
     """Keep agent and node running until SIGTERM or SIGINT; also tell whether the node is online."""
     ending, told = threading.Event(), dict(read_node_state(home))
 
+    def tell(name: str, event: str, details: Mapping[str, object]) -> None:
+        if event == "ended" and details.get("reason") != "stopped":
+            # Why it ended, it said itself: to its own log, where nobody looks first.
+            details = {**details, "said": log_tail(_output(home, name), lines=1)}
+        report(name, event, details)
+
     def is_ending() -> bool:
         state = dict(read_node_state(home))
         if state not in ({}, told):
@@ -181,7 +187,7 @@ def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], N
     with (
         _alone(home, "up"),
         _ended_by_signals(ending),
-        Supervisor(site_children(home), report) as supervisor,
+        Supervisor(site_children(home), tell) as supervisor,
     ):
         supervisor.run(until=is_ending)
 
@@ -205,6 +211,11 @@ def read_node_state(home: SiteHome) -> Mapping[str, object]:
     if state.get("state") in {"online", "reached"} and not _is_held(home.path / ".node.lock"):
         return state | {"state": "gone", "reason": "its process was killed"}
     return state
+
+
+def _output(home: SiteHome, name: str) -> Path:
+    """What a process of the site writes to its terminal."""
+    return home.log(name).with_suffix(".out")
 
 
 def _is_held(lock: Path) -> bool:

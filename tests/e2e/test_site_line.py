@@ -96,14 +96,14 @@ def test_a_line_that_is_cut_is_told_and_heals_by_itself(home, line, node) -> Non
     [
         (500, b""),
         (429, b"slow down"),
-        (404, b"<html>not found</html>"),
+        pytest.param(404, b"<html>not found</html>", marks=pytest.mark.slow),
         (413, b"<html>too large</html>"),
-        (502, b""),
-        (302, b""),
+        pytest.param(502, b"", marks=pytest.mark.slow),
+        pytest.param(302, b"", marks=pytest.mark.slow),
         (200, b"<html>please sign in to the network</html>"),
-        (200, b""),
-        (400, b'{"code": 1, "message": "no"}'),
-        (400, b"\xff\xfe\x00" * 100_000),
+        pytest.param(200, b"", marks=pytest.mark.slow),
+        pytest.param(400, b'{"code": 1, "message": "no"}', marks=pytest.mark.slow),
+        pytest.param(400, b"\xff\xfe\x00" * 100_000, marks=pytest.mark.slow),
     ],
 )
 def test_garbage_from_a_box_in_between_makes_no_zombie(
@@ -160,8 +160,8 @@ def certificate(fed: FederationHome, folder: Path, kind: str) -> tuple[Path, Pat
     ("kind", "says"),
     [
         ("expired", "certificate has expired"),
-        ("other host", "Hostname mismatch"),
-        ("other CA", "unable to get local issuer certificate"),
+        pytest.param("other host", "Hostname mismatch", marks=pytest.mark.slow),
+        pytest.param("other CA", "unable to get local issuer certificate", marks=pytest.mark.slow),
     ],
 )
 def test_a_certificate_that_is_not_trusted_is_told_from_a_line_that_is_down(
@@ -177,7 +177,7 @@ def test_a_certificate_that_is_not_trusted_is_told_from_a_line_that_is_down(
     comes_back(home, node)
 
 
-@pytest.mark.parametrize("software", ["flwr", "hedgerow"])
+@pytest.mark.parametrize("software", ["flwr", pytest.param("hedgerow", marks=pytest.mark.slow)])
 def test_another_version_is_told_at_both_ends(federation, software) -> None:
     edge_log = FederationHome(federation.fed).log / "edge.jsonl"
     before = edge_log.read_text()
@@ -191,6 +191,7 @@ def test_another_version_is_told_at_both_ends(federation, software) -> None:
     assert any(says in one["fields"].get("reason", "") for one in told)
 
 
+@pytest.mark.slow
 def test_a_second_node_of_the_same_home_is_refused(federation, node) -> None:
     second = federation.start("site", "node", federation.homes[SITE])
     assert second.finished(120) == 2
@@ -198,6 +199,7 @@ def test_a_second_node_of_the_same_home_is_refused(federation, node) -> None:
     assert node.status is None
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_home_elsewhere_does_not_take_over(federation, home, node) -> None:
     """Two machines with one key: the first stays, the second says what that means."""
     second = federation.start("site", "node", copied(federation, "copy"), says="offline")
@@ -215,6 +217,7 @@ def test_a_node_whose_key_nobody_enrolled_is_told_so(federation) -> None:
     node.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [60, -600])
 def test_a_nodes_clock_that_is_wrong_is_told_at_both_ends(federation, ahead) -> None:
     edge_log = FederationHome(federation.fed).log / "edge.jsonl"
