@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deployment import STARTING_SECONDS, Process, flower_environment, free_port
+from faulty_line import FaultyLine  # noqa: TC002 - a type that readers look up here
 
 import hedgerow
 from federation import config_file
@@ -49,6 +50,7 @@ class LoopbackFederation:
     Attributes:
         fed: the coordinator's folder.
         homes: per site its home.
+        lines: of sites whose node a test put behind a line that it can break.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class LoopbackFederation:
         self.folder, self.fed = folder, folder / "fed"
         self.homes = {site: folder / site for site in sites}
         self._processes: list[Process] = []
+        self.lines: dict[str, FaultyLine] = {}
         self._environment = flower_environment(folder / "flwr-unused")
         command("coordinator", "init", self.fed, "--name", "demo", "--host", "localhost",
                 "--port", free_port())  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faulty_line import FaultyLine
 from loopback_federation import LoopbackFederation, command, until
 from scripted_agent import Script, Step
 from site_accounts import assert_never_undercounted, rounds_of
@@ -17,6 +18,7 @@ from client.site_processes import read_node_state
 from federation.approvals import Approvals
 from federation.envelope import Phase, Request, parse_reply
 from federation.run_folder import RunFolder
+from server.federation_home import FederationHome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -51,6 +53,9 @@ def federation(tmp_path_factory) -> Iterator[LoopbackFederation]:
         (home / "tasks" / "own_heart.py").write_text(OWN_CODE)
         made.set_policy(site, tasks=("heart", OWN_TASK))
         command("site", "approve-task", home, OWN_TASK, "--yes")
+    faulty = FaultyLine(FederationHome(made.fed).config().port)
+    made.route(VICTIM, faulty.port)
+    made.lines[VICTIM] = faulty
     try:
         made.start_coordinator()
         made.start_scripted_sites(*(site for site in SITES if site != ROGUE))
@@ -58,6 +63,7 @@ def federation(tmp_path_factory) -> Iterator[LoopbackFederation]:
         yield made
     finally:
         made.end()
+        faulty.close()
     assert made.left() == []
 
 
@@ -136,6 +142,31 @@ def test_a_full_disk_at_a_site_costs_its_part_until_there_is_room(federation, ho
     assert VICTIM not in rounds[3]["survivors"]
     assert VICTIM in rounds[6]["survivors"]
     assert ask_status(home.socket)["pid"] == agent  # it went on all the while
+    assert_all_counted(federation, folder)
+
+
+def test_a_line_cut_within_a_message_costs_that_sites_part_at_most(federation, honest) -> None:
+    befallen = script(federation, VICTIM, Step("train", "wait", "after", round=1))
+    pacemaker = script(federation, PACEMAKER, Step("train", "wait", round=3))
+    home, line = SiteHome(federation.homes[VICTIM]), federation.lines[VICTIM]
+    config = federation.settings(*SETTINGS, "run.rounds=5", "run.name=cut")
+    met = len(befallen.met), len(pacemaker.met)
+    try:
+        with federation.running(config) as run:
+            until(lambda: len(befallen.met) > met[0], run)
+            line.allowance = 20_000  # a heartbeat or two, and then the middle of the reply
+            befallen.open_gate()
+            until(lambda: read_node_state(home)["state"] == "offline", run)
+            until(lambda: len(pacemaker.met) > met[1], run)
+            line.heal()
+            until(lambda: read_node_state(home)["state"] in ("online", "reached"), run)
+            pacemaker.open_gate()
+            assert run.finished(END_SECONDS) == 0, run.text
+    finally:
+        line.heal()
+    folder, rounds = last(federation)
+    assert {one["status"] for one in rounds.values()} == {"completed"}
+    assert VICTIM in rounds[5]["survivors"]
     assert_all_counted(federation, folder)
 
 
@@ -263,20 +294,3 @@ def test_a_second_agent_on_a_home_and_a_second_site_up_are_refused(federation) -
     assert "another agent is running" in agent.text
     assert "another hedgerow site up is running" in both.text
     assert ask_status(home.socket)["pid"] == before
-
-
-def test_a_site_that_is_revoked_within_a_run_is_put_out_and_the_run_goes_on(
-    federation, honest
-) -> None:
-    pacemaker = script(federation, PACEMAKER, Step("train", "wait", round=2))
-    home, met = SiteHome(federation.homes[ROGUE]), len(pacemaker.met)
-    config = federation.settings(*SETTINGS, "run.rounds=3", "run.name=revoked")
-    with federation.running(config) as run:
-        until(lambda: len(pacemaker.met) > met, run)
-        command("coordinator", "revoke", federation.fed, ROGUE, "--reason", "a test")
-        until(lambda: read_node_state(home)["state"] == "offline", run)
-        pacemaker.open_gate()
-        assert run.finished(END_SECONDS) == 0, run.text
-    _, rounds = last(federation)
-    assert ROGUE not in rounds[3]["survivors"]
-    assert "does not know" in str(read_node_state(home)["remedy"])

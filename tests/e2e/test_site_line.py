@@ -91,6 +91,17 @@ def test_a_line_that_is_cut_is_told_and_heals_by_itself(home, line, node) -> Non
     assert len(said) <= 4
 
 
+@pytest.mark.slow
+def test_a_line_that_stalls_is_told_and_heals_by_itself(home, line, node) -> None:
+    line.cut()
+    goes_offline(home, "Unreachable")
+    line.heal()
+    line.stalls = True
+    goes_offline(home, "Timeout")
+    line.heal()
+    comes_back(home, node)
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [
