@@ -93,7 +93,6 @@ def approve_task(
         typer.echo(f"withdrawn: {task}")
         return
     add_search_folder(place.tasks)  # where a task of the site's own may lie
-    add_search_folder(Path())
     code = task_code(task)
     was = Approvals.read(place.approvals).tasks.get(task)
     if was is not None and was.sha256 == code.digest:

@@ -42,7 +42,6 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
     except HedgerowError as error:
         return [from_error("policy", error, "mend site.toml; nothing else can be checked without")]
     add_search_folder(home.tasks)
-    add_search_folder(Path())
     code = [check_task_code(home, task) for task in policy.tasks]
     return [
         check_policy(policy),
