@@ -26,6 +26,9 @@ from federation.summary import Summary
 
 CHECKPOINTS = "checkpoints/round-*.safetensors"
 
+GLANCE_SECONDS = 0.5
+"""How long a new user of a folder waits for one who only looks whether it is in use."""
+
 
 class Environment(BaseModel):
     """On what a run was prepared: `environment.json`.
@@ -97,13 +100,18 @@ class RunFolder:
                 nothing can be written here.
         """
         try:
-            lock = hold(self.path / ".lock")
+            lock = hold(self.lock, GLANCE_SECONDS)
         except BlockingIOError as error:
             raise UsageError(f"{self.path} is in use by another process") from error
         try:
             yield
         finally:
             os.close(lock)
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works on the run."""
+        return self.path / ".lock"
 
     @property
     def witness(self) -> Path:

@@ -104,6 +104,12 @@ class RunRecord:
         return trained[-1].round + (0 if again else 1)
 
     @property
+    def under_way(self) -> frozenset[int]:
+        """Numbers of rounds that were tried and have not ended."""
+        tried = {number for number, times in self.tried.items() if times}
+        return frozenset(tried - {one.round.round for one in self.rounds})
+
+    @property
     def completed_rounds(self) -> int:
         """How many training rounds changed the model."""
         return sum(r.round.kind == "train" and r.round.status == "completed" for r in self.rounds)
@@ -126,6 +132,28 @@ def read_record(folder: RunFolder) -> RunRecord:
     """
     lines = folder.read_rounds()
     folder.rewrite_rounds(lines)
+    record = _parsed(folder, lines)
+    # A crash between a checkpoint and its record leaves one checkpoint more, of a round begun.
+    unfinished = record.under_way | {0, record.last_trained}
+    latest = folder.latest_checkpoint()
+    if latest > max(unfinished):
+        raise IntegrityError(
+            f"{folder.rounds} ends after round {record.last_trained}, and there are checkpoints up "
+            f"to round {latest}: lines were lost; restore the file"
+        )
+    return record
+
+
+def watch_record(folder: RunFolder) -> RunRecord:
+    """What is recorded of a run that may be under way in another process; nothing is written.
+
+    Raises:
+        IntegrityError: a whole line is not what was written.
+    """
+    return _parsed(folder, folder.read_rounds())
+
+
+def _parsed(folder: RunFolder, lines: list[dict[str, object]]) -> RunRecord:
     starts: list[str] = []
     rounds: list[RoundRecord] = []
     attempts: dict[int, int] = {}
@@ -147,16 +175,7 @@ def read_record(folder: RunFolder) -> RunRecord:
             case _Ended():
                 rounds.append(event.record)
     started = starts[0] if starts else ""
-    record = RunRecord(started, len(starts), tuple(rounds), attempts, tried, survivors)
-    # A crash between a checkpoint and its record leaves one checkpoint more, of a round begun.
-    unfinished = {number for number in tried if tried[number]} - {r.round.round for r in rounds}
-    latest = folder.latest_checkpoint()
-    if latest > max(record.last_trained, *unfinished, 0):
-        raise IntegrityError(
-            f"{folder.rounds} ends after round {record.last_trained}, and there are checkpoints up "
-            f"to round {latest}: lines were lost; restore the file"
-        )
-    return record
+    return RunRecord(started, len(starts), tuple(rounds), attempts, tried, survivors)
 
 
 def record_start(folder: RunFolder, at: str) -> None:
