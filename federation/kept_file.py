@@ -1,6 +1,6 @@
 """What a file holds, read again only after it changed: for whoever looks every two seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -13,18 +13,19 @@ Read = TypeVar("Read")
 _Stamp = tuple[int, int, int]
 
 
-def kept(path: Path, read: Callable[[Path], Read]) -> Read | None:
+def kept(path: Path, read: Callable[..., Read], *given: Hashable) -> Read | None:
     """What `read` makes of a file; None if there is none.
 
     Args:
         path: of the file.
-        read: always the same function, which depends on the file alone.
+        read: of the file's path and what is given; the same function at every look.
+        given: what else its result depends on.
 
     Raises:
         IntegrityError: it cannot be read, or is too large for what it should be.
     """
     stamp = _stamp(path)
-    return None if stamp is None else cast("Read", _kept(path, read, stamp))
+    return None if stamp is None else cast("Read", _kept(path, read, given, stamp))
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -41,5 +42,7 @@ def _stamp(path: Path) -> _Stamp | None:
 
 
 @lru_cache(maxsize=512)
-def _kept(path: Path, read: Callable[[Path], object], _stamp: _Stamp) -> object:
-    return read(path)
+def _kept(
+    path: Path, read: Callable[..., object], given: tuple[Hashable, ...], _stamp: _Stamp
+) -> object:
+    return read(path, *given)

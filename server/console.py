@@ -79,4 +79,6 @@ def _figures(run: RunNow) -> RunFigures:
 
 def _after(run: RunNow) -> list[tuple[int, RoundNow]]:
     """Per round that counted, after how many rounds its model was; of two such the later."""
-    return sorted(({one.after_round: one for one in run.rounds if one.after_round is not None}).items())
+    return sorted(
+        ({one.after_round: one for one in run.rounds if one.after_round is not None}).items()
+    )

@@ -421,7 +421,7 @@ def _round_notices(read: RunContents) -> Iterator[Notice]:
         yield Notice(
             "Watch",
             "run",
-            f"Nobody works on this run, and {done} of {planned} rounds are done: it can be resumed.",
+            f"Nobody works on it, and {done} of {planned} rounds are done: it can be resumed.",
         )
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from federation.certificate_days import days_of_pem, days_of_sites
-from federation.consortium_files import ConsortiumFiles
 from federation.console_page.certificate_notice import end_notice
 from federation.console_page.page import Notice, gravest_first
+from federation.consortium_files import ConsortiumFiles
 from federation.errors import HedgerowError
 from federation.operation_status import (
     FRESH_SECONDS,

@@ -1,4 +1,4 @@
-"""All that a run folder holds for a reader, while somebody may be working on it; nothing is written."""
+"""All that a run folder holds for a reader, while somebody may work on it; nothing is written."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

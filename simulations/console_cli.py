@@ -18,9 +18,7 @@ def console(
             help="A coordinator's federation directory, a site's home, a folder of runs, or a run."
         ),
     ] = Path("runs"),
-    port: Annotated[
-        int, typer.Option(help="Of 127.0.0.1; a free one if 0.", min=0, max=65535)
-    ] = 0,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1; a free one if 0.", min=0, max=65535)] = 0,
 ) -> None:
     """Serve a read-only page on this machine: what runs, what was spent, what calls for somebody.
 

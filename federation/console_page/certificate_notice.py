@@ -17,6 +17,5 @@ def end_notice(what: str, days: float) -> Iterator[Notice]:
     if days < 0:
         yield Notice("Act", "certificates", f"The certificate of {what} has expired.")
     elif days < WATCH_DAYS:
-        level = "Act" if days < ACT_DAYS else "Watch"
         words = f"The certificate of {what} ends in {days:.0f} days: renew it."
-        yield Notice(level, "certificates", words)
+        yield Notice("Act" if days < ACT_DAYS else "Watch", "certificates", words)

@@ -1,0 +1,307 @@
+"""What a site's console shows, out of the site's own home; nothing is written, nobody is asked.
+
+No key is read, and no row: a window's report holds counts that the site's own rows gave, of which
+only what changed is shown.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from client.console_account import AccountNow, ledger_of, read_account
+from client.site_home import SiteHome
+from federation.audit_log import AuditEntry, AuditLog
+from federation.certificate_days import days_of_pem, days_of_sites
+from federation.cohort_record import OwnCohort
+from federation.console_page.certificate_notice import end_notice
+from federation.console_page.page import Notice, gravest_first
+from federation.drift_summary import DriftFinding, WindowDrift
+from federation.errors import HedgerowError, IntegrityError
+from federation.file_lock import is_held
+from federation.kept_file import kept
+from federation.report_page.number_text import duration, percent, setting, size
+from federation.site_policy import SitePolicy
+
+Read = TypeVar("Read")
+
+NEARLY = 0.8
+"""Share of a budget from which on it is nearly used."""
+
+LOW_DISK, NO_DISK = 1_000_000_000, 200_000_000
+"""Bytes left on the disk: a ledger, a journal and their copies must fit."""
+
+RECENT_FAULT = 24 * 3600.0
+LATEST_EVENTS, LATEST_WINDOWS, MOST_CHANGES = 10, 4, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the policy in a nutshell."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventNow:
+    """One line of the audit log."""
+
+    at: str
+    event: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowNow:
+    """What the site found in its own rows of a window; `changes` are to be watched or acted on."""
+
+    name: str
+    reference: str
+    verdict: str
+    rows: int
+    changes: tuple[DriftFinding, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNow:
+    """A whole page.
+
+    Attributes:
+        place: the home.
+        at: UTC, ISO 8601.
+        agent: `running`, `not running`.
+        account: None if the ledger is damaged, or not there yet.
+        no_account: why there is none.
+        certificates: days until each ends, by whose it is.
+        events: of the audit log, the latest first.
+        windows: the latest first.
+        cohort: in which discovered one the site is; empty if none was.
+        notices: what calls for somebody, the gravest first.
+    """
+
+    site: str
+    place: str
+    at: str
+    federation: str
+    policy: tuple[Fact, ...]
+    agent: str
+    account: AccountNow | None
+    no_account: str
+    certificates: tuple[tuple[str, float], ...]
+    events: tuple[EventNow, ...]
+    windows: tuple[WindowNow, ...]
+    cohort: str
+    disk_left: int
+    notices: tuple[Notice, ...]
+
+
+def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
+    """What is shown now.
+
+    Args:
+        home: of the site.
+        clock: seconds since the epoch.
+    """
+    now, path = clock(), home.path
+    notices: list[Notice] = []
+    policy = _whole(lambda: kept(home.policy, SitePolicy.read), "policy", notices)
+    account, no_account = _account(path)
+    if no_account:
+        notices.append(Notice("Act", "ledger", no_account))
+    certificates = _whole(lambda: _certificates(home, now), "certificates", notices) or ()
+    events = _whole(lambda: kept(path / "audit.jsonl", _events), "audit log", notices) or ()
+    windows = _whole(lambda: _windows(path), "windows", notices) or ()
+    cohort = _whole(lambda: kept(home.cohort, _cohort), "cohort", notices) or ""
+    disk_left = shutil.disk_usage(path).free
+    agent = _whole(lambda: "running" if is_held(home.lock) else "not running", "agent", notices)
+    notices += _account_notices(account, policy, now)
+    notices += [one for what, days in certificates for one in end_notice(what, days)]
+    notices += _disk_notices(disk_left)
+    notices += _fault_notices(home.faults, now)
+    notices += _window_notices(windows)
+    if agent == "not running":
+        notices.append(
+            Notice("Watch", "agent", "It is not running: the site takes part in nothing.")
+        )
+    return SiteNow(
+        site=policy.site if policy else path.resolve().name,
+        place=str(path.resolve()),
+        at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        federation=_federation(home),
+        policy=tuple(_nutshell(policy)) if policy else (),
+        agent=agent or "unknown",
+        account=account,
+        no_account=no_account,
+        certificates=certificates,
+        events=events,
+        windows=windows,
+        cohort=cohort,
+        disk_left=disk_left,
+        notices=gravest_first(notices),
+    )
+
+
+def _whole(read: Callable[[], Read | None], topic: str, notices: list[Notice]) -> Read | None:
+    """What is read; if it is damaged, nothing, and a notice of it."""
+    try:
+        return read()
+    except HedgerowError as error:
+        notices.append(Notice("Act", topic, str(error)))
+        return None
+    except OSError as error:
+        notices.append(Notice("Act", topic, f"cannot be read: {error.strerror}"))
+        return None
+
+
+def _account(home: Path) -> tuple[AccountNow | None, str]:
+    ledger = ledger_of(home)
+    try:
+        account = kept(ledger, read_account, home)
+    except HedgerowError as error:
+        return None, str(error)
+    return account, "" if account else f"There is no ledger at {ledger}."
+
+
+def _federation(home: SiteHome) -> str:
+    try:
+        return home.given.read_roster_of_any_time().federation
+    except HedgerowError:
+        return ""  # the certificates' notice says why
+
+
+def _certificates(home: SiteHome, now: float) -> tuple[tuple[str, float], ...]:
+    found: list[tuple[str, float]] = []
+    if home.given.roster.is_file():
+        days = days_of_sites(home.given.read_roster_of_any_time(), now)
+        found += [(f"site {site}", left) for site, left in days.items()]
+    left = days_of_pem(home.path / "ca.pem", now)
+    if left is not None:
+        found.append(("the coordinator's CA", left))
+    return tuple(sorted(found, key=lambda one: one[1]))
+
+
+def _events(path: Path) -> tuple[EventNow, ...]:
+    return tuple(map(_event, AuditLog(path).entries()[: -LATEST_EVENTS - 1 : -1]))
+
+
+def _event(entry: AuditEntry) -> EventNow:
+    told = ", ".join(
+        f"{name.replace('_', ' ')} {_said(value)}" for name, value in entry.details.items()
+    )
+    return EventNow(entry.time, entry.event.replace("_", " "), told)
+
+
+def _said(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _windows(home: Path) -> tuple[WindowNow, ...]:
+    """The latest by when they were written."""
+    try:
+        files = sorted((home / "windows").glob("*.json"), key=lambda one: -one.stat().st_mtime)
+    except OSError:
+        return ()
+    found = (kept(one, _window) for one in files[:LATEST_WINDOWS])
+    return tuple(one for one in found if one is not None)
+
+
+def _window(path: Path) -> WindowNow:
+    try:
+        report = WindowDrift.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise IntegrityError(f"{path} is not what was written") from error
+    changes = [one for one in report.findings if one.verdict in {"act", "watch"}]
+    changes.sort(
+        key=lambda one: (one.verdict != "act", 1.0 if one.p_value is None else one.p_value)
+    )
+    return WindowNow(
+        name=report.window,
+        reference=report.reference,
+        verdict=report.verdict,
+        rows=report.rows,
+        changes=tuple(changes[:MOST_CHANGES]),
+        more=max(0, len(changes) - MOST_CHANGES),
+    )
+
+
+def _cohort(path: Path) -> str:
+    try:
+        own = OwnCohort.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise IntegrityError(f"{path} is not what was written") from error
+    return f"{own.cohort} (window {own.window})" if own.cohort else ""
+
+
+def _nutshell(policy: SitePolicy) -> Iterator[Fact]:
+    yield Fact("Dataset", policy.dataset)
+    yield Fact("Rows, as declared", f"{policy.public_rows:,}")
+    yield Fact("Tasks", ", ".join(policy.tasks) or "none")
+    yield Fact("Budget", _budget(policy))
+    yield Fact("Fewest sites in a sum", str(policy.minimum_quorum))
+    yield Fact("Fewest that can open", str(policy.minimum_threshold))
+    yield Fact("Without privacy", "allowed" if policy.allow_without_privacy else "refused")
+    yield Fact("Shared noise", "allowed" if policy.allow_shared_noise else "refused")
+    yield Fact("Exact counts per window", str(policy.exact_evaluations_per_window))
+    yield Fact("Queries about", ", ".join(policy.analytics_columns) or "nothing")
+    yield Fact("Named with its flags", "yes" if policy.name_with_flags else "no")
+    yield Fact("Device", policy.device)
+
+
+def _budget(policy: SitePolicy) -> str:
+    if policy.epsilon_budget is None:
+        return "none"
+    until = f", until {policy.budget_expires[:10]}" if policy.budget_expires else ""
+    return f"ε = {setting(policy.epsilon_budget)} at δ = {setting(policy.delta)}{until}"
+
+
+def _account_notices(
+    account: AccountNow | None, policy: SitePolicy | None, now: float
+) -> Iterator[Notice]:
+    if account is not None and account.share is not None and account.share >= NEARLY:
+        words = f"{percent(account.share)} of the budget is spent"
+        if account.more is False:
+            words += ", and it has no room for one more charge like the last"
+        yield Notice("Watch", "budget", f"{words}.")
+    if account is not None and not account.trusted:
+        yield Notice(
+            "Watch", "ledger", "It is checked against the key that it states of itself: no roster."
+        )
+    ends = policy.budget_expires if policy else None
+    if ends and datetime.fromisoformat(ends).timestamp() <= now:
+        yield Notice("Watch", "budget", "It has expired: nothing is charged any more.")
+
+
+def _disk_notices(left: int) -> Iterator[Notice]:
+    if left < LOW_DISK:
+        words = f"{size(left)} are left: make room, or nothing can be charged."
+        yield Notice("Act" if left < NO_DISK else "Watch", "disk", words)
+
+
+def _fault_notices(faults: Path, now: float) -> Iterator[Notice]:
+    """That there was one; its text may tell of rows, and stays in the file."""
+    try:
+        since = now - faults.stat().st_mtime
+    except OSError:
+        return
+    if since < RECENT_FAULT:
+        yield Notice(
+            "Watch", "faults", f"{faults.name} grew {duration(max(0.0, since))} ago: read it."
+        )
+
+
+def _window_notices(windows: tuple[WindowNow, ...]) -> Iterator[Notice]:
+    if windows and windows[0].verdict in {"act", "watch"}:
+        latest = windows[0]
+        subjects = ", ".join(dict.fromkeys(one.subject for one in latest.changes))
+        yield Notice(
+            "Act" if latest.verdict == "act" else "Watch",
+            "own rows",
+            f"Window {latest.name} differs from {latest.reference}: {subjects}.",
+        )
