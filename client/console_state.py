@@ -35,6 +35,7 @@ NEARLY = 0.8
 LOW_DISK, NO_DISK = 1_000_000_000, 200_000_000
 """Bytes left on the disk: a ledger, a journal and their copies must fit."""
 
+CA = "the coordinator's CA"
 RECENT_FAULT = 24 * 3600.0
 LATEST_EVENTS, LATEST_WINDOWS, MOST_CHANGES = 10, 4, 6
 
@@ -78,7 +79,7 @@ class SiteNow:
         agent: `running`, `not running`.
         account: None if the ledger is damaged, or not there yet.
         no_account: why there is none.
-        certificates: days until each ends, by whose it is.
+        certificates: of the site and of the coordinator's CA: whose, and days until it ends.
         events: of the audit log, the latest first.
         windows: the latest first.
         cohort: in which discovered one the site is; empty if none was.
@@ -115,6 +116,7 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
     if no_account:
         notices.append(Notice("Act", "ledger", no_account))
     certificates = _whole(lambda: _certificates(home, now), "certificates", notices) or ()
+    site = policy.site if policy else path.resolve().name
     events = _whole(lambda: kept(path / "audit.jsonl", _events), "audit log", notices) or ()
     windows = _whole(lambda: _windows(path), "windows", notices) or ()
     cohort = _whole(lambda: kept(home.cohort, _cohort), "cohort", notices) or ""
@@ -130,7 +132,7 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
             Notice("Watch", "agent", "It is not running: the site takes part in nothing.")
         )
     return SiteNow(
-        site=policy.site if policy else path.resolve().name,
+        site=site,
         place=str(path.resolve()),
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         federation=_federation(home),
@@ -138,7 +140,7 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
         agent=agent or "unknown",
         account=account,
         no_account=no_account,
-        certificates=certificates,
+        certificates=tuple(one for one in certificates if one[0] in {f"site {site}", CA}),
         events=events,
         windows=windows,
         cohort=cohort,
@@ -182,7 +184,7 @@ def _certificates(home: SiteHome, now: float) -> tuple[tuple[str, float], ...]:
         found += [(f"site {site}", left) for site, left in days.items()]
     left = days_of_pem(home.path / "ca.pem", now)
     if left is not None:
-        found.append(("the coordinator's CA", left))
+        found.append((CA, left))
     return tuple(sorted(found, key=lambda one: one[1]))
 
 

@@ -1,4 +1,4 @@
-"""`status.json`: what `hedgerow coordinator up` sees, written every few seconds for whoever looks."""
+"""`status.json`: what `hedgerow coordinator up` sees, written anew every few seconds."""
 
 from pathlib import Path
 from typing import Annotated, Literal

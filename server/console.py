@@ -18,7 +18,7 @@ LATEST_ROUNDS = 10
 class RunFigures:
     """Charts of a run; those that nothing is known for are left out."""
 
-    small: tuple[Figure, ...]
+    courses: tuple[courses.Course, ...]
     participation: Figure | None
 
 
@@ -41,7 +41,6 @@ def coordinator_page(view: CoordinatorNow) -> Page:
             "coordinator.html",
             view,
             figures=None if run is None else _figures(run),
-            legend=courses.LEGEND,
             latest=() if run is None else run.rounds[: -LATEST_ROUNDS - 1 : -1],
         ),
         documents={} if run is None else {one.name: one.path for one in run.documents},
@@ -69,10 +68,11 @@ def _figures(run: RunNow) -> RunFigures:
                 if one.training_loss is not None
             ],
         ),
+        courses.gap_figure(run.gap_course),
     )
     trained = [(one.number, one.in_the_sum) for one in run.rounds if one.kind == "train"]
     return RunFigures(
-        small=tuple(one for one in found if one is not None),
+        courses=tuple(one for one in found if one is not None),
         participation=courses.participation_figure(trained, len(run.sites), run.quorum),
     )
 

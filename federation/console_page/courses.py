@@ -1,8 +1,10 @@
 """Charts of a run while it goes on: how losses and accuracy move, and who takes part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from federation.report_page.charts import (
+    STYLES,
     Bar,
     Figure,
     Key,
@@ -13,7 +15,7 @@ from federation.report_page.charts import (
     line_chart,
     swatch,
 )
-from federation.report_page.number_text import rate, significant
+from federation.report_page.number_text import rate
 from federation.summary import Estimate
 
 MOST_POINTS = 240
@@ -24,40 +26,72 @@ MOST_BARS = 60
 
 HELD_OUT, TRAINING = "held-out rows", "training batches"
 
-LEGEND = (Key(swatch(0), HELD_OUT), Key(swatch(1), TRAINING))
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A chart over rounds, and what its lines are, where there is more than one."""
+
+    figure: Figure
+    keys: tuple[Key, ...] = ()
 
 
-def accuracy_figure(points: Sequence[tuple[int, Estimate]]) -> Figure | None:
+def accuracy_figure(points: Sequence[tuple[int, Estimate]]) -> Course | None:
     """Accuracy on held-out rows after k rounds, with its interval; None without any."""
     known = tuple(
         Point(after, one.value, one.low, one.high) for after, one in points if one.value is not None
     )
     if not known:
         return None
-    said = f"Accuracy: {rate(known[0].y)} after round {known[0].x:g}, {rate(known[-1].y)} after round {known[-1].x:g}."
+    first, last = known[0], known[-1]
+    said = f"Accuracy: {rate(first.y)} after round {first.x:g}, {rate(last.y)} after {last.x:g}."
     chart = line_chart(
         "Accuracy by round", said, "after round", (Series(HELD_OUT, thinned(known), 0),)
     )
-    return Figure("Accuracy: share of held-out rows predicted right, with 95 % interval.", chart)
+    return Course(
+        Figure("Accuracy: share of held-out rows predicted right, with 95 % interval.", chart)
+    )
 
 
 def loss_figure(
     held_out: Sequence[tuple[int, float]], training: Sequence[tuple[int, float]]
-) -> Figure | None:
+) -> Course | None:
     """Log loss on held-out rows and loss of the training batches, in nats; None without any."""
-    lines = tuple(
-        Series(name, thinned(tuple(Point(x, y) for x, y in points)), style)
-        for style, (name, points) in enumerate(((HELD_OUT, held_out), (TRAINING, training)))
-        if points
+    return _lines(
+        "Loss by round",
+        "Loss: nats per row, lower is better.",
+        {HELD_OUT: tuple(held_out), TRAINING: tuple(training)},
     )
-    if not lines:
+
+
+def gap_figure(course: Mapping[str, Sequence[tuple[int, float]]]) -> Course | None:
+    """Demographic parity difference between the groups of each attribute; None without any."""
+    return _lines(
+        "Gaps between groups by round",
+        "Gaps in positive predictions: 0 is the same for all groups.",
+        course,
+        (Threshold("all groups alike", 0.0),),
+    )
+
+
+def _lines(
+    title: str,
+    caption: str,
+    courses: Mapping[str, Sequence[tuple[int, float]]],
+    thresholds: tuple[Threshold, ...] = (),
+) -> Course | None:
+    known = [(name, points) for name, points in courses.items() if points][:STYLES]
+    if not known:
         return None
-    said = "; ".join(
-        f"{one.name}: {significant(one.points[-1].y)} after round {one.points[-1].x:g}"
-        for one in lines
+    series = tuple(
+        Series(name, thinned(tuple(Point(x, y) for x, y in points)), style)
+        for style, (name, points) in enumerate(known)
     )
-    chart = line_chart("Loss by round", f"Loss. {said}.", "after round", lines)
-    return Figure("Loss: nats per row, lower is better.", chart)
+    said = "; ".join(
+        f"{one.name}: {rate(one.points[-1].y)} after round {one.points[-1].x:g}" for one in series
+    )
+    chart = line_chart(title, f"{title}. {said}.", "after round", series, thresholds)
+    keys = tuple(Key(swatch(one.style), one.name) for one in series)
+    return Course(Figure(caption, chart), keys if len(keys) > 1 else ())
 
 
 def participation_figure(
@@ -69,7 +103,7 @@ def participation_figure(
         return None
     bars = tuple(Bar(x, float(y), lowered=y < everyone) for x, y in shown)
     full = sum(not bar.lowered for bar in bars)
-    said = f"All {everyone} sites took part in {full} of the latest {len(bars)} rounds; quorum {quorum}."
+    said = f"All {everyone} sites are in {full} of the latest {len(bars)} rounds; quorum {quorum}."
     threshold = Threshold(f"quorum {quorum}", float(quorum))
     chart = bar_chart("Sites in each round's sum", said, "round", bars, threshold)
     return Figure("Sites whose update is in the sum; hatched: fewer than all; cross: none.", chart)
