@@ -18,8 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from client.agent import SiteAgent, SiteAssets, TaskLoader
+from client.agent import NoteRefusal, SiteAgent, SiteAssets, TaskLoader
+from client.code_consent import check_code
 from client.journal import Journal
+from client.refusal_log import RefusalLog
+from federation.audit_log import AuditLog
 from federation.cohort_record import OwnCohort
 from federation.consortium_files import ConsortiumFiles
 from federation.drift_summary import WindowDrift
@@ -65,6 +68,16 @@ class SiteHome:
     def journal(self) -> Path:
         """What was irrevocably said."""
         return self.path / "journal.sqlite"
+
+    @property
+    def approvals(self) -> Path:
+        """The app bundles and the code of tasks that the site approved."""
+        return self.path / "approvals.json"
+
+    @property
+    def audit(self) -> AuditLog:
+        """What was done here."""
+        return AuditLog(self.path / "audit.jsonl")
 
     @property
     def lock(self) -> Path:
@@ -148,14 +161,20 @@ def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent
         HedgerowError: a file is missing, wrong or damaged, or the site has an agent already; the
             text names it.
     """
-    return _open(home, ledger, load_task, SystemEntropy())
+    keep = SitePolicy.read(home.policy).log.keep_refusals
+    note_refusal = RefusalLog(home.audit) if keep else _note_nothing
+    return _open(home, ledger, load_task, SystemEntropy(), note_refusal)
 
 
 def open_simulated_agent(
     home: SiteHome, ledger: Path, load_task: TaskLoader, seeded: SeededEntropy
 ) -> SiteAgent:
     """As `open_agent`, with batches and noise that a seed repeats: every output says so."""
-    return _open(home, ledger, load_task, seeded)
+    return _open(home, ledger, load_task, seeded, _note_nothing)
+
+
+def _note_nothing(_run: str, _phase: str, _code: str) -> None:
+    """Of a simulation: its sites' refusals are in the run folder."""
 
 
 def verify_home(home: SiteHome, ledger: Path) -> None:
@@ -176,7 +195,11 @@ def verify_home(home: SiteHome, ledger: Path) -> None:
 
 
 def _open(
-    home: SiteHome, ledger: Path, load_task: TaskLoader, training_entropy: Entropy
+    home: SiteHome,
+    ledger: Path,
+    load_task: TaskLoader,
+    training_entropy: Entropy,
+    note_refusal: NoteRefusal,
 ) -> SiteAgent:
     lock = _claim(home)
     try:
@@ -199,6 +222,8 @@ def _open(
                 note_fault=home.note_fault,
                 keep_local=home.keep_window_report,
                 keep_cohort=home.keep_cohort,
+                check_code=check_code(policy, home.approvals),
+                note_refusal=note_refusal,
             )
         )
     except BaseException:
