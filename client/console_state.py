@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from client.console_account import AccountNow, ledger_of, read_account
 from client.site_home import SiteHome
+from federation.approvals import Approvals
 from federation.audit_log import AuditEntry, AuditLog
 from federation.certificate_days import days_of_pem, days_of_sites
 from federation.cohort_record import OwnCohort
@@ -58,6 +59,16 @@ class EventNow:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalNow:
+    """A bundle or a task's code that the site approved."""
+
+    what: str
+    sha256: str
+    at: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class WindowNow:
     """What the site found in its own rows of a window; `changes` are to be watched or acted on."""
 
@@ -80,6 +91,7 @@ class SiteNow:
         account: None if the ledger is damaged, or not there yet.
         no_account: why there is none.
         certificates: of the site and of the coordinator's CA: whose, and days until it ends.
+        approvals: the latest first.
         events: of the audit log, the latest first.
         windows: the latest first.
         cohort: in which discovered one the site is; empty if none was.
@@ -95,6 +107,7 @@ class SiteNow:
     account: AccountNow | None
     no_account: str
     certificates: tuple[tuple[str, float], ...]
+    approvals: tuple[ApprovalNow, ...]
     events: tuple[EventNow, ...]
     windows: tuple[WindowNow, ...]
     cohort: str
@@ -118,6 +131,7 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
     certificates = _whole(lambda: _certificates(home, now), "certificates", notices) or ()
     site = policy.site if policy else path.resolve().name
     events = _whole(lambda: kept(path / "audit.jsonl", _events), "audit log", notices) or ()
+    approvals = _whole(lambda: kept(path / "approvals.json", _approvals), "approvals", notices)
     windows = _whole(lambda: _windows(path), "windows", notices) or ()
     cohort = _whole(lambda: kept(home.cohort, _cohort), "cohort", notices) or ""
     disk_left = shutil.disk_usage(path).free
@@ -141,6 +155,7 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
         account=account,
         no_account=no_account,
         certificates=tuple(one for one in certificates if one[0] in {f"site {site}", CA}),
+        approvals=approvals or (),
         events=events,
         windows=windows,
         cohort=cohort,
@@ -186,6 +201,21 @@ def _certificates(home: SiteHome, now: float) -> tuple[tuple[str, float], ...]:
     if left is not None:
         found.append((CA, left))
     return tuple(sorted(found, key=lambda one: one[1]))
+
+
+def _approvals(path: Path) -> tuple[ApprovalNow, ...]:
+    approved = Approvals.read(path)
+    found = [
+        *(
+            ApprovalNow(f"bundle, version {one.version}", digest, one.approved, one.note)
+            for digest, one in approved.bundles.items()
+        ),
+        *(
+            ApprovalNow(f"code of task {name}", one.sha256, one.approved, "")
+            for name, one in approved.tasks.items()
+        ),
+    ]
+    return tuple(sorted(found, key=lambda one: one.at, reverse=True))
 
 
 def _events(path: Path) -> tuple[EventNow, ...]:
@@ -254,6 +284,12 @@ def _nutshell(policy: SitePolicy) -> Iterator[Fact]:
     yield Fact("Queries about", ", ".join(policy.analytics_columns) or "nothing")
     yield Fact("Named with its flags", "yes" if policy.name_with_flags else "no")
     yield Fact("Device", policy.device)
+    yield Fact(
+        "Hours", f"{', '.join(policy.hours)} {policy.timezone}" if policy.hours else "always"
+    )
+    yield Fact("Code of tasks", "approved only" if policy.approved_code_only else "any installed")
+    if policy.noise_factor > 1:
+        yield Fact("Own noise", f"{setting(policy.noise_factor)} times what was agreed")
 
 
 def _budget(policy: SitePolicy) -> str:

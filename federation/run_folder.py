@@ -21,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from federation import canonical
 from federation.durable_file import append_durably, write_atomically
 from federation.errors import IntegrityError, UsageError
-from federation.file_lock import hold
+from federation.file_lock import hold, is_held
 from federation.summary import Summary
 
 CHECKPOINTS = "checkpoints/round-*.safetensors"
 
-GLANCE_SECONDS = 0.5
-"""How long a new user of a folder waits for one who only looks whether it is in use."""
+PROBE_SECONDS = 0.5
+"""For who only asks whether the folder is in use, and holds its lock for that moment."""
 
 
 class Environment(BaseModel):
@@ -100,7 +100,7 @@ class RunFolder:
                 nothing can be written here.
         """
         try:
-            lock = hold(self.lock, GLANCE_SECONDS)
+            lock = hold(self._lock, PROBE_SECONDS)
         except BlockingIOError as error:
             raise UsageError(f"{self.path} is in use by another process") from error
         try:
@@ -109,8 +109,12 @@ class RunFolder:
             os.close(lock)
 
     @property
-    def lock(self) -> Path:
-        """Held by the process that works on the run."""
+    def is_in_use(self) -> bool:
+        """Whether a process holds the folder's lock now; nothing is written."""
+        return is_held(self._lock)
+
+    @property
+    def _lock(self) -> Path:
         return self.path / ".lock"
 
     @property

@@ -9,18 +9,22 @@ from pathlib import Path
 from federation.certificate_days import days_of_pem, days_of_sites
 from federation.console_page.certificate_notice import end_notice
 from federation.console_page.page import Notice, gravest_first
-from federation.consortium_files import ConsortiumFiles
 from federation.errors import HedgerowError
 from federation.operation_status import (
     FRESH_SECONDS,
     CertificateAge,
     OperationStatus,
+    ProcessSeen,
     SiteSeen,
     read_status,
 )
 from federation.report_page.number_text import duration, listing
 from federation.run_folder import RunFolder
 from server.console_runs import RunNow, run_now, unreadable
+from server.federation_home import FederationHome
+
+_SAID_ABOVE = ("certificate", "SuperLink")
+"""Words of the coordinator's own warnings that are shown here from what they were told of."""
 
 MOST_RUNS = 30
 """The latest; older ones are found in their folder."""
@@ -34,12 +38,16 @@ class Operation:
         state: `up`, `down`: it runs and its SuperLink does not, or `not running`.
         heard: seconds since its status was written; None if it never was.
         sites: sorted by name.
+        processes: of the coordinator, as it sees them now.
+        warnings: in its own words.
         certificates: those that end first, first.
     """
 
     state: str
     heard: float | None
     sites: tuple[SiteSeen, ...]
+    processes: tuple[ProcessSeen, ...]
+    warnings: tuple[str, ...]
     certificates: tuple[CertificateAge, ...]
 
 
@@ -50,7 +58,8 @@ class CoordinatorNow:
     Attributes:
         name: of the federation, or of the folder.
         place: where it lies.
-        at: UTC, ISO 8601.
+        now: seconds since the epoch.
+        at: the same as UTC, ISO 8601.
         operation: of a federation directory.
         shown: the run that is shown in full; None if there is none yet.
         chosen: whether the reader chose it.
@@ -61,6 +70,7 @@ class CoordinatorNow:
 
     name: str
     place: str
+    now: float
     at: str
     operation: Operation | None
     shown: RunNow | None
@@ -72,7 +82,7 @@ class CoordinatorNow:
 
 def is_federation(path: Path) -> bool:
     """Whether a folder is a coordinator's federation directory."""
-    return (path / "coordinator.toml").is_file()
+    return FederationHome(path).config_file.is_file()
 
 
 def is_run(path: Path) -> bool:
@@ -112,6 +122,7 @@ def coordinator_now(path: Path, chosen: str, clock: Callable[[], float]) -> Coor
     return CoordinatorNow(
         name=_name(path) if federation else path.resolve().name,
         place=str(path.resolve()),
+        now=now,
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         operation=operation,
         shown=shown,
@@ -126,7 +137,7 @@ def _folders(path: Path, *, federation: bool) -> list[Path]:
     """Of runs, the latest first: their names begin with the time."""
     if is_run(path):
         return [path]
-    runs = path / "runs" if federation else path
+    runs = FederationHome(path).runs if federation else path
     return sorted(_run_folders(runs), key=lambda one: one.name, reverse=True)
 
 
@@ -146,7 +157,7 @@ def _run(folder: RunFolder, now: float) -> RunNow:
 
 def _name(path: Path) -> str:
     try:
-        table = tomllib.loads((path / "coordinator.toml").read_text(encoding="utf-8"))
+        table = tomllib.loads(FederationHome(path).config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         table = {}
     name = table.get("name")
@@ -154,31 +165,35 @@ def _name(path: Path) -> str:
 
 
 def _operation(path: Path, now: float) -> tuple[Operation, tuple[Notice, ...]]:
+    home = FederationHome(path)
     damage: list[Notice] = []
     try:
-        status = read_status(path / "status.json")
+        status = read_status(home.superlink / "status.json")
     except HedgerowError as error:
         damage.append(Notice("Act", "damage", str(error)))
         status = None
     heard = _seconds_since(status.time, now) if status else None
     fresh = status is not None and heard is not None and heard <= FRESH_SECONDS
-    certificates = list(status.certificates) if status and fresh else []
-    if not certificates:
-        try:
-            certificates = list(_certificates(path, now))
-        except HedgerowError as error:
-            damage.append(Notice("Act", "certificates", str(error)))
+    certificates: list[CertificateAge] = []
+    try:
+        certificates = list(_certificates(home, now))
+    except HedgerowError as error:
+        damage.append(Notice("Act", "certificates", str(error)))
     operation = Operation(
         state=_state(status, fresh=fresh),
         heard=heard,
-        sites=tuple(sorted(status.sites, key=lambda one: one.site)) if status else (),
-        certificates=tuple(sorted(certificates, key=lambda one: one.days_left)),
+        sites=tuple(sorted(status.sites, key=lambda one: one.name)) if status else (),
+        processes=status.processes if status and fresh else (),
+        warnings=status.warnings if status and fresh else (),
+        certificates=tuple(sorted(certificates, key=lambda one: one.days)),
     )
     return operation, tuple(damage)
 
 
 def _state(status: OperationStatus | None, *, fresh: bool) -> str:
-    return status.superlink if status is not None and fresh else "not running"
+    if status is None or not fresh:
+        return "not running"
+    return "up" if status.superlink else "down"
 
 
 def _seconds_since(text: str, now: float) -> float | None:
@@ -189,20 +204,19 @@ def _seconds_since(text: str, now: float) -> float | None:
     return max(0.0, now - (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp())
 
 
-def _certificates(path: Path, now: float) -> Iterator[CertificateAge]:
-    """As the files say, while no coordinator runs that would say it.
+def _certificates(home: FederationHome, now: float) -> Iterator[CertificateAge]:
+    """As the files say, whether or not a coordinator runs.
 
     Raises:
         HedgerowError: one is not what it should be.
     """
-    for what, name in (("CA", "ca/ca.pem"), ("server", "tls/server.pem")):
-        days = days_of_pem(path / name, now)
+    for name, path in (("the CA", home.ca), ("the server", home.server_certificate)):
+        days = days_of_pem(path, now)
         if days is not None:
-            yield CertificateAge(what=what, days_left=days)
-    files = ConsortiumFiles(path)
-    if files.roster.is_file():
-        for site, days in days_of_sites(files.read_roster_of_any_time(), now).items():
-            yield CertificateAge(what=f"site {site}", days_left=days)
+            yield CertificateAge(name=name, days=days)
+    if home.given.roster.is_file():
+        for site, days in days_of_sites(home.given.read_roster_of_any_time(), now).items():
+            yield CertificateAge(name=f"site {site}", days=days)
 
 
 def _operation_notices(operation: Operation) -> Iterator[Notice]:
@@ -214,8 +228,14 @@ def _operation_notices(operation: Operation) -> Iterator[Notice]:
         )
     if operation.state == "down":
         yield Notice("Act", "coordinator", "Its SuperLink is down: no site can reach it.")
-    away = tuple(one.site for one in operation.sites if not one.online)
+    for process in operation.processes:
+        if process.reason:
+            yield Notice("Act", process.name, f"It is {process.phase}: {process.reason}")
+    away = tuple(one.name for one in operation.sites if one.state != "online")
     if away and operation.state == "up":
         yield Notice("Watch", "sites", f"Not online: {listing(away)}.")
     for one in operation.certificates:
-        yield from end_notice(one.what, one.days_left)
+        yield from end_notice(one.name, one.days)
+    for text in operation.warnings:
+        if not any(word in text for word in _SAID_ABOVE):
+            yield Notice("Watch", "coordinator", f"{text[0].upper()}{text[1:]}.")

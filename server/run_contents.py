@@ -13,7 +13,6 @@ from federation.config import FederationConfig
 from federation.errors import HedgerowError, IntegrityError, UsageError
 from federation.evaluation_record import EvaluationFolder
 from federation.evaluation_summary import EvaluationSummary
-from federation.file_lock import is_held
 from federation.kept_file import kept
 from federation.run_folder import RunFolder
 from federation.summary import Summary
@@ -85,7 +84,7 @@ def _state(folder: RunFolder, record: RunRecord, summary: Summary | None) -> Sta
     """
     if summary is not None and len(summary.rounds) >= len(record.rounds):
         return summary.run.status
-    if is_held(folder.lock):
+    if folder.is_in_use:
         return "under way"
     return "interrupted" if record.starts else "not begun"
 
