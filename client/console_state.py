@@ -11,21 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
+from client import console_contents
 from client.console_account import AccountNow, ledger_of, read_account
+from client.console_contents import ApprovalNow, EventNow, Fact, WindowNow
 from client.site_home import SiteHome
-from federation.approvals import Approvals
-from federation.audit_log import AuditEntry, AuditLog
 from federation.certificate_days import days_of_pem, days_of_sites
-from federation.cohort_record import OwnCohort
 from federation.console_page.certificate_notice import end_notice
 from federation.console_page.page import Notice, gravest_first
-from federation.drift_summary import DriftFinding, WindowDrift
-from federation.errors import HedgerowError, IntegrityError
+from federation.errors import HedgerowError
 from federation.file_lock import is_held
 from federation.kept_file import kept
-from federation.report_page.number_text import duration, percent, setting, size
+from federation.report_page.number_text import duration, percent, size
 from federation.site_policy import SitePolicy
 
 Read = TypeVar("Read")
@@ -38,46 +34,6 @@ LOW_DISK, NO_DISK = 1_000_000_000, 200_000_000
 
 CA = "the coordinator's CA"
 RECENT_FAULT = 24 * 3600.0
-LATEST_EVENTS, LATEST_WINDOWS, MOST_CHANGES = 10, 4, 6
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """One line of the policy in a nutshell."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventNow:
-    """One line of the audit log."""
-
-    at: str
-    event: str
-    details: str
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalNow:
-    """A bundle or a task's code that the site approved."""
-
-    what: str
-    sha256: str
-    at: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class WindowNow:
-    """What the site found in its own rows of a window; `changes` are to be watched or acted on."""
-
-    name: str
-    reference: str
-    verdict: str
-    rows: int
-    changes: tuple[DriftFinding, ...]
-    more: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +86,15 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
         notices.append(Notice("Act", "ledger", no_account))
     certificates = _whole(lambda: _certificates(home, now), "certificates", notices) or ()
     site = policy.site if policy else path.resolve().name
-    events = _whole(lambda: kept(path / "audit.jsonl", _events), "audit log", notices) or ()
-    approvals = _whole(lambda: kept(path / "approvals.json", _approvals), "approvals", notices)
-    windows = _whole(lambda: _windows(path), "windows", notices) or ()
-    cohort = _whole(lambda: kept(home.cohort, _cohort), "cohort", notices) or ""
+    events = (
+        _whole(lambda: kept(path / "audit.jsonl", console_contents.events), "audit log", notices)
+        or ()
+    )
+    approvals = _whole(
+        lambda: kept(path / "approvals.json", console_contents.approvals), "approvals", notices
+    )
+    windows = _whole(lambda: console_contents.windows(path), "windows", notices) or ()
+    cohort = _whole(lambda: kept(home.cohort, console_contents.cohort), "cohort", notices) or ""
     disk_left = shutil.disk_usage(path).free
     agent = _whole(lambda: "running" if is_held(home.lock) else "not running", "agent", notices)
     notices += _account_notices(account, policy, now)
@@ -150,7 +111,7 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
         place=str(path.resolve()),
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         federation=_federation(home),
-        policy=tuple(_nutshell(policy)) if policy else (),
+        policy=tuple(console_contents.nutshell(policy)) if policy else (),
         agent=agent or "unknown",
         account=account,
         no_account=no_account,
@@ -201,102 +162,6 @@ def _certificates(home: SiteHome, now: float) -> tuple[tuple[str, float], ...]:
     if left is not None:
         found.append((CA, left))
     return tuple(sorted(found, key=lambda one: one[1]))
-
-
-def _approvals(path: Path) -> tuple[ApprovalNow, ...]:
-    approved = Approvals.read(path)
-    found = [
-        *(
-            ApprovalNow(f"bundle, version {one.version}", digest, one.approved, one.note)
-            for digest, one in approved.bundles.items()
-        ),
-        *(
-            ApprovalNow(f"code of task {name}", one.sha256, one.approved, "")
-            for name, one in approved.tasks.items()
-        ),
-    ]
-    return tuple(sorted(found, key=lambda one: one.at, reverse=True))
-
-
-def _events(path: Path) -> tuple[EventNow, ...]:
-    return tuple(map(_event, AuditLog(path).entries()[: -LATEST_EVENTS - 1 : -1]))
-
-
-def _event(entry: AuditEntry) -> EventNow:
-    told = ", ".join(
-        f"{name.replace('_', ' ')} {_said(value)}" for name, value in entry.details.items()
-    )
-    return EventNow(entry.time, entry.event.replace("_", " "), told)
-
-
-def _said(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
-
-
-def _windows(home: Path) -> tuple[WindowNow, ...]:
-    """The latest by when they were written."""
-    try:
-        files = sorted((home / "windows").glob("*.json"), key=lambda one: -one.stat().st_mtime)
-    except OSError:
-        return ()
-    found = (kept(one, _window) for one in files[:LATEST_WINDOWS])
-    return tuple(one for one in found if one is not None)
-
-
-def _window(path: Path) -> WindowNow:
-    try:
-        report = WindowDrift.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise IntegrityError(f"{path} is not what was written") from error
-    changes = [one for one in report.findings if one.verdict in {"act", "watch"}]
-    changes.sort(
-        key=lambda one: (one.verdict != "act", 1.0 if one.p_value is None else one.p_value)
-    )
-    return WindowNow(
-        name=report.window,
-        reference=report.reference,
-        verdict=report.verdict,
-        rows=report.rows,
-        changes=tuple(changes[:MOST_CHANGES]),
-        more=max(0, len(changes) - MOST_CHANGES),
-    )
-
-
-def _cohort(path: Path) -> str:
-    try:
-        own = OwnCohort.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise IntegrityError(f"{path} is not what was written") from error
-    return f"{own.cohort} (window {own.window})" if own.cohort else ""
-
-
-def _nutshell(policy: SitePolicy) -> Iterator[Fact]:
-    yield Fact("Dataset", policy.dataset)
-    yield Fact("Rows, as declared", f"{policy.public_rows:,}")
-    yield Fact("Tasks", ", ".join(policy.tasks) or "none")
-    yield Fact("Budget", _budget(policy))
-    yield Fact("Fewest sites in a sum", str(policy.minimum_quorum))
-    yield Fact("Fewest that can open", str(policy.minimum_threshold))
-    yield Fact("Without privacy", "allowed" if policy.allow_without_privacy else "refused")
-    yield Fact("Shared noise", "allowed" if policy.allow_shared_noise else "refused")
-    yield Fact("Exact counts per window", str(policy.exact_evaluations_per_window))
-    yield Fact("Queries about", ", ".join(policy.analytics_columns) or "nothing")
-    yield Fact("Named with its flags", "yes" if policy.name_with_flags else "no")
-    yield Fact("Device", policy.device)
-    yield Fact(
-        "Hours", f"{', '.join(policy.hours)} {policy.timezone}" if policy.hours else "always"
-    )
-    yield Fact("Code of tasks", "approved only" if policy.approved_code_only else "any installed")
-    if policy.noise_factor > 1:
-        yield Fact("Own noise", f"{setting(policy.noise_factor)} times what was agreed")
-
-
-def _budget(policy: SitePolicy) -> str:
-    if policy.epsilon_budget is None:
-        return "none"
-    until = f", until {policy.budget_expires[:10]}" if policy.budget_expires else ""
-    return f"ε = {setting(policy.epsilon_budget)} at δ = {setting(policy.delta)}{until}"
 
 
 def _account_notices(

@@ -189,10 +189,11 @@ def _content(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise LookupError(path.name) from error
+    known = os.fstat(descriptor)
+    if not stat.S_ISREG(known.st_mode) or known.st_size > LARGEST_DOCUMENT:
+        os.close(descriptor)
+        raise LookupError(path.name)
     with os.fdopen(descriptor, "rb") as opened:
-        known = os.fstat(opened.fileno())
-        if not stat.S_ISREG(known.st_mode) or known.st_size > LARGEST_DOCUMENT:
-            raise LookupError(path.name)
         return opened.read(LARGEST_DOCUMENT)
 
 

@@ -1,4 +1,4 @@
-"""`status.json`, as an onlooker reads it: what `hedgerow coordinator up` sees, every few seconds."""
+"""`status.json`, as an onlooker reads it: what `hedgerow coordinator up` sees by now."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -210,5 +210,5 @@ def _pace(record: RunRecord, planned: int) -> Pace | None:
 def _documents(folder: RunFolder) -> Iterator[Document]:
     for name, words in _DOCUMENTS:
         path = folder.path / name
-        if path.is_file():
+        if path.is_file() and path.resolve().is_relative_to(folder.path.resolve()):
             yield Document(name, words, path)

@@ -11,6 +11,19 @@ from federation.console_page.page import Page, document, style
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+MEASURE = """
+onload = () => {
+  const d = document.getElementById('f').contentDocument.documentElement;
+  const scrolls = '.scroll, svg, details:not([open]), .unseen, .defs';
+  const past = [...d.querySelectorAll('body *')].filter(
+    e => !e.closest(scrolls) && e.getBoundingClientRect().right > d.clientWidth + 1);
+  document.getElementById('seen').textContent =
+    `width ${d.clientWidth} content ${d.scrollWidth} past ${past.length}`;
+}
+"""
+"""What lies within a box that scrolls by itself may reach beyond the page."""
+
+
 def framed(page: Page, width: int, height: int = 900) -> str:
     """A document whose frame of that width holds the page; it notes how wide that came to be."""
     whole = document(page)
@@ -20,12 +33,7 @@ def framed(page: Page, width: int, height: int = 900) -> str:
         '<!DOCTYPE html><body style="margin:0">'
         f'<iframe id="f" width="{width}" height="{height}" style="border:0" '
         f'srcdoc="{html.escape(alone)}"></iframe><p id="seen"></p><script>'
-        "onload=()=>{const d=document.getElementById('f').contentDocument.documentElement;"
-        "const past=[...d.querySelectorAll('body *')].filter(e=>{const s=e.closest('.scroll,svg,"
-        "details:not([open]),.unseen,.defs');"
-        "return !s&&e.getBoundingClientRect().right>d.clientWidth+1}).map(e=>e.outerHTML.slice(0,90));"
-        "document.getElementById('seen').textContent="
-        "`width ${d.clientWidth} content ${d.scrollWidth} past ${past.length} ${past[0]||''}`}</script>"
+        f"{MEASURE}</script>"
     )
 
 
