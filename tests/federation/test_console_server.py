@@ -1,4 +1,4 @@
-"""The console's server: for one reader on this machine, read-only, and nothing but what is named."""
+"""The console's server: for one reader on this machine, read-only, only what a page names."""
 
 import asyncio
 import re
@@ -47,7 +47,9 @@ def source(documents):
             raise IntegrityError("the roster is not what was written")
         if subject not in {"", RUN}:
             raise LookupError(subject)
-        return Page("(1) a run – hedgerow console", Markup("<section id='a'>here</section>"), documents)
+        return Page(
+            "(1) a run – hedgerow console", Markup("<section id='a'>here</section>"), documents
+        )
 
     return page
 
@@ -180,7 +182,9 @@ def test_no_other_file_is_read(name, entry, reader) -> None:
     assert "not named" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["../", "file/..%2f..%2fetc/passwd", "%2e%2e/", "docs", "openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["../", "file/..%2f..%2fetc/passwd", "%2e%2e/", "docs", "openapi.json"]
+)
 def test_no_other_address_answers(path, entry, reader) -> None:
     assert reader.get(f"/{entry.folder}/{path}").status_code in {403, 404}
     assert reader.get(f"/{path}").status_code in {403, 404}
