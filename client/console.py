@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from client.console_state import SiteNow, site_now
-from client.site_home import SiteHome
 from federation.console_page.page import Page, Source, body
 
 
@@ -19,7 +18,7 @@ def site_source(path: Path, clock: Callable[[], float]) -> Source:
     def page(chosen: str) -> Page:
         if chosen:
             raise LookupError(chosen)
-        return site_page(site_now(SiteHome(path), clock))
+        return site_page(site_now(path, clock))
 
     return page
 

@@ -13,11 +13,10 @@ from typing import TypeVar
 
 from client import console_contents
 from client.console_account import AccountNow, ledger_of, read_account
-from client.console_contents import ApprovalNow, EventNow, Fact, WindowNow
-from client.site_home import SiteHome
+from client.console_contents import ApprovalNow, EventNow, Fact, SiteFiles, WindowNow
 from federation.certificate_days import days_of_pem, days_of_sites
 from federation.console_page.certificate_notice import end_notice
-from federation.console_page.page import Notice, gravest_first
+from federation.console_page.page import Notice, gravest_first, shown_place
 from federation.errors import HedgerowError
 from federation.file_lock import is_held
 from federation.kept_file import kept
@@ -71,14 +70,14 @@ class SiteNow:
     notices: tuple[Notice, ...]
 
 
-def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
+def site_now(path: Path, clock: Callable[[], float]) -> SiteNow:
     """What is shown now.
 
     Args:
-        home: of the site.
+        path: of the home.
         clock: seconds since the epoch.
     """
-    now, path = clock(), home.path
+    now, home = clock(), SiteFiles(path)
     notices: list[Notice] = []
     policy = _whole(lambda: kept(home.policy, SitePolicy.read), "policy", notices)
     account, no_account = _account(path)
@@ -108,7 +107,7 @@ def site_now(home: SiteHome, clock: Callable[[], float]) -> SiteNow:
         )
     return SiteNow(
         site=site,
-        place=str(path.resolve()),
+        place=shown_place(path),
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         federation=_federation(home),
         policy=tuple(console_contents.nutshell(policy)) if policy else (),
@@ -146,14 +145,14 @@ def _account(home: Path) -> tuple[AccountNow | None, str]:
     return account, "" if account else f"There is no ledger at {ledger}."
 
 
-def _federation(home: SiteHome) -> str:
+def _federation(home: SiteFiles) -> str:
     try:
         return home.given.read_roster_of_any_time().federation
     except HedgerowError:
         return ""  # the certificates' notice says why
 
 
-def _certificates(home: SiteHome, now: float) -> tuple[tuple[str, float], ...]:
+def _certificates(home: SiteFiles, now: float) -> tuple[tuple[str, float], ...]:
     found: list[tuple[str, float]] = []
     if home.given.roster.is_file():
         days = days_of_sites(home.given.read_roster_of_any_time(), now)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from federation.certificate_days import days_of_pem, days_of_sites
 from federation.console_page.certificate_notice import end_notice
-from federation.console_page.page import Notice, gravest_first
+from federation.console_page.page import Notice, gravest_first, shown_place
 from federation.errors import HedgerowError
 from federation.operation_status import (
     FRESH_SECONDS,
@@ -20,6 +20,7 @@ from federation.operation_status import (
 )
 from federation.report_page.number_text import duration, listing
 from federation.run_folder import RunFolder
+from server.console_place import is_federation, is_run, run_folders
 from server.console_runs import RunNow, run_now, unreadable
 from server.federation_home import FederationHome
 
@@ -80,21 +81,6 @@ class CoordinatorNow:
     notices: tuple[Notice, ...]
 
 
-def is_federation(path: Path) -> bool:
-    """Whether a folder is a coordinator's federation directory."""
-    return FederationHome(path).config_file.is_file()
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder is one run's."""
-    return (path / "config.toml").is_file()
-
-
-def holds_runs(path: Path) -> bool:
-    """Whether a folder holds runs."""
-    return any(True for _ in _run_folders(path))
-
-
 def coordinator_now(path: Path, chosen: str, clock: Callable[[], float]) -> CoordinatorNow:
     """What is shown now.
 
@@ -108,7 +94,7 @@ def coordinator_now(path: Path, chosen: str, clock: Callable[[], float]) -> Coor
     """
     now = clock()
     federation = is_federation(path)
-    folders = _folders(path, federation=federation)
+    folders = run_folders(path)
     listed = folders[:MOST_RUNS]
     if chosen and chosen not in {one.name for one in listed}:
         listed = [*listed, *(one for one in folders if one.name == chosen)]
@@ -120,8 +106,8 @@ def coordinator_now(path: Path, chosen: str, clock: Callable[[], float]) -> Coor
     operation, damage = _operation(path, now) if federation else (None, ())
     own = [*damage, *(_operation_notices(operation) if operation else ())]
     return CoordinatorNow(
-        name=_name(path) if federation else path.resolve().name,
-        place=str(path.resolve()),
+        name=_name(path, federation=federation, shown=shown),
+        place=shown_place(path),
         now=now,
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         operation=operation,
@@ -133,21 +119,6 @@ def coordinator_now(path: Path, chosen: str, clock: Callable[[], float]) -> Coor
     )
 
 
-def _folders(path: Path, *, federation: bool) -> list[Path]:
-    """Of runs, the latest first: their names begin with the time."""
-    if is_run(path):
-        return [path]
-    runs = FederationHome(path).runs if federation else path
-    return sorted(_run_folders(runs), key=lambda one: one.name, reverse=True)
-
-
-def _run_folders(path: Path) -> Iterator[Path]:
-    try:
-        yield from (one for one in path.iterdir() if is_run(one))
-    except OSError:
-        return
-
-
 def _run(folder: RunFolder, now: float) -> RunNow:
     try:
         return run_now(folder, now)
@@ -155,7 +126,9 @@ def _run(folder: RunFolder, now: float) -> RunNow:
         return unreadable(folder, error)
 
 
-def _name(path: Path) -> str:
+def _name(path: Path, *, federation: bool, shown: RunNow | None) -> str:
+    if not federation:
+        return shown.name if shown is not None and is_run(path) else path.resolve().name
     try:
         table = tomllib.loads(FederationHome(path).config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -19,7 +19,11 @@ def notices(read: RunContents, tiles: tuple[Tile, ...]) -> tuple[Notice, ...]:
         *_damage(read),
         *_round_notices(read),
         *(
-            Notice("Act", one.topic.lower(), f"{one.headline}. {one.sentence}")
+            Notice(
+                "Act",
+                one.topic.lower(),
+                f"{one.headline[:1].upper()}{one.headline[1:]}. {one.sentence}",
+            )
             for one in verdicts
             if one.grade == "Act"
         ),

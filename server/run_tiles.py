@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evaluation.report import verdicts
+from evaluation.report.verdict_rules import WORSENED
 from federation.agreement import Agreement
 from federation.console_page.page import Tile
 from federation.report_page.number_text import epsilon, rate, setting, significant
@@ -52,12 +53,15 @@ def _utility_so_far(counted: list[RoundRecord]) -> Tile:
     if began is None or stands is None or first is last:
         said = f"Before round {counted[-1].round.round}, on {last.overall.rows:,} held-out rows."
         return Tile("Utility", "OK", headline, said)
-    better = stands < began
+    losses = [one.utility.overall.log_loss for one in counted if one.utility is not None]
+    best = min(loss for loss in losses if loss is not None)
     said = (
         f"Log loss went from {significant(began)} to {significant(stands)} in "
         f"{last.after_round} rounds, on {last.overall.rows:,} held-out rows."
     )
-    return Tile("Utility", "OK" if better else "Watch", headline, said)
+    if stands > WORSENED * best:
+        return Tile("Utility", "Watch", headline, f"{said} It was {significant(best)} at best.")
+    return Tile("Utility", "OK" if stands < began else "Watch", headline, said)
 
 
 def _privacy_so_far(read: RunContents) -> Tile:

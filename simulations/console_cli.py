@@ -1,11 +1,15 @@
 """`hedgerow console`: a page to look at, of a coordinator, of runs, or of a site."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from federation.errors import UsageError
+
+if TYPE_CHECKING:
+    from federation.console_page.page import Source
 
 app = typer.Typer(add_completion=False)
 
@@ -30,25 +34,34 @@ def console(
       0    ended by Ctrl-C
       2    PATH holds nothing to show, or the port is in use
     """  # noqa: D301 - \b keeps the lines apart
-    import time  # noqa: PLC0415 - with the rest
-
-    from client.console import site_source  # noqa: PLC0415 - imports numpy: a second
-    from federation.console_server import bind, serve  # noqa: PLC0415 - as above
-    from server.console import coordinator_source  # noqa: PLC0415 - as above
-    from server.console_state import holds_runs, is_federation, is_run  # noqa: PLC0415 - as above
+    from federation.console_server import bind, serve  # noqa: PLC0415 - imports a web server
 
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}; hedgerow console --help says what it shows")
-    if (path / "site.toml").is_file():
-        source = site_source(path, time.time)
-    elif is_federation(path) or is_run(path) or holds_runs(path):
-        source = coordinator_source(path, time.time)
-    else:
-        raise UsageError(
-            f"{path} holds nothing to show: expected a federation directory (coordinator.toml), a "
-            "site's home (site.toml), a run (config.toml), or a folder of runs"
-        )
+    source = _source(path)
     try:
         serve(source, bind(port), lambda url: typer.echo(f"open {url}\nCtrl-C ends it"))
     except KeyboardInterrupt:
         typer.echo("ended")
+
+
+def _source(path: Path) -> "Source":
+    """The pages of whatever the folder is.
+
+    Raises:
+        UsageError: it is nothing that can be shown.
+    """
+    from server.console_place import has_something_to_show  # noqa: PLC0415 - settings: a while
+
+    if (path / "site.toml").is_file():
+        from client.console import site_source  # noqa: PLC0415 - imports scipy: a second
+
+        return site_source(path, time.time)
+    if not has_something_to_show(path):
+        raise UsageError(
+            f"{path} holds nothing to show: expected a federation directory (coordinator.toml), a "
+            "site's home (site.toml), a run (config.toml), or a folder of runs"
+        )
+    from server.console import coordinator_source  # noqa: PLC0415 - imports scipy: a second
+
+    return coordinator_source(path, time.time)

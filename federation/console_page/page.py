@@ -84,6 +84,16 @@ Source = Callable[[str], Page]
 Raises LookupError where there is no such subject."""
 
 
+def shown_place(path: Path) -> str:
+    """Where a folder lies, as its owner would say it."""
+    whole, own = path.resolve(), Path("~").expanduser().resolve()
+    return (
+        f"~/{whole.relative_to(own)}"
+        if own != Path("/") and whole.is_relative_to(own)
+        else str(whole)
+    )
+
+
 def gravest_first(notices: Iterable[Notice]) -> tuple[Notice, ...]:
     """In order of urgency; equals stay in order."""
     return tuple(sorted(notices, key=lambda one: _ORDER[one.level]))

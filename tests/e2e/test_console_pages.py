@@ -14,6 +14,7 @@ from federation_in_process import Federation
 from framed_page import CHROMIUM, measured
 
 from client.console import site_page, site_source
+from client.console_contents import SiteFiles
 from client.console_state import site_now
 from client.site_home import SiteHome
 from evaluation.report.verdicts import verdicts
@@ -26,7 +27,8 @@ from federation.run_folder import RunFolder
 from federation.site_policy import SitePolicy
 from privacy.ledger import verify
 from server.console import coordinator_page, coordinator_source
-from server.console_state import coordinator_now, holds_runs
+from server.console_place import has_something_to_show
+from server.console_state import coordinator_now
 
 ROUNDS = 3
 SITE = "hungary"
@@ -117,6 +119,18 @@ def test_a_run_under_way_is_followed_round_by_round(runs, run) -> None:
     assert "1 of 3 rounds are done" in notice
 
 
+def test_a_model_that_gets_worse_again_is_to_be_watched(runs, run) -> None:
+    run.summary.unlink()
+    assert {tile.topic: tile for tile in shown(runs).shown.tiles}["Utility"].grade == "OK"
+    *before, last = run.rounds.read_text().splitlines()
+    event = json.loads(last)
+    event["record"]["utility"]["overall"]["log_loss"] *= 1.5
+    run.rounds.write_text("\n".join([*before, json.dumps(event)]) + "\n")
+    utility = {tile.topic: tile for tile in shown(runs).shown.tiles}["Utility"]
+    assert utility.grade == "Watch"
+    assert "at best" in utility.sentence
+
+
 def test_what_a_site_has_spent_by_the_plan_is_what_its_ledger_says(runs, run) -> None:
     told = {site: account.epsilon_spent for site, account in shown(runs).shown.accounts}
     run.summary.unlink()  # as if the run had not ended: the plan alone is known
@@ -178,8 +192,8 @@ def test_looking_changes_nothing(runs, run, home) -> None:
 
 
 def test_folders_are_told_apart(runs, run, tmp_path) -> None:
-    assert holds_runs(runs)
-    assert not holds_runs(tmp_path / "nowhere")
+    assert has_something_to_show(runs)
+    assert not has_something_to_show(tmp_path / "nowhere")
     assert shown(run.path).shown.id == run.id
     assert shown(run.path).runs == (shown(run.path).shown,)
 
@@ -264,7 +278,7 @@ def test_certificates_are_counted_down(federation_folder) -> None:
 
 
 def test_a_site_sees_its_budget_as_its_ledger_has_it(home, run) -> None:
-    view = site_now(home, time.time)
+    view = site_now(home.path, time.time)
     account = run.read_summary().privacy.sites[SITE]
     assert view.account.spent == account.epsilon_spent
     assert view.account.budget == account.epsilon_budget
@@ -280,12 +294,12 @@ def test_a_site_sees_its_budget_as_its_ledger_has_it(home, run) -> None:
 
 
 def test_a_budget_that_is_nearly_used_is_an_alert(home) -> None:
-    (text,) = words(site_now(home, time.time).notices, "budget")
+    (text,) = words(site_now(home.path, time.time).notices, "budget")
     assert "of the budget is spent, and it has no room" in text
 
 
 def test_a_damaged_ledger_is_shown_as_such(home, run) -> None:
-    before = site_now(home, time.time)
+    before = site_now(home.path, time.time)
     assert words(before.notices, "ledger") == []
     with closing(sqlite3.connect(run.ledger(SITE))) as db:
         db.execute("DROP TRIGGER IF EXISTS entries_no_update")
@@ -295,7 +309,7 @@ def test_a_damaged_ledger_is_shown_as_such(home, run) -> None:
             db.execute(f"DROP TRIGGER {name}")
         db.execute("UPDATE entries SET body = replace(body, '1', '2') WHERE seq = 3")
         db.commit()
-    view = site_now(home, time.time)
+    view = site_now(home.path, time.time)
     assert view.account is None
     (text,) = words(view.notices, "ledger")
     assert "entry 3: its body was changed" in text
@@ -306,16 +320,16 @@ def test_a_damaged_ledger_is_shown_as_such(home, run) -> None:
 
 def test_a_ledger_that_is_gone_or_no_ledger_is_said(home, run) -> None:
     run.ledger(SITE).write_bytes(b"x" * 5000)
-    assert "cannot be read" in words(site_now(home, time.time).notices, "ledger")[0]
+    assert "cannot be read" in words(site_now(home.path, time.time).notices, "ledger")[0]
     run.ledger(SITE).unlink()
-    assert "There is no ledger" in words(site_now(home, time.time).notices, "ledger")[0]
+    assert "There is no ledger" in words(site_now(home.path, time.time).notices, "ledger")[0]
 
 
 def test_an_agent_that_runs_is_seen_by_its_lock(home) -> None:
-    assert site_now(home, time.time).agent == "not running"
+    assert site_now(home.path, time.time).agent == "not running"
     lock = file_lock.hold(home.lock)
     try:
-        view = site_now(home, time.time)
+        view = site_now(home.path, time.time)
     finally:
         os.close(lock)
     assert view.agent == "running"
@@ -326,22 +340,22 @@ def test_events_are_shown_once_their_chain_is_checked(home) -> None:
     log = AuditLog(home.path / "audit.jsonl")
     log.append("bundle_approved", bundle="ab" * 32, note=NASTY)
     log.append("agent_started", pid=7)
-    view = site_now(home, time.time)
+    view = site_now(home.path, time.time)
     assert [one.event for one in view.events] == ["agent started", "bundle approved"]
     assert "<script" not in site_page(view).body
     lines = log.path.read_bytes().replace(b'"pid":7', b'"pid":8')
     log.path.write_bytes(lines)
-    assert "line 2" in words(site_now(home, time.time).notices, "audit log")[0]
+    assert "line 2" in words(site_now(home.path, time.time).notices, "audit log")[0]
 
 
 def test_approvals_are_shown(home) -> None:
     approval = BundleApproval(version="0.1.0", approved="2026-11-01T00:00:00+00:00", note="N. N.")
     path = home.path / "approvals.json"
     path.write_bytes(Approvals().with_bundle("cd" * 32, approval).to_bytes())
-    view = site_now(home, time.time)
+    view = site_now(home.path, time.time)
     assert [(one.what, one.note) for one in view.approvals] == [("bundle, version 0.1.0", "N. N.")]
     path.write_text("{}{")
-    assert words(site_now(home, time.time).notices, "approvals")
+    assert words(site_now(home.path, time.time).notices, "approvals")
 
 
 def test_own_windows_are_shown_and_a_fault_is_not_told(home) -> None:
@@ -356,7 +370,7 @@ def test_own_windows_are_shown_and_a_fault_is_not_told(home) -> None:
     )  # fmt: skip
     home.keep_window_report(report)
     home.note_fault("Traceback: patient 4711 has value 12.5")
-    view = site_now(home, time.time)
+    view = site_now(home.path, time.time)
     assert view.windows[0].changes == (finding,)
     assert "2026-10 differs from 2026-01" in words(view.notices, "own rows")[0]
     page = site_page(view)
@@ -366,21 +380,27 @@ def test_own_windows_are_shown_and_a_fault_is_not_told(home) -> None:
 
 
 def test_no_key_and_no_row_is_on_a_site_s_page(home) -> None:
-    page = document(site_page(site_now(home, time.time)))
+    page = document(site_page(site_now(home.path, time.time)))
     secret = home.read_identity().private_bytes_raw().hex()
     assert secret not in page
     assert "PRIVATE" not in page
     home.identity.unlink()  # the page is made without it
-    assert site_now(home, time.time).account is not None
+    assert site_now(home.path, time.time).account is not None
 
 
 def test_a_policy_that_cannot_be_read_is_said(home) -> None:
     assert SitePolicy.read(home.policy).site == SITE
     home.policy.write_text("site = 3\n")
-    view = site_now(home, time.time)
+    view = site_now(home.path, time.time)
     assert "site.toml" in words(view.notices, "policy")[0]
     assert view.policy == ()
     assert view.account is not None
+
+
+def test_the_files_are_where_the_agent_has_them(home) -> None:
+    looked_at = SiteFiles(home.path)
+    for name in ("policy", "given", "lock", "faults", "cohort"):
+        assert getattr(looked_at, name) == getattr(home, name)
 
 
 # -- in a browser ---------------------------------------------------------------------------
@@ -393,7 +413,7 @@ def test_no_page_is_wider_than_its_window(width, federation_folder, run, home, t
     AuditLog(home.path / "audit.jsonl").append("long", text="w" * 300)
     pages = (
         coordinator_page(shown(federation_folder)),
-        site_page(site_now(home, time.time)),
+        site_page(site_now(home.path, time.time)),
     )
     for page in pages:
         inside, content, past = measured(page, width, tmp_path)
