@@ -12,11 +12,11 @@ from federation.console_page.page import Notice, Tile
 from federation.errors import HedgerowError
 from federation.run_folder import RunFolder
 from federation.summary import SiteAccount, Utility
-from server.run_contents import State, read_contents
+from server.run_contents import State, ended_summary, read_contents
 from server.run_gaps import GapNow, ShiftNow, gap_course, gaps, latest_fairness, measured, shifts
 from server.run_notices import notices
 from server.run_record import RoundRecord, RunRecord
-from server.run_tiles import tiles, tiles_in_use
+from server.run_tiles import judged, tiles, tiles_in_use
 
 _DOCUMENTS = (
     ("report.html", "Report of the run"),
@@ -130,7 +130,7 @@ def run_now(folder: RunFolder, now: float) -> RunNow:
     """
     read = read_contents(folder)
     run = read.config.run
-    judged = tiles(read)
+    verdicts = tiles(read)
     return RunNow(
         id=folder.id,
         name=run.name,
@@ -144,15 +144,39 @@ def run_now(folder: RunFolder, now: float) -> RunNow:
         rounds=tuple(_round(one) for one in read.record.rounds),
         under_way=_under_way(folder, read.record, now) if read.state == "under way" else None,
         pace=_pace(read.record, run.rounds),
-        tiles=judged,
+        tiles=verdicts,
         in_use=tiles_in_use(read),
         measured=measured(read),
         gaps=gaps(latest_fairness(read)),
         gap_course=gap_course(read),
         shifts=shifts(read),
         accounts=tuple(read.summary.privacy.sites.items()) if read.summary else (),
-        notices=notices(read, judged),
+        notices=notices(read, verdicts),
         documents=tuple(_documents(folder)),
+    )
+
+
+def run_line(folder: RunFolder, now: float) -> RunNow:
+    """As `run_now` as far as a list of runs shows it; of an ended run its summary is enough.
+
+    Raises:
+        HedgerowError: as `run_now`, or the summary is not what was written.
+    """
+    summary = ended_summary(folder)
+    if summary is None:
+        return run_now(folder, now)
+    run = summary.run
+    return RunNow(
+        id=folder.id,
+        name=run.name,
+        task=run.task,
+        state=run.status,
+        started=run.started,
+        done=run.rounds_completed,
+        planned=run.rounds_planned,
+        sites=run.sites,
+        quorum=summary.secure_sum.quorum,
+        tiles=judged(summary),
     )
 
 

@@ -21,7 +21,7 @@ from federation.operation_status import (
 from federation.report_page.number_text import duration, listing
 from federation.run_folder import RunFolder
 from server.console_place import is_federation, is_run, run_folders
-from server.console_runs import RunNow, run_now, unreadable
+from server.console_runs import RunNow, run_line, run_now, unreadable
 from server.federation_home import FederationHome
 
 _SAID_ABOVE = ("certificate", "SuperLink")
@@ -98,11 +98,13 @@ def coordinator_now(path: Path, chosen: str, clock: Callable[[], float]) -> Coor
     listed = folders[:MOST_RUNS]
     if chosen and chosen not in {one.name for one in listed}:
         listed = [*listed, *(one for one in folders if one.name == chosen)]
-    runs = {one.name: _run(RunFolder(one), now) for one in listed}
+    runs = {one.name: _run(RunFolder(one), now, run_line) for one in listed}
     if chosen and chosen not in runs:
         raise LookupError(chosen)
     under_way = (one.id for one in runs.values() if one.state == "under way")
-    shown = runs.get(chosen or next(under_way, next(iter(runs), "")))
+    wanted = chosen or next(under_way, next(iter(runs), ""))
+    paths = {one.name: one for one in listed}
+    shown = _run(RunFolder(paths[wanted]), now, run_now) if wanted else None
     operation, damage = _operation(path, now) if federation else (None, ())
     own = [*damage, *(_operation_notices(operation) if operation else ())]
     return CoordinatorNow(
@@ -119,9 +121,9 @@ def coordinator_now(path: Path, chosen: str, clock: Callable[[], float]) -> Coor
     )
 
 
-def _run(folder: RunFolder, now: float) -> RunNow:
+def _run(folder: RunFolder, now: float, read: Callable[[RunFolder, float], RunNow]) -> RunNow:
     try:
-        return run_now(folder, now)
+        return read(folder, now)
     except HedgerowError as error:
         return unreadable(folder, error)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,7 +17,7 @@ from federation.evaluation_summary import EvaluationSummary
 from federation.kept_file import kept
 from federation.run_folder import RunFolder
 from federation.summary import Summary
-from server.run_record import RunRecord, watch_record
+from server.run_record import RecordFollower, RunRecord
 
 State = Literal["under way", "completed", "stopped", "interrupted", "not begun"]
 
@@ -70,7 +71,11 @@ def read_contents(folder: RunFolder) -> RunContents:
     if config is None:
         raise UsageError(f"{folder.path} is no run folder: it holds no config.toml")
     agreement = whole(folder.agreement, _agreement)
-    record = whole(folder.rounds, _record) or _NOTHING
+    try:
+        record = _follower(folder).look()
+    except HedgerowError as error:
+        damage.append(str(error))
+        record = _NOTHING
     summary = whole(folder.summary, _summary)
     evaluation = whole(EvaluationFolder.of(folder).summary, _evaluation)
     state = _state(folder, record, summary)
@@ -89,8 +94,22 @@ def _state(folder: RunFolder, record: RunRecord, summary: Summary | None) -> Sta
     return "interrupted" if record.starts else "not begun"
 
 
-def _record(path: Path) -> RunRecord:
-    return watch_record(RunFolder(path.parent))
+def ended_summary(folder: RunFolder) -> Summary | None:
+    """The summary of a run that nothing was recorded of since; None if there is no such.
+
+    Raises:
+        IntegrityError: it is not what was written.
+    """
+    try:
+        is_latest = folder.summary.stat().st_mtime_ns >= folder.rounds.stat().st_mtime_ns
+    except OSError:
+        return None
+    return kept(folder.summary, _summary) if is_latest else None
+
+
+@lru_cache(maxsize=64)
+def _follower(folder: RunFolder) -> RecordFollower:
+    return RecordFollower(folder)
 
 
 def _summary(path: Path) -> Summary:

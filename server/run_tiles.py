@@ -10,6 +10,7 @@ from evaluation.report.verdict_rules import WORSENED
 from federation.agreement import Agreement
 from federation.console_page.page import Tile
 from federation.report_page.number_text import epsilon, rate, setting, significant
+from federation.summary import Summary
 from privacy.accountant import cost
 from privacy.plan import DpSgdPlan
 from privacy.run_plan import run_plan
@@ -21,7 +22,7 @@ from server.run_record import RoundRecord
 def tiles(read: RunContents) -> tuple[Tile, ...]:
     """Utility, fairness, drift and privacy; none before the first count."""
     if read.summary is not None and read.state != "under way":
-        return tuple(_tile(one) for one in verdicts.verdicts(read.summary))
+        return judged(read.summary)
     counted = [one for one in read.record.rounds if one.utility is not None]
     if not counted:
         return ()
@@ -41,6 +42,11 @@ def tiles(read: RunContents) -> tuple[Tile, ...]:
 
 def _tile(one: verdicts.Verdict) -> Tile:
     return Tile(one.topic, one.grade, one.headline, one.sentence)
+
+
+def judged(summary: Summary) -> tuple[Tile, ...]:
+    """The verdicts of an ended run's report."""
+    return tuple(_tile(one) for one in verdicts.verdicts(summary))
 
 
 def _utility_so_far(counted: list[RoundRecord]) -> Tile:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from federation_in_process import Federation
 from framed_page import CHROMIUM, measured
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from client.console import site_page, site_source
 from client.console_contents import SiteFiles
@@ -23,12 +25,14 @@ from federation.approvals import Approvals, BundleApproval
 from federation.audit_log import AuditLog
 from federation.console_page.page import document
 from federation.drift_summary import DriftFinding, WindowDrift
+from federation.durable_file import write_atomically
 from federation.run_folder import RunFolder
 from federation.site_policy import SitePolicy
 from privacy.ledger import verify
 from server.console import coordinator_page, coordinator_source
 from server.console_place import has_something_to_show
 from server.console_state import coordinator_now
+from server.run_record import RecordFollower, read_record
 
 ROUNDS = 3
 SITE = "hungary"
@@ -195,7 +199,35 @@ def test_folders_are_told_apart(runs, run, tmp_path) -> None:
     assert has_something_to_show(runs)
     assert not has_something_to_show(tmp_path / "nowhere")
     assert shown(run.path).shown.id == run.id
-    assert shown(run.path).runs == (shown(run.path).shown,)
+    assert [one.id for one in shown(run.path).runs] == [run.id]
+
+
+def test_a_list_of_runs_says_what_each_run_s_page_says(runs, run) -> None:
+    (line,), one = shown(runs).runs, shown(runs).shown
+    for name in ("id", "name", "task", "state", "done", "planned", "sites", "tiles", "started"):
+        assert getattr(line, name) == getattr(one, name), name
+    cut_to(run, 1)
+    assert shown(runs).runs[0].state == "interrupted"
+
+
+@given(cuts=st.lists(st.integers(0, 10**6), max_size=6), replaced=st.booleans())
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+def test_a_record_that_is_followed_is_the_record(played, tmp_path_factory, cuts, replaced) -> None:
+    """Wherever the file ended when it was looked at, and also after it was put in place anew."""
+    whole = played.rounds.read_bytes()
+    folder = RunFolder(tmp_path_factory.mktemp("followed"))
+    follower = RecordFollower(folder)
+    assert follower.look().rounds == ()
+    for end in sorted(cut % (len(whole) + 1) for cut in cuts):
+        folder.rounds.touch()
+        with folder.rounds.open("ab") as file:
+            file.write(whole[folder.rounds.stat().st_size : end])
+        assert follower.look() == RecordFollower(folder).look()
+    if replaced:
+        write_atomically(folder.rounds, whole)
+    else:
+        folder.rounds.write_bytes(whole)
+    assert follower.look().rounds == read_record(played).rounds
 
 
 # -- a federation directory -----------------------------------------------------------------
