@@ -30,7 +30,7 @@ from federation.config import (
 )
 from federation.evaluation_summary import EVALUATION, EvaluationSummary
 from federation.run_rules import RunRules
-from federation.site_policy import SitePolicy
+from federation.site_policy import Limits, LogChoice, SitePolicy
 from federation.summary import SCHEMA, Summary
 from privacy.report.document import SCHEMA as PRIVACY_REPORT
 from privacy.report.document import PrivacyReport
@@ -104,7 +104,10 @@ def configuration() -> str:
                          "`evaluation.minimum_contributors` sites, no site is in two, and none or "
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
-    parts += ["\n", POLICY, *_table(SitePolicy), RULES, *_table(RunRules)]
+    parts += ["\n", POLICY, *_table(SitePolicy)]
+    for key, entry in (("limits", Limits), ("log", LogChoice)):
+        parts += [f"\n## `[{key}]`\n\n{_first_line(entry)}\n\n", *_table(entry)]
+    parts += [RULES, *_table(RunRules)]
     parts += ["\n", ANALYTICS, *_table(AnalyticsConfig, skip=ELSEWHERE)]
     for heading, section in (("[site_policy]", AnalyticsSitePolicy), ("[[queries]]", Query)):
         parts += [f"\n## `{heading}`\n\n{_first_line(section)}\n\n", *_table(section)]
@@ -122,6 +125,7 @@ def _table(section: type[Section], skip: frozenset[str] = frozenset()) -> Iterat
         if key in skip:
             continue
         said = key not in {"quorum", "threshold"} and facts.get("default") is not None
+        said = said and "$ref" not in facts
         default = _literal(facts["default"]) if said else ""
         text = " ".join(facts["description"].split())
         yield f"| `{key}` | {_kind(facts)} | {default} | {text} |\n"

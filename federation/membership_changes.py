@@ -47,9 +47,7 @@ def _places(before: Membership, after: Membership) -> Iterator[str]:
     if old.superlink != new.superlink:
         yield f"coordinator's address: was {old.superlink}, now {new.superlink}"
     if old.ca_sha256 != new.ca_sha256:
-        yield f"CA of the coordinator's certificate: was {old.ca_sha256[:16]}..., now " + (
-            f"{new.ca_sha256[:16]}..."
-        )
+        yield f"CA of the coordinator: now {new.ca_sha256[:16]}..., was {old.ca_sha256[:16]}..."
     if old.bundle_sha256 != new.bundle_sha256:
         yield f"app bundle: now {new.bundle_sha256 or 'none named'}"
     if old.software != new.software:

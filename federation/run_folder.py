@@ -3,7 +3,7 @@
 runs/<utc>-<name>-<short id>/
 config.toml  environment.json  agreement.json  rounds.jsonl
 consortium.pub  roster.json  run-rules.json  witness.json
-model.safetensors  summary.json  report.html
+model.safetensors  summary.json  report.html  failure.json
 ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
 """
 
@@ -161,6 +161,11 @@ class RunFolder:
     def report(self) -> Path:
         """The report, made from the summary alone."""
         return self.path / "report.html"
+
+    @property
+    def failure(self) -> Path:
+        """Why the ServerApp of a deployed run ended without a summary; gone once it starts anew."""
+        return self.path / "failure.json"
 
     def ledger(self, site: str) -> Path:
         """A simulated site's ledger."""

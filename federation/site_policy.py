@@ -138,9 +138,6 @@ class SitePolicy(Section):
     """Whether the site answers queries without noise, which has no privacy guarantee; the ledger
     admits it only where there is no budget."""
 
-    approved_code_only: bool = False
-    """Whether the site runs a task only if it approved its code, by hash: `hedgerow site
-    approve-task`. An approvals.json in the site's home says the same."""
     hours: tuple[str, ...] = ()
     """When the site agrees to a run or begins a round, such as `mon-fri 20:00-06:00`; always if
     left out. A round that was begun is finished."""

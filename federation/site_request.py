@@ -69,7 +69,7 @@ class SiteEnrolment(RequestedSite):
     created: Annotated[str, Field(max_length=40), AfterValidator(_is_utc)]
     """UTC, ISO 8601."""
     replaces: Digest | None
-    """Digest of the request in force, where keys are exchanged."""
+    """`keys_digest` of the request in force, where keys are exchanged."""
     signature: Signature
     """By the identity key."""
     node_signature: NodeSignature
@@ -92,6 +92,10 @@ class SiteEnrolment(RequestedSite):
     def digest(self) -> str:
         """Shown at the site and at the coordinator, to be compared by phone."""
         return canonical.digest(self.model_dump(mode="json"))
+
+    def keys_digest(self) -> str:
+        """Tells one pair of keys of a site from every other; no key ever comes back."""
+        return canonical.digest([self.federation, self.site, self.identity_key, self.node_key])
 
     def to_bytes(self) -> bytes:
         """Canonical JSON and a newline."""
@@ -162,7 +166,7 @@ def make_exchange(
         old: the keys of that one; None for a node key that is lost.
     """
     identity, node = (old.identity, old.node) if isinstance(old, SiteKeys) else old
-    unproven = _signed(wanted, keys, software, created, in_force.digest())
+    unproven = _signed(wanted, keys, software, created, in_force.keys_digest())
     return unproven.model_copy(
         update={
             "previous_signature": identity.sign(unproven.signed).hex(),
@@ -206,10 +210,10 @@ def require_exchange(request: SiteEnrolment, in_force: SiteEnrolment, *, node_lo
             f"the request of {request.site} asks to be enrolled, not to have keys exchanged; the "
             "site makes such a one with hedgerow site rotate-keys HOME"
         )
-    if request.replaces != in_force.digest():
+    if request.replaces != in_force.keys_digest():
         raise IntegrityError(
-            f"the request of {request.site} replaces another request than the one in force: it is "
-            "old, or was made from a copy of the site's folder"
+            f"the request of {request.site} replaces other keys than those in force: it is old, "
+            "or was made in a copy of the site's folder"
         )
     if request.created < in_force.created:
         raise IntegrityError(f"the request of {request.site} is older than the one in force")

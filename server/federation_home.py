@@ -1,16 +1,30 @@
 """The folder a coordinator keeps for one federation.
 
-coordinator.toml  consortium.pub  roster.json  run-rules.json  release.json  run-rules.toml
+coordinator.toml  consortium.pub  roster.json  run-rules.json  membership.json  run-rules.toml
 revoked.json  ca/  tls/  consortium/  sites/  countersignatures/  packages/  app/  superlink/  runs/
 audit.jsonl  log/
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from federation import revocation
+from federation.audit_log import AuditLog
+from federation.bounded_file import read_bounded
 from federation.consortium_files import ConsortiumFiles
-from federation.errors import UsageError
+from federation.durable_file import write_atomically
+from federation.errors import IntegrityError, UsageError
+from federation.file_lock import hold
+from federation.membership import read_membership
+from federation.revocation import RevocationList
 from server.coordinator_config import CoordinatorConfig
+
+PATIENCE_SECONDS = 10.0
+"""How long a command waits for another one that changes the same folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +172,81 @@ class FederationHome:
                 "hedgerow coordinator init makes one"
             )
         return CoordinatorConfig.read(self.config_file)
+
+    @classmethod
+    def opened(cls, path: Path) -> Self:
+        """The federation's folder at a path, whose settings can be read.
+
+        Raises:
+            UsageError, ConfigError: as `config`.
+        """
+        home = cls(path)
+        home.config()
+        return home
+
+    def note(self, event: str, **details: str | float) -> None:
+        """Add to the audit log."""
+        AuditLog(self.audit).append(event, **details)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """While one command changes the folder, no other does.
+
+        Raises:
+            UsageError: another one is at it, or this is no federation's folder.
+        """
+        self.config()
+        try:
+            lock = hold(self.lock, PATIENCE_SECONDS)
+        except BlockingIOError as error:
+            raise UsageError(f"another command is changing {self.path}; try again") from error
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    def revocations(self) -> RevocationList:
+        """All keys that were revoked or exchanged, whether or not that is signed yet.
+
+        Raises:
+            UsageError: the list cannot be read.
+            IntegrityError: it is none.
+        """
+        listed = RevocationList()
+        if self.revoked.exists():
+            data = read_bounded(self.revoked, revocation.LARGEST_BYTES, "the revoked keys")
+            try:
+                listed = RevocationList.from_bytes(data)
+            except IntegrityError as error:
+                raise IntegrityError(f"{self.revoked}: {error}") from error
+        members = read_membership(self.given)
+        if members is None:
+            return listed
+        # What was signed comes first, and cannot be dropped by editing the list.
+        return members.release.revoked.with_added(listed.revoked)
+
+    def write_revocations(self, revoked: RevocationList) -> None:
+        """Replace the list."""
+        write_atomically(self.revoked, revoked.to_bytes())
+
+    def node_keys(self) -> dict[str, str]:
+        """Per site whose node may connect its OpenSSH public line: signed, and not revoked since.
+
+        Raises:
+            UsageError, IntegrityError: as `revocations`.
+        """
+        members = read_membership(self.given)
+        revoked = set(self.revoked_node_keys())
+        known = members.release.node_keys if members else {}
+        return {site: line for site, line in known.items() if line not in revoked}
+
+    def revoked_node_keys(self) -> tuple[str, ...]:
+        """The public lines of nodes that must never connect again.
+
+        Raises:
+            UsageError, IntegrityError: as `revocations`.
+        """
+        return tuple(sorted(self.revocations().keys("node")))
 
     def create(self, config: CoordinatorConfig) -> None:
         """Make the folders, for their owner alone, and the settings.

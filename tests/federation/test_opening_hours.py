@@ -106,7 +106,6 @@ def test_a_policy_is_read_as_it_was_written(tmp_path):
         **KEYS,
         hours=("mon-fri 20:00-06:00",),
         timezone="Europe/Berlin",
-        approved_code_only=True,
         limits={"threads": 2, "memory_mb": 4096, "seconds_per_answer": 600.0},
         log={"level": "warning", "leave_out": ("epsilon_spent",)},
     )
