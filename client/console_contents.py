@@ -197,7 +197,6 @@ def nutshell(policy: SitePolicy) -> Iterator[Fact]:
     yield Fact(
         "Hours", f"{', '.join(policy.hours)} {policy.timezone}" if policy.hours else "always"
     )
-    yield Fact("Code of tasks", "approved only" if policy.approved_code_only else "any installed")
     if policy.noise_factor > 1:
         yield Fact("Own noise", f"{setting(policy.noise_factor)} times what was agreed")
 

@@ -32,6 +32,9 @@ from privacy.ledger import verify
 from server.console import coordinator_page, coordinator_source
 from server.console_place import has_something_to_show
 from server.console_state import coordinator_now
+from server.coordinator_service import STATUS_FILE
+from server.coordinator_status import CertificateStatus, CoordinatorStatus, SiteStatus
+from server.federation_home import FederationHome
 from server.run_record import RecordFollower, read_record
 
 ROUNDS = 3
@@ -245,18 +248,19 @@ def federation_folder(runs: Path, run: RunFolder) -> Path:
 
 def write_status(path: Path, seconds_ago: float = 0.0, **changes) -> None:
     then = datetime.fromtimestamp(time.time() - seconds_ago, UTC)
-    sites = [
-        {"name": "cleveland", "state": "online", "last_seen": then.timestamp(),
-         "certificate_days": 300.0, "countersigned": True},
-        {"name": NASTY, "state": "offline", "last_seen": None, "certificate_days": 300.0,
-         "countersigned": False},
-    ]  # fmt: skip
-    status = {
-        "version": 1, "federation": "north", "time": then.isoformat(), "superlink": True,
-        "release": 3, "processes": [], "sites": sites, "strangers": 0, "runs": [],
-        "certificates": [{"name": "server", "days": 300.0}], "warnings": [],
-    }  # fmt: skip
-    (path / "superlink" / "status.json").write_text(json.dumps(status | changes))
+    sites = (
+        SiteStatus(name="cleveland", state="online", last_seen=then.timestamp(),
+                   certificate_days=300.0, countersigned=True),
+        SiteStatus(name=NASTY, state="offline", last_seen=None, certificate_days=300.0,
+                   countersigned=False),
+    )  # fmt: skip
+    status = CoordinatorStatus(
+        federation="north", time=then.isoformat(), superlink=True, release=3, processes=(),
+        sites=sites, strangers=0, certificates=(CertificateStatus(name="server", days=300.0),),
+        runs=(), warnings=(),
+    ).model_copy(update=changes)  # fmt: skip
+    text = status.model_dump_json(indent=1)
+    (FederationHome(path).superlink / STATUS_FILE).write_text(text)
 
 
 def test_sites_that_are_away_are_an_alert_while_the_coordinator_runs(federation_folder) -> None:
@@ -441,7 +445,7 @@ def test_the_files_are_where_the_agent_has_them(home) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [1280, 420])
 def test_no_page_is_wider_than_its_window(width, federation_folder, run, home, tmp_path) -> None:
-    write_status(federation_folder, warnings=["a" * 200])
+    write_status(federation_folder, warnings=("a" * 200,))
     AuditLog(home.path / "audit.jsonl").append("long", text="w" * 300)
     pages = (
         coordinator_page(shown(federation_folder)),
