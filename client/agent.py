@@ -31,6 +31,7 @@ from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement, parse_agreement
 from federation.analytics_agreement import AnalyticsAgreement
+from federation.data_source import Source
 from federation.drift_summary import WindowDrift
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import (
@@ -101,6 +102,7 @@ class SiteAssets:
         note_fault: keeps the details of a fault at the site, where its text may hold row values.
         keep_local: keeps the site's own report on a window of its rows.
         keep_cohort: keeps in which discovered cohort the site is.
+        open_source: the site's own rows, as its policy says; None where the task has a table.
     """
 
     policy: SitePolicy
@@ -115,6 +117,7 @@ class SiteAssets:
     note_fault: Callable[[str], None]
     keep_local: Callable[[WindowDrift], None] = lambda _: None
     keep_cohort: KeepCohort = lambda _: None
+    open_source: Callable[[], Source | None] = lambda: None
 
 
 Place = tuple[str, int, int]
@@ -308,7 +311,7 @@ class SiteAgent:
             agreement, policy = parse_agreement(body), self._assets.policy
             task = _task(self._assets.load_task(agreement), agreement)
             # The site's own seed: whoever could choose it could have any row counted, not trained.
-            asked = SiteRequest(policy.site, policy.split_seed)
+            asked = SiteRequest(policy.site, policy.split_seed, self._assets.open_source())
             entropy = self._assets.training_entropy
             bench: Bench
             if isinstance(agreement, AnalyticsAgreement):

@@ -8,6 +8,7 @@ import os
 import time
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,9 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
+from client.connectors import open_source
 from client.journal import Journal
 from federation.cohort_record import OwnCohort
 from federation.consortium_files import ConsortiumFiles
+from federation.data_source import Source
 from federation.drift_summary import WindowDrift
 from federation.durable_file import write_atomically
 from federation.entropy import Entropy, SeededEntropy, SystemEntropy
@@ -199,6 +202,7 @@ def _open(
                 note_fault=home.note_fault,
                 keep_local=home.keep_window_report,
                 keep_cohort=home.keep_cohort,
+                open_source=partial(open_rows, home, policy),
             )
         )
     except BaseException:
@@ -206,6 +210,15 @@ def _open(
         raise
     weakref.finalize(agent, os.close, lock)
     return agent
+
+
+def open_rows(home: SiteHome, policy: SitePolicy) -> Source | None:
+    """The site's own rows; None if the task has a table of its own.
+
+    Raises:
+        HedgerowError: as `open_source`.
+    """
+    return None if policy.data is None else open_source(policy.data, home.path)
 
 
 def _claim(home: SiteHome) -> int:

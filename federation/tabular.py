@@ -16,7 +16,14 @@ from federation.data_source import ROWS_PER_CHUNK, FrameSource, table_of
 from federation.encoded_table import Derive, EncodedTable, Numbers, TableLayout, encode_table
 from federation.errors import ConfigError, DataError
 from federation.schema import Feature, SensitiveAttribute, TaskSchema
-from federation.table_columns import input_width, read_csv, require_columns, split_generator
+from federation.table_columns import (
+    Flags,
+    input_width,
+    level_codes,
+    read_csv,
+    require_columns,
+    split_generator,
+)
 from federation.task import CURRENT, REFERENCE, Codes, Rows, SiteData, SiteNotes, SiteRequest
 
 
@@ -164,6 +171,20 @@ class TabularTask:
         table, chosen = self._site_rows(request)
         return SiteNotes(*(table.notes(part) for part in chosen))
 
+    def training_rows(self, rows: int) -> int:
+        """How many of a site's rows outside the current windows are trained on."""
+        if rows < 2:
+            return rows
+        return rows - min(max(round(self._held_out_fraction * rows), 1), rows - 1)
+
+    def is_current(self, table: pd.DataFrame) -> Flags:
+        """Whether each row is in a current window, shape (N,); none is without windows."""
+        if self._window_column is None:
+            return np.zeros(len(table), bool)
+        return level_codes(table[self._window_column], self._current_windows) < len(
+            self._current_windows
+        )
+
     def _site_rows(self, request: SiteRequest) -> tuple[EncodedTable, tuple[Codes, Codes, Codes]]:
         """A site's rows, and which are trained on, reference and current."""
         table = self._encoded(request)
@@ -211,7 +232,7 @@ class TabularTask:
             members = labels[shuffled] == label
             place[members] = (np.arange(members.sum()) + generator.random()) / members.sum()
         ordered = shuffled[np.argsort(place, kind="stable")]
-        count = min(max(round(self._held_out_fraction * len(rows)), 1), len(rows) - 1)
+        count = len(rows) - self.training_rows(len(rows))
         held_out = np.zeros(len(rows), bool)
         held_out[np.linspace(0, len(rows) - 1, count).round().astype(int)] = True
         return ordered[~held_out], ordered[held_out]

@@ -44,6 +44,14 @@ def open_source(choice: DataChoice, home: Path) -> Source:
             return open_images(choice, home)
 
 
+def key_columns(choice: DataChoice) -> tuple[str, ...]:
+    """What tells rows apart, in the task's words, where reading does not see to it; may be none."""
+    if not isinstance(choice, CsvFiles | ParquetFiles):
+        return ()  # in a database, rows that are alike in order_by are refused when they are read
+    task = {column: name for name, column in choice.rename.items()}
+    return tuple(task.get(column, column) for column in choice.key)
+
+
 def _mapped(source: DataSource, choice: DataChoice) -> DataSource:
     from client.connectors.column_mapping import MappedSource  # noqa: PLC0415
 

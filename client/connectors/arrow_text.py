@@ -1,4 +1,4 @@
-"""`federation.cell_text` for whole Arrow columns: the same text, without a Python value per cell."""
+"""`federation.cell_text` for whole Arrow columns: the same text, without a value per cell."""
 
 from typing import Any
 

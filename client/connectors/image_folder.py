@@ -148,7 +148,7 @@ def _decoded(path: Path, shape: tuple[int, int, int]) -> Pixels:
             upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
     except _BadImageError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see below
         # A damaged file makes a decoder fail in any way; its text may hold the file's name.
         raise _BadImageError(f"cannot be read ({type(error).__name__})") from None
     if upright.size != (width, height):

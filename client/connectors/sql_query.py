@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
@@ -153,7 +154,7 @@ class SqlSource:
             raise DataError(f"{self.name} holds no rows")
 
     def _require_told_apart(self, keys: Sequence[tuple[Any, ...]]) -> None:
-        if any(one == following for one, following in zip(keys, keys[1:], strict=False)):
+        if any(one == following for one, following in pairwise(keys)):
             raise DataError(
                 f"{self.name}: rows are alike in {', '.join(self.order_by)}, so that they have no "
                 "order of their own; let data.order_by name columns that tell all rows apart"
