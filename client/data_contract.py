@@ -157,7 +157,7 @@ class _Reading:
         if self.key and all(name in chunk for name in self.key):
             # 8 bytes a row, whatever the key; two keys of one hash are one in 10^19.
             hashes = pd.util.hash_pandas_object(chunk[list(self.key)], index=False)
-            self.hashes.append(hashes.to_numpy(np.uint64))
+            self.hashes.append(hashes.to_numpy().astype(np.uint64, copy=False))
 
     def _add_groups(self, chunk: pd.DataFrame) -> None:
         try:

@@ -143,7 +143,7 @@ def parse_data_choice(table: object) -> DataChoice:
     Raises:
         ConfigError: the first thing that is wrong with it; never shows what may be a password.
     """
-    if isinstance(table, tuple(KINDS.values())):
+    if isinstance(table, DataChoice):
         return table
     if not isinstance(table, dict):
         raise ConfigError("data", _HIDDEN, "a table: [data] with kind = 'csv', for instance")

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
 
 from federation.cell_text import MISSING, text_column
+
+pc: Any = compute  # its functions are made when it is imported; no type checker sees them
 
 SMALLEST_SAME, LARGEST_SAME = 1e-3, 1e9
 """Numbers within are written alike by Arrow and by us."""

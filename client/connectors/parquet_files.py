@@ -106,7 +106,9 @@ def _batches(path: Path, columns: Sequence[str], rows: int) -> Iterator[Any]:
 
 def _opened(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
+        return pq.ParquetFile(  # type: ignore[no-untyped-call] # pyarrow has no types
+            path, buffer_size=_BUFFER, pre_buffer=False
+        )
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise DataError(f"cannot read the data file {path}: {error.strerror}") from None
     except (pa.ArrowException, OSError):
