@@ -4,9 +4,8 @@ A task sees text or missing (NaN). What a CSV file holds is that text already; n
 truth values of typed sources are written as follows, so that a level "1" is found again in a column
 that a database calls REAL:
 
-    whole numbers, of any type      1, -20            never 1.0, 1e3
+    whole numbers, of any type      1, -20, 0         never 1.0, 1e3, -0
     other numbers                   0.1, 1e-07, 1e+20 the shortest text that reads as the same
-    minus zero                      -0.0
     truth values                    True, False
     dates and times                 2026-01-31, 2026-01-31 12:00:00, 2026-01-31 12:00:00+01:00
     null, NaN, and MISSING          missing
@@ -36,12 +35,12 @@ def number_text(value: float) -> str | None:
     """A number; None for NaN.
 
     >>> number_text(1.0), number_text(0.1), number_text(-0.0)
-    ('1', '0.1', '-0.0')
+    ('1', '0.1', '0')
     """
     if math.isnan(value):
         return None
     if value.is_integer() and abs(value) <= LARGEST_EXACT:
-        return "-0.0" if value == 0 and math.copysign(1, value) < 0 else str(int(value))
+        return str(int(value))
     return repr(float(value))
 
 

@@ -77,7 +77,8 @@ def numeric_values(column: pd.Series) -> tuple[Floats, Flags]:
     """The numbers, NaN where there is none, and where something stands that is no number: (N,)."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isinf(numbers) | (np.isnan(numbers) & ~_is_missing(column))
-    values: Floats = numbers.copy()
+    # There is one zero: some databases keep no sign of it.
+    values: Floats = numbers + 0.0
     return values, wrong
 
 

@@ -42,8 +42,7 @@ def _number_texts(column: Any) -> Any:
     values = column.to_numpy(zero_copy_only=False)
     absent, size = np.isnan(values), np.abs(values)
     # Arrow writes 1e+15, 0.00001 and -0.
-    odd = ((size >= LARGEST_SAME) | (size < SMALLEST_SAME)) & (size != 0)
-    odd |= (size == 0) & np.signbit(values)
+    odd = ((size >= LARGEST_SAME) | (size < SMALLEST_SAME)) & ((size != 0) | np.signbit(values))
     texts = pc.if_else(pa.array(absent), None, texts)
     if not odd.any():
         return texts

@@ -96,8 +96,8 @@ def _batches(path: Path, columns: Sequence[str], rows: int) -> Iterator[Any]:
         while True:
             try:
                 batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
-                raise _damaged(path) from error
+            except (pa.ArrowException, OSError):
+                raise _damaged(path) from None
             if batch is None:
                 return
             if len(batch):

