@@ -28,6 +28,7 @@ from federation.config import (
     Simulation,
     SiteLevelChoice,
 )
+from federation.data_choice import KINDS
 from federation.evaluation_summary import EVALUATION, EvaluationSummary
 from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
@@ -104,7 +105,11 @@ def configuration() -> str:
                          "`evaluation.minimum_contributors` sites, no site is in two, and none or "
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
-    parts += ["\n", POLICY, *_table(SitePolicy), RULES, *_table(RunRules)]
+    parts += ["\n", POLICY, *_table(SitePolicy)]
+    for kind, section in KINDS.items():
+        parts += [f'\n## `[data]` with `kind = "{kind}"`\n\n{_first_line(section)}\n\n',
+                  *_table(section)]  # fmt: skip
+    parts += [RULES, *_table(RunRules)]
     parts += ["\n", ANALYTICS, *_table(AnalyticsConfig, skip=ELSEWHERE)]
     for heading, section in (("[site_policy]", AnalyticsSitePolicy), ("[[queries]]", Query)):
         parts += [f"\n## `{heading}`\n\n{_first_line(section)}\n\n", *_table(section)]

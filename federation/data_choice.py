@@ -35,6 +35,7 @@ class CsvFiles(TableChoice):
     """CSV files with a header, read in the order of their names."""
 
     kind: Literal["csv"]
+    """Says which of these sections it is."""
     path: Text
     """A file, or a pattern such as `rows/*.csv`, seen from the site's home."""
     encoding: Text = "utf-8"
@@ -60,6 +61,7 @@ class ParquetFiles(TableChoice):
     """Parquet files, read in the order of their names; takes the extra `parquet`."""
 
     kind: Literal["parquet"]
+    """Says which of these sections it is."""
     path: Text
     """A file, or a pattern such as `rows/*.parquet`, seen from the site's home."""
     key: tuple[str, ...] = ()
@@ -71,6 +73,7 @@ class SqlQuery(TableChoice):
     """One query of a database, or a table; takes the extra `sql`, for PostgreSQL `postgres`."""
 
     kind: Literal["sql"]
+    """Says which of these sections it is."""
     url: Text
     """`sqlite:///file.db`, seen from the site's home, or `postgresql://user@host:5432/database`;
     never with a password."""
@@ -111,6 +114,7 @@ class ImageFolder(TableChoice):
     """Images in a folder, with a table of labels or in a sub-folder per class; extra `images`."""
 
     kind: Literal["images"]
+    """Says which of these sections it is."""
     path: Text
     """The folder, seen from the site's home."""
     labels: Text | None = None

@@ -22,7 +22,7 @@ TASK = TabularTask(
     features=(Numeric("age", 20, 80), Categorical("ward", ("a", "b"))),
     attributes=(SensitiveAttribute("sex", ("F", "M")),
                 SensitiveAttribute("old", ("yes", "no"))),
-    derived={"old": lambda table: pd.to_numeric(table["age"]).ge(60).map({True: "yes", False: "no"})},
+    derived={"old": lambda rows: pd.to_numeric(rows["age"]).ge(60).map({True: "yes", False: "no"})},
     derived_columns=(),
 )  # fmt: skip
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import save_file
 
 from client.data_audit import AuditChoice, audit
 from client.site_home import SiteHome
 from federation.data_choice import parse_data_choice
 from federation.errors import DataError
+from federation.initial_model import initial_model
 from federation.site_policy import SitePolicy
 from federation.tabular import TabularTask
 from federation.task import SiteRequest
@@ -41,10 +43,12 @@ def test_the_policy_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_the_audit_of_own_rows_is_that_of_the_same_rows_in_the_task(tmp_path: Path) -> None:
     home = home_with_rows(tmp_path / "hungary")
-    own = audit(home, AuditChoice(top=5))
+    model = tmp_path / "model.safetensors"
+    save_file(initial_model(HeartTask(), 1).state_dict(), model)
+    own = audit(home, AuditChoice(model=model, top=5))
     policy = SitePolicy.read(home.policy).model_copy(update={"data": None})
     policy.write(home.policy)
-    built_in = audit(home, AuditChoice(top=5))
+    built_in = audit(home, AuditChoice(model=model, top=5))
     assert own.checks == built_in.checks
     assert [row.margin for row in own.most_uncertain] == [
         row.margin for row in built_in.most_uncertain

@@ -104,7 +104,9 @@ def test_postgresql_gives_what_csv_gives(rows, postgres: Server) -> None:
         with postgres.connect() as connection, connection.cursor() as cursor:
             cursor.execute("DROP TABLE IF EXISTS trip")
             cursor.execute("CREATE TABLE trip (x double precision, t text, y text, n int)")
-            cursor.executemany("INSERT INTO trip VALUES (%s, %s, %s, %s)", table.values.tolist())
+            cursor.executemany(
+                "INSERT INTO trip VALUES (%s, %s, %s, %s)", table.to_numpy().tolist()
+            )
         (folder / "p").write_text(PASSWORD)
         (folder / "p").chmod(0o600)
         choice = {"kind": "sql", "url": postgres.url, "table": "public.trip", "order_by": ["n"]}

@@ -18,7 +18,7 @@ SECRET = "geheim-4711"
 
 def read(table: dict[str, object], home: Path, columns=("a", "b")):
     source = open_source(parse_data_choice(table), home)
-    return [chunk for part in source.chunks(list(columns), 2) for chunk in part.values.tolist()]
+    return [chunk for part in source.chunks(list(columns), 2) for chunk in part.to_numpy().tolist()]
 
 
 def refused(table: dict[str, object], home: Path, columns=("a", "b")) -> str:
@@ -50,7 +50,8 @@ CSV = {"kind": "csv", "path": "t.csv"}
         ("a,b\n1,2\n3,4\n5,6\nä,2\n".encode("latin-1"), "set data.encoding"),
         (b'a,b\n"geheim-4711,2\n', "is no CSV table"),
     ],
-    ids=["empty", "header", "delimiter", "column", "twice", "long", "slipped", "latin", "late", "quote"],
+    ids=["empty", "header", "delimiter", "column", "twice", "long", "slipped", "latin", "late",
+         "quote"],
 )  # fmt: skip
 def test_csv(content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(content)
