@@ -79,9 +79,11 @@ def text_column(values: Sequence[object], column: str, source: str) -> pd.Series
     """
     kinds = set(map(type, values)) - {type(None)}
     writers = {kind: _writer(kind, column, source) for kind in kinds}
-    if len(writers) == 1:
-        write = next(iter(writers.values()))
-        texts = [None if value is None else write(value) for value in values]
+    if kinds <= {str} or kinds <= {int} or kinds <= {float}:
+        # Few values stand in many cells. Not so for moments: equal ones may have other texts.
+        known: dict[object, str | None] = {None: None}
+        known |= {value: writers[type(value)](value) for value in set(values) - {None}}
+        texts = [known[value] for value in values]
     else:
         texts = [None if value is None else writers[type(value)](value) for value in values]
     return pd.Series(texts, dtype="str", name=column)

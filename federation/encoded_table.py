@@ -92,8 +92,10 @@ class TableLayout:
         try:
             derived = pd.Series(self.derived[name](table))
         except Exception as error:
+            # The kind of fault alone: what a library says of it may hold a row's value.
             raise DataError(
-                f"{source}: deriving {name} failed: {type(error).__name__}: {error}"
+                f"{source}: deriving {name} failed with {type(error).__name__}; it is the task's "
+                "own function: try it on the rows"
             ) from error
         if len(derived) != len(table):
             raise DataError(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
@@ -142,7 +143,7 @@ class SqlSource:
         asked = list(dict.fromkeys([*columns, *self.order_by]))
         start, last = 0, None
         for batch in self._batches(asked, rows):
-            values = dict(zip(asked, zip(*batch, strict=True), strict=True))
+            values = {name: list(map(itemgetter(n), batch)) for n, name in enumerate(asked)}
             keys = list(zip(*(values[name] for name in self.order_by), strict=True))
             self._require_told_apart(keys if last is None else [last, *keys])
             last = keys[-1]
