@@ -1,5 +1,6 @@
 """Memory does not grow with the text of a table: what is held beyond the rows is a few parts."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,8 @@ would be more than twice that."""
 @pytest.mark.slow
 def test_beyond_the_rows_themselves_little_is_held() -> None:
     command = [sys.executable, "benchmarks/data_connectors.py", "700000"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    where = os.environ | {"PYTHONPATH": "."}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=where)
     beyond = {line.split()[0]: int(line.split()[-1]) for line in done.stdout.splitlines()[2:]}
     assert set(beyond) == {"built-in", "csv", "parquet", "sqlite"}, done.stdout
     assert re.match("700,000 rows", done.stdout)
