@@ -25,6 +25,7 @@ COMMANDS = ("simulations.cli", "evaluation.cli")
 GROUPS = {
     "privacy": "privacy.cli",
     "secure-sum": "privacy.secure_sum_cli",
+    "coordinator": "server.coordinator_cli",
     "site": "client.site_cli",
     "analytics": "simulations.analytics_cli",
     "evaluation": "simulations.evaluation_cli",

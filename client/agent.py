@@ -17,8 +17,9 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.analytics import AnalyticsBench, check_analytics
+from client.code_consent import CheckCode
 from client.cohort_discovery import KeepCohort
-from client.consent import Refusal, check_agreement, check_certificates
+from client.consent import Refusal, check_agreement, check_certificates, check_hours
 from client.contribution import (
     Workbench,
     require_same_spec,
@@ -27,6 +28,7 @@ from client.contribution import (
 from client.evaluation import EvaluationBench, check_evaluation, evaluated_rows
 from client.journal import Journal
 from client.ledger_witness import LedgerWitness
+from client.limits import answer_limit
 from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement, parse_agreement
@@ -45,6 +47,7 @@ from federation.envelope import (
 from federation.errors import (
     BudgetExhausted,
     ConfigError,
+    HedgerowError,
     PrivacyRefusal,
     ProtocolViolation,
 )
@@ -83,6 +86,8 @@ MOST_ATTEMPTS = 1000
 """Of a round; each leaves marks in the journal. A start of a run makes ten at most of one round."""
 
 TaskLoader = Callable[[AnyAgreement], Task]
+NoteRefusal = Callable[[str, str, str], None]
+"""Takes run, phase and code."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ class SiteAssets:
         note_fault: keeps the details of a fault at the site, where its text may hold row values.
         keep_local: keeps the site's own report on a window of its rows.
         keep_cohort: keeps in which discovered cohort the site is.
+        check_code: raises Refusal unless the site approved a task's code.
+        note_refusal: keeps that the site refused something, and by which code.
         open_source: the site's own rows, as its policy says; None where the task has a table.
     """
 
@@ -117,6 +124,8 @@ class SiteAssets:
     note_fault: Callable[[str], None]
     keep_local: Callable[[WindowDrift], None] = lambda _: None
     keep_cohort: KeepCohort = lambda _: None
+    check_code: CheckCode = lambda _: None
+    note_refusal: NoteRefusal = lambda _run, _phase, _code: None
     open_source: Callable[[], Source | None] = lambda: None
 
 
@@ -138,7 +147,9 @@ class SiteAgent:
 
     def __init__(self, assets: SiteAssets) -> None:
         self._assets = assets
-        self._vectors = RoundVectors(assets.ledger, assets.journal)
+        self._vectors = RoundVectors(
+            assets.ledger, assets.journal, assets.policy.limits.seconds_per_answer
+        )
         self._benches: dict[str, Bench] = {}
         # The round that is summed, and the one whose keys are exchanged meanwhile.
         self._sessions: dict[Place, _Session] = {}
@@ -194,7 +205,9 @@ class SiteAgent:
             request = replace(request, body=bytes(received.body))
             return Reply(self._site, "ok", body=self._answers[request.phase](request))
         except PrivacyRefusal as error:
-            return Reply(self._site, "refused", _refusal_code(error), str(error))
+            code = _refusal_code(error)
+            self._note_refusal(request, code)
+            return Reply(self._site, "refused", code, str(error))
         except ProtocolViolation as error:
             self._sessions.pop(_place(request), None)
             return Reply(self._site, "refused", "protocol", str(error))
@@ -203,6 +216,12 @@ class SiteAgent:
             self._assets.note_fault(traceback.format_exc())
             fault = f"the site failed with {type(error).__name__}; its faults.log has the details"
             return Reply(self._site, "failed", "internal", fault)
+
+    def _note_refusal(self, request: Request, code: str) -> None:
+        try:
+            self._assets.note_refusal(request.run, request.phase, code)
+        except HedgerowError:  # a refusal stays one where it cannot be written down
+            self._assets.note_fault(traceback.format_exc())
 
     def _largest_body(self, request: Request) -> int:
         """Bytes of the largest body that the request can have at this point of its run."""
@@ -241,6 +260,7 @@ class SiteAgent:
         if agreement.run != request.run:
             raise ProtocolViolation("agreement: it is for another run")
         assets, roster_sites = self._assets, frozenset(self._assets.roster.keys)
+        check_hours(assets.policy, assets.clock())
         check_certificates(assets.roster, assets.clock())
         if isinstance(agreement, AnalyticsAgreement):
             check_analytics(assets.policy, assets.rules, roster_sites, agreement)
@@ -308,39 +328,45 @@ class SiteAgent:
             body = self._assets.journal.agreement(run)
             if body is None:
                 raise Refusal("not_agreed", "this site has not agreed to this run")
-            agreement, policy = parse_agreement(body), self._assets.policy
-            task = _task(self._assets.load_task(agreement), agreement)
-            # The site's own seed: whoever could choose it could have any row counted, not trained.
-            asked = SiteRequest(policy.site, policy.split_seed, self._assets.open_source())
-            entropy = self._assets.training_entropy
-            bench: Bench
-            if isinstance(agreement, AnalyticsAgreement):
-                data = task.load(asked)
-                bench = AnalyticsBench(policy.site, agreement, task, data, entropy)
-            elif isinstance(agreement, EvaluationAgreement):
-                rows, before = evaluated_rows(task, asked, agreement)
-                bench = EvaluationBench(
-                    policy.site, agreement, task, rows, entropy, before,
-                    self._assets.keep_local, self._assets.journal.discoveries,
-                    self._assets.keep_cohort,
-                )  # fmt: skip
-            else:
-                data = task.load(asked)
-                arithmetic = arithmetic_on(policy.device)
-                bench = Workbench(policy.site, agreement, task, data, entropy, arithmetic)
-                try:
-                    require_same_spec(bench)
-                except ConfigError as error:
-                    raise Refusal("spec_differs", str(error)) from error
-                require_trainable(bench)
+            bench = self._made_bench(parse_agreement(body))
             # One at a time, for each holds all rows: whoever agrees on many runs fills no memory.
             self._benches = {run: bench}
             self._acquaintances.clear()
         return self._benches[run]
 
+    def _made_bench(self, agreement: AnyAgreement) -> Bench:
+        assets, policy = self._assets, self._assets.policy
+        assets.check_code(agreement.task.name)
+        # The site's own seed: whoever could choose it could have any row counted, not trained.
+        asked = SiteRequest(policy.site, policy.split_seed, assets.open_source())
+        entropy = assets.training_entropy
+        with answer_limit(policy.limits.seconds_per_answer):
+            task = _task(assets.load_task(agreement), agreement)
+            if isinstance(agreement, AnalyticsAgreement):
+                data = task.load(asked)
+                return AnalyticsBench(policy.site, agreement, task, data, entropy)
+            if isinstance(agreement, EvaluationAgreement):
+                rows, before = evaluated_rows(task, asked, agreement)
+                return EvaluationBench(
+                    policy.site, agreement, task, rows, entropy, before,
+                    assets.keep_local, assets.journal.discoveries, assets.keep_cohort,
+                )  # fmt: skip
+            data = task.load(asked)
+            bench = Workbench(
+                policy.site, agreement, task, data, entropy, arithmetic_on(policy.device),
+                policy.noise_factor,
+            )  # fmt: skip
+            try:
+                require_same_spec(bench)
+            except ConfigError as error:
+                raise Refusal("spec_differs", str(error)) from error
+            require_trainable(bench)
+        return bench
+
     # -- the five phases of a round --------------------------------------------------------
 
     def _advertise(self, request: Request) -> bytes:
+        check_hours(self._assets.policy, self._assets.clock())
         self._witness.require_not_behind()
         bench, invitation = self._bench(request.run), Invitation.from_bytes(request.body)
         if invitation.agreement_digest != bench.agreement.digest().hex():

@@ -28,7 +28,7 @@ def audit_data(
     notes = task.notes(request) if isinstance(task, AnnotatedTask) else None
     if notes is None:
         _require_known(labels or (), ())
-        return AuditData(_rows(data.train), _rows(data.reference), _rows(data.current))
+        return AuditData(rows_of(data.train), rows_of(data.reference), rows_of(data.current))
     _require_known(labels or (), tuple(notes.train.annotations))
     return AuditData(
         _noted(data.train, notes.train, labels),
@@ -37,7 +37,8 @@ def audit_data(
     )
 
 
-def _rows(rows: Rows) -> AuditRows:
+def rows_of(rows: Rows) -> AuditRows:
+    """Rows as the audit reads them, without what the site knows beside them."""
     inputs = rows.inputs.detach().cpu().float().numpy()
     width = math.prod(inputs.shape[1:])
     return AuditRows(
@@ -46,7 +47,7 @@ def _rows(rows: Rows) -> AuditRows:
 
 
 def _noted(rows: Rows, notes: RowNotes, labels: Sequence[str] | None) -> AuditRows:
-    plain = _rows(rows)
+    plain = rows_of(rows)
     chosen = notes.annotations if labels is None else {n: notes.annotations[n] for n in labels}
     for name, column in (("row numbers", notes.numbers), *chosen.items()):
         if column.shape != (len(rows),):

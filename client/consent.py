@@ -41,6 +41,20 @@ def check_certificates(roster: Roster, now: float) -> None:
         raise Refusal("certificate_not_current", str(error)) from error
 
 
+def check_hours(policy: SitePolicy, now: float) -> None:
+    """Return if the site begins work now.
+
+    Args:
+        policy: the site's own rules.
+        now: seconds since the epoch.
+
+    Raises:
+        Refusal: it does not; the text does not say when it would.
+    """
+    if not policy.is_open(now):
+        raise Refusal("outside_hours", "this site begins no work at this hour")
+
+
 def check_agreement(
     policy: SitePolicy, signed: SignedRunRules, roster_sites: frozenset[str], agreement: Agreement
 ) -> None:
@@ -57,6 +71,8 @@ def check_agreement(
     """
     check_task(policy, agreement.task)
     check_cohort(policy, roster_sites, agreement)
+    if policy.most_rounds is not None:
+        _check_rounds(SITES_OWN, policy.most_rounds, agreement)
     _check_privacy(policy, agreement)
     _check_site_level(policy, agreement)
     _check_noise_in_the_sum(policy, agreement)
@@ -153,6 +169,7 @@ def _check_privacy(policy: SitePolicy, agreement: Agreement) -> None:
         if not policy.allow_without_privacy:
             raise Refusal("privacy_required", "this site does not train without privacy")
         return
+    _check_noise(SITES_OWN, policy.least_noise_multiplier, agreement.privacy.noise_multiplier)
     if agreement.privacy.delta > policy.delta:
         raise Refusal(
             "delta_too_large",
@@ -248,20 +265,27 @@ def _check_run_rules(signed: SignedRunRules, agreement: Agreement) -> None:
                 "privacy_required", "the consortium does not allow training without privacy"
             )
         return
-    if agreement.privacy.noise_multiplier < rules.least_noise_multiplier:
+    least = rules.least_noise_multiplier
+    _check_noise(CONSORTIUMS, least, agreement.privacy.noise_multiplier)
+
+
+def _check_noise(whose: str, least: float, agreed: float) -> None:
+    if agreed < least:
         raise Refusal(
-            "noise_too_small",
-            f"noise_multiplier {agreement.privacy.noise_multiplier:g} is below the consortium's "
-            f"minimum, {rules.least_noise_multiplier:g}",
+            "noise_too_small", f"noise_multiplier {agreed:g} is below {whose} minimum, {least:g}"
+        )
+
+
+def _check_rounds(whose: str, most: int, agreement: Agreement) -> None:
+    if agreement.rounds > most:
+        raise Refusal(
+            "too_many_rounds",
+            f"{agreement.rounds} rounds are above {whose} maximum, {most}",
         )
 
 
 def _check_work(rules: RunRules, agreement: Agreement) -> None:
-    if agreement.rounds > rules.most_rounds:
-        raise Refusal(
-            "too_many_rounds",
-            f"{agreement.rounds} rounds are above the consortium's maximum, {rules.most_rounds}",
-        )
+    _check_rounds(CONSORTIUMS, rules.most_rounds, agreement)
     if agreement.training.update_clip > rules.largest_update_clip:
         raise Refusal(
             "update_clip_too_large",

@@ -8,7 +8,7 @@ A model update and an evaluation count go through alike; there is no second way 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -78,6 +78,7 @@ class Workbench:
         data: the site's rows.
         entropy: of batches and noise; the operating system's in a deployment.
         arithmetic: of training.
+        noise_factor: how many times the agreed noise the site adds to its own gradients; >= 1.
     """
 
     site: str
@@ -86,6 +87,7 @@ class Workbench:
     data: SiteData
     entropy: Entropy
     arithmetic: Arithmetic = ON_CPU
+    noise_factor: float = 1.0
 
     @property
     def kinds(self) -> tuple[RoundKind, ...]:
@@ -251,6 +253,8 @@ def _train(
     if shared is not None:
         return train_for_shared_noise(model, rows, loss, shared.step, entropy, arithmetic)
     if isinstance(plan, DpSgdPlan):
+        # The ledger is charged by the plan that was agreed: more noise costs less, never more.
+        plan = replace(plan, noise_multiplier=plan.noise_multiplier * bench.noise_factor)
         return train_privately(model, rows, loss, plan, descent, entropy, arithmetic)
     return train_without_privacy(model, rows, loss, plan, descent, entropy, arithmetic)
 

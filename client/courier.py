@@ -11,10 +11,12 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 RECORD = "hedgerow"
+LARGEST_WHOLE = 1 << 20
+"""Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
 Answer = Callable[[bytes], bytes]
 Connect = Callable[[Context], Answer]
 
@@ -26,16 +28,35 @@ def client_app(connect: Connect) -> ClientApp:
     app = ClientApp()
 
     def relay(message: Message, context: Context) -> Message:
-        request = message.content[RECORD]["request"]
-        if not isinstance(request, bytes):
-            raise TypeError("request: expected bytes")
-        answer = ConfigRecord({"reply": connect(context)(request)})
-        return Message(RecordDict({RECORD: answer}), reply_to=message)
+        reply = connect(context)(_request(message.content))
+        return Message(RecordDict({RECORD: _record(reply)}), reply_to=message)
 
     app.train()(relay)
     for phase in QUERIES:
         app.query(phase)(relay)
     return app
+
+
+def _request(content: RecordDict) -> bytes:
+    """What `server.transport` put into a message.
+
+    Raises:
+        TypeError: there is nothing of the kind.
+    """
+    record = content[RECORD]
+    request = record["request"] if isinstance(record, ArrayRecord | ConfigRecord) else None
+    if isinstance(request, Array):
+        return request.data
+    if not isinstance(request, bytes):
+        raise TypeError("request: expected bytes")
+    return request
+
+
+def _record(reply: bytes) -> ArrayRecord | ConfigRecord:
+    """A reply as `server.transport` reads it."""
+    if len(reply) <= LARGEST_WHOLE:
+        return ConfigRecord({"reply": reply})
+    return ArrayRecord({"reply": Array("uint8", (len(reply),), "hedgerow.bytes", reply)})
 
 
 @cache

@@ -24,11 +24,10 @@ from federation.task import Task
 
 Verdict = Literal["ok", "watch", "act"]
 
-WRONG_SHARE, WRONG_ROWS = 0.01, 5
-MISSING_WATCH, MISSING_ACT = 0.05, 0.5
-"""As `hedgerow site audit-data` judges."""
-PUBLIC_ROWS_SHARE = 0.1
-"""By which the rows to train on may differ from the number declared in public."""
+WRONG_SHARE = 0.5
+"""Of a column: so many numbers out of range, or levels not declared, are another unit or code."""
+MISSING_SHARE = 0.05
+"""As `hedgerow site audit-data` judges; a model can learn from rows with empty cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +220,8 @@ class _Reading:
             return [Finding("act", "rows", "", self.rows, text)]
         if training is None or training == public_rows:
             return []
-        far = abs(training - public_rows) > PUBLIC_ROWS_SHARE * public_rows
         text = f"{training} rows to train on, and the policy declares public_rows = {public_rows}"
-        return [Finding("act" if far else "watch", "public rows", "", training, text)]
+        return [Finding("watch", "public rows", "", training, text)]
 
     def _repeated(self) -> int:
         if not self.hashes:
@@ -246,13 +244,10 @@ class _Reading:
         ]
 
     def _grade(self, rows: int) -> Verdict:
-        return "act" if rows >= max(WRONG_ROWS, WRONG_SHARE * self.rows) else "watch"
+        return "act" if rows >= WRONG_SHARE * self.rows else "watch"
 
     def _missing_grade(self, rows: int) -> Verdict:
-        share = rows / self.rows
-        if share >= MISSING_ACT:
-            return "act"
-        return "watch" if share >= MISSING_WATCH else "ok"
+        return "watch" if rows >= MISSING_SHARE * self.rows else "ok"
 
 
 def _count(counted: _Column, column: pd.Series, feature: Feature) -> None:

@@ -14,6 +14,7 @@ from client.consent import Refusal
 from client.contribution import Workbench, evaluation_contribution, training_contribution
 from client.evaluation import EvaluationBench, evaluation_vector
 from client.journal import Contribution, Journal
+from client.limits import answer_limit
 from federation.entropy import SystemEntropy
 from federation.envelope import RUN_OVERSPENT, Phase
 from federation.errors import PrivacyRefusal, ProtocolViolation
@@ -50,10 +51,12 @@ class RoundVectors:
     Attributes:
         ledger: of the dataset.
         journal: which keeps them.
+        seconds: most that one may take to be made; None sets no limit.
     """
 
     ledger: Ledger
     journal: Journal
+    seconds: float | None = None
 
     def contribute(
         self, bench: Bench, terms: SessionTerms, kind: RoundKind, model: GivenModel
@@ -64,6 +67,7 @@ class RoundVectors:
             BudgetExhausted: the budget does not cover it.
             Refusal: the run has charged for all the rounds that were agreed.
             ProtocolViolation: the round had a vector already, which is not kept any more.
+            Refusal: it takes too long; what was reserved for it stays so.
         """
         if not isinstance(bench, AnalyticsBench) and not bench.is_charged(kind):
             return 0, self._uncharged(bench, terms, model)
@@ -75,13 +79,14 @@ class RoundVectors:
             return 0 if paid.committed else paid.seq, vector
         charge, entry = self._reserve(bench, terms.run, terms.round)
         secret = b""
-        if isinstance(bench, AnalyticsBench):
-            vector = analytics_contribution(bench, terms.round, charge)
-        elif isinstance(bench, EvaluationBench):
-            vector = evaluation_vector(bench, model.parameters, model.digest, charge)
-        else:
-            made = training_contribution(bench, model.parameters, terms.round, charge)
-            vector, secret = made.vector, made.noise_secret
+        with answer_limit(self.seconds):
+            if isinstance(bench, AnalyticsBench):
+                vector = analytics_contribution(bench, terms.round, charge)
+            elif isinstance(bench, EvaluationBench):
+                vector = evaluation_vector(bench, model.parameters, model.digest, charge)
+            else:
+                made = training_contribution(bench, model.parameters, terms.round, charge)
+                vector, secret = made.vector, made.noise_secret
         kept = Contribution(charge, model.digest, terms.layout_digest, vector.buffer, secret)
         self.journal.keep_contribution(terms.run, terms.round, kept)
         return entry, vector
@@ -133,10 +138,11 @@ class RoundVectors:
         if stored is not None and stored.layout_digest == terms.layout_digest:
             return RingVector(terms.stretches, stored.vector)
         self._require_first_vector(terms.run, terms.round)
-        if isinstance(bench, EvaluationBench):
-            vector = evaluation_vector(bench, model.parameters, model.digest, 0)
-        else:
-            vector = evaluation_contribution(bench, model.parameters)
+        with answer_limit(self.seconds):
+            if isinstance(bench, EvaluationBench):
+                vector = evaluation_vector(bench, model.parameters, model.digest, 0)
+            else:
+                vector = evaluation_contribution(bench, model.parameters)
         kept = Contribution(0, model.digest, terms.layout_digest, vector.buffer)
         self.journal.keep_contribution(terms.run, terms.round, kept)
         return vector

@@ -9,17 +9,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from client import approval_cli, check_cli, joining_cli, site_run_cli, site_status_cli
+
 if TYPE_CHECKING:
     from evaluation.audit.document import SiteAudit
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+for part in (joining_cli, check_cli, site_run_cli, site_status_cli, approval_cli):
+    app.registered_commands += part.app.registered_commands
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the document; write no files.")]
 
 
 @app.callback()
 def _group() -> None:
-    """What a site's own people do at the site; nothing of it is sent anywhere."""
+    """What a site's own people do at the site."""
 
 
 @app.command("audit-data")

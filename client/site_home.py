@@ -7,7 +7,8 @@ windows/<name>.json  cohort.json
 import os
 import time
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
+from client.code_consent import check_code
 from client.connectors import open_source
 from client.journal import Journal
+from client.refusal_log import RefusalLog
+from federation.audit_log import AuditLog
 from federation.cohort_record import OwnCohort
 from federation.consortium_files import ConsortiumFiles
 from federation.data_source import Source
@@ -97,17 +101,97 @@ class SiteHome:
         """In which discovered cohort the site is; for the site's own eyes."""
         return self.path / "cohort.json"
 
+    @property
+    def ledger(self) -> Path:
+        """The ledger of the site's dataset, where the site is deployed."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def node_key(self) -> Path:
+        """The private key that the site's node proves itself to the SuperLink with."""
+        return self.path / "node-key"
+
+    @property
+    def connection(self) -> Path:
+        """Where the coordinator is, as the consortium signed it."""
+        return self.path / "connection.toml"
+
+    @property
+    def authority(self) -> Path:
+        """The CA that the coordinator's certificate must be of."""
+        return self.path / "ca.pem"
+
+    @property
+    def approvals(self) -> Path:
+        """Which app bundles and which tasks' code the site approved."""
+        return self.path / "approvals.json"
+
+    @property
+    def bundles(self) -> Path:
+        """App bundles that were seen, for people to look at; none is ever executed from here."""
+        return self.path / "bundles"
+
+    @property
+    def tasks(self) -> Path:
+        """Code of the site's own tasks that is not installed as a package."""
+        return self.path / "tasks"
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent listens to the node."""
+        return self.path / "agent.sock"
+
+    @property
+    def node_state(self) -> Path:
+        """Whether the node is online, and if not, why."""
+        return self.path / "node.json"
+
+    @property
+    def audit(self) -> Path:
+        """What was done at the site, chained by hash."""
+        return self.path / "audit.jsonl"
+
+    def log(self, process: str) -> Path:
+        """The structured log of one of the site's processes."""
+        return self.path / "log" / f"{process}.jsonl"
+
     def keep_cohort(self, own: OwnCohort) -> None:
         """Keep the latest; it never leaves this folder."""
         text = own.model_dump_json(indent=1).encode() + b"\n"
         write_atomically(self.cohort, text, mode=0o600)
 
+    @property
+    def node_key_public(self) -> Path:
+        """The public half of the node key, one line of OpenSSH."""
+        return self.path / "node-key.pub"
+
+    @property
+    def next_node_key(self) -> Path:
+        """The private node key that is to be in force with the next release."""
+        return self.path / "node-key.next"
+
+    @property
+    def next_identity(self) -> Path:
+        """The identity key that is to be in force with the next release."""
+        return self.path / "identity.next.pem"
+
+    def request(self, site: str) -> Path:
+        """How the site asked to be enrolled with the keys in force."""
+        return self.path / f"{site}.request"
+
+    def exchange(self, site: str) -> Path:
+        """How it asks to have its keys exchanged, until the consortium has done so."""
+        return self.path / f"{site}.rotate.request"
+
+    def countersignature(self, site: str) -> Path:
+        """The site's signature on the roster that it installed."""
+        return self.path / f"{site}.countersign"
+
     def create_identity(self) -> bytes:
         """Make the folder and a fresh identity key; returns the public key, 32 bytes."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = Ed25519PrivateKey.generate()
-        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_atomically(self.identity, pem, mode=0o600)
+        write_atomically(self.identity, identity_pem(key), mode=0o600)
         return key.public_key().public_bytes_raw()
 
     def read_identity(self) -> Ed25519PrivateKey:
@@ -117,15 +201,32 @@ class SiteHome:
             UsageError: there is none.
             IntegrityError: the file holds something else.
         """
-        try:
-            key = load_pem_private_key(self.identity.read_bytes(), password=None)
-        except OSError as error:
-            raise UsageError(f"cannot read the key {self.identity}: {error.strerror}") from error
-        except ValueError as error:
-            raise IntegrityError(f"{self.identity} holds no private key") from error
-        if not isinstance(key, Ed25519PrivateKey):
-            raise IntegrityError(f"{self.identity} holds no Ed25519 key")
-        return key
+        return _read_identity(self.identity)
+
+    def read_next_identity(self) -> Ed25519PrivateKey | None:
+        """The private key that is to be in force next, if one is.
+
+        Raises:
+            UsageError, IntegrityError: as `read_identity`.
+        """
+        return _read_identity(self.next_identity) if self.next_identity.exists() else None
+
+
+def identity_pem(key: Ed25519PrivateKey) -> bytes:
+    """An identity key as its file holds it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _read_identity(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise UsageError(f"cannot read the key {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise IntegrityError(f"{path} holds no private key") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IntegrityError(f"{path} holds no Ed25519 key")
+    return key
 
 
 def create_ledger(home: SiteHome, path: Path) -> None:
@@ -151,14 +252,25 @@ def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent
         HedgerowError: a file is missing, wrong or damaged, or the site has an agent already; the
             text names it.
     """
-    return _open(home, ledger, load_task, SystemEntropy())
+    return _open(home, ledger, load_task, SystemEntropy(), partial(_deployed, home))
 
 
 def open_simulated_agent(
     home: SiteHome, ledger: Path, load_task: TaskLoader, seeded: SeededEntropy
 ) -> SiteAgent:
-    """As `open_agent`, with batches and noise that a seed repeats: every output says so."""
-    return _open(home, ledger, load_task, seeded)
+    """As `open_agent`, with batches and noise that a seed repeats: every output says so.
+
+    It asks for no approval of code: a simulation's user runs what that user wrote.
+    """
+    return _open(home, ledger, load_task, seeded, lambda assets: assets)
+
+
+def _deployed(home: SiteHome, assets: SiteAssets) -> SiteAssets:
+    """With approvals of code asked for, and refusals noted."""
+    assets = replace(assets, check_code=check_code(home.approvals))
+    if not assets.policy.log.keep_refusals:
+        return assets
+    return replace(assets, note_refusal=RefusalLog(AuditLog(home.audit)))
 
 
 def verify_home(home: SiteHome, ledger: Path) -> None:
@@ -179,7 +291,11 @@ def verify_home(home: SiteHome, ledger: Path) -> None:
 
 
 def _open(
-    home: SiteHome, ledger: Path, load_task: TaskLoader, training_entropy: Entropy
+    home: SiteHome,
+    ledger: Path,
+    load_task: TaskLoader,
+    training_entropy: Entropy,
+    completed: Callable[[SiteAssets], SiteAssets],
 ) -> SiteAgent:
     lock = _claim(home)
     try:
@@ -188,23 +304,22 @@ def _open(
         roster, rules = _roster_and_rules(home, policy.site, key)
         journal = Journal(home.journal)
         _require_whole(account, journal, ledger)
-        agent = SiteAgent(
-            SiteAssets(
-                policy=policy,
-                identity=key,
-                roster=roster,
-                rules=rules,
-                ledger=account,
-                journal=journal,
-                load_task=load_task,
-                training_entropy=training_entropy,
-                clock=time.time,
-                note_fault=home.note_fault,
-                keep_local=home.keep_window_report,
-                keep_cohort=home.keep_cohort,
-                open_source=partial(open_rows, home, policy),
-            )
+        assets = SiteAssets(
+            policy=policy,
+            identity=key,
+            roster=roster,
+            rules=rules,
+            ledger=account,
+            journal=journal,
+            load_task=load_task,
+            training_entropy=training_entropy,
+            clock=time.time,
+            note_fault=home.note_fault,
+            keep_local=home.keep_window_report,
+            keep_cohort=home.keep_cohort,
+            open_source=partial(open_rows, home, policy),
         )
+        agent = SiteAgent(completed(assets))
     except BaseException:
         os.close(lock)
         raise

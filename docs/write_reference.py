@@ -31,7 +31,7 @@ from federation.config import (
 from federation.data_choice import KINDS
 from federation.evaluation_summary import EVALUATION, EvaluationSummary
 from federation.run_rules import RunRules
-from federation.site_policy import SitePolicy
+from federation.site_policy import Limits, LogChoice, SitePolicy
 from federation.summary import SCHEMA, Summary
 from privacy.report.document import SCHEMA as PRIVACY_REPORT
 from privacy.report.document import PrivacyReport
@@ -106,9 +106,10 @@ def configuration() -> str:
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
     parts += ["\n", POLICY, *_table(SitePolicy)]
-    for kind, section in KINDS.items():
-        parts += [f'\n## `[data]` with `kind = "{kind}"`\n\n{_first_line(section)}\n\n',
-                  *_table(section)]  # fmt: skip
+    named = {"`[limits]`": Limits, "`[log]`": LogChoice}
+    named |= {f'`[data]` with `kind = "{kind}"`': section for kind, section in KINDS.items()}
+    for heading, entry in named.items():
+        parts += [f"\n## {heading}\n\n{_first_line(entry)}\n\n", *_table(entry)]
     parts += [RULES, *_table(RunRules)]
     parts += ["\n", ANALYTICS, *_table(AnalyticsConfig, skip=ELSEWHERE)]
     for heading, section in (("[site_policy]", AnalyticsSitePolicy), ("[[queries]]", Query)):
@@ -127,6 +128,7 @@ def _table(section: type[Section], skip: frozenset[str] = frozenset()) -> Iterat
         if key in skip:
             continue
         said = key not in {"quorum", "threshold"} and facts.get("default") is not None
+        said = said and "$ref" not in facts
         default = _literal(facts["default"]) if said else ""
         text = " ".join(facts["description"].split())
         yield f"| `{key}` | {_kind(facts)} | {default} | {text} |\n"

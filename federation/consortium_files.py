@@ -1,6 +1,6 @@
-"""The three files that a consortium hands to every site and to the coordinator.
+"""The files that a consortium hands to every site and to the coordinator.
 
-consortium.pub  roster.json  run-rules.json
+consortium.pub  roster.json  run-rules.json  membership.json (all of it in one; not in simulations)
 """
 
 from collections.abc import Callable
@@ -38,6 +38,11 @@ class ConsortiumFiles:
         """What the consortium demands of every run."""
         return self.folder / "run-rules.json"
 
+    @property
+    def membership(self) -> Path:
+        """Roster, rules and the release that names both (`federation.membership`)."""
+        return self.folder / "membership.json"
+
     def write(self, roster: Roster, rules: SignedRunRules) -> None:
         """Write all three, each atomically; the pinned key is the roster's."""
         write_atomically(self.consortium, roster.consortium.to_pem())
@@ -63,12 +68,21 @@ class ConsortiumFiles:
         """
         return self._roster(Roster.of_any_time)
 
-    def _roster(self, parsed: Callable[[bytes, Consortium], Roster]) -> Roster:
+    def read_consortium(self) -> Consortium:
+        """The pinned key.
+
+        Raises:
+            UsageError: the file cannot be read.
+            IntegrityError: it holds something else.
+        """
         data = _read(self.consortium, "the consortium's key")
         try:
-            consortium = Consortium.from_pem(data)
+            return Consortium.from_pem(data)
         except IntegrityError as error:
             raise IntegrityError(f"{self.consortium}: {error}; {_COMPARE}") from error
+
+    def _roster(self, parsed: Callable[[bytes, Consortium], Roster]) -> Roster:
+        consortium = self.read_consortium()
         data = _read(self.roster, "the roster")
         try:
             return parsed(data, consortium)

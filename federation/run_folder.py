@@ -3,7 +3,7 @@
 runs/<utc>-<name>-<short id>/
 config.toml  environment.json  agreement.json  rounds.jsonl
 consortium.pub  roster.json  run-rules.json  witness.json
-model.safetensors  summary.json  report.html
+model.safetensors  summary.json  report.html  failure.json
 ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
 """
 
@@ -25,6 +25,9 @@ from federation.file_lock import hold
 from federation.summary import Summary
 
 CHECKPOINTS = "checkpoints/round-*.safetensors"
+
+PROBE_SECONDS = 0.5
+"""For who only asks whether the folder is in use, and holds its lock for that moment."""
 
 
 class Environment(BaseModel):
@@ -97,13 +100,26 @@ class RunFolder:
                 nothing can be written here.
         """
         try:
-            lock = hold(self.path / ".lock")
+            lock = hold(self._lock, PROBE_SECONDS)
         except BlockingIOError as error:
             raise UsageError(f"{self.path} is in use by another process") from error
         try:
             yield
         finally:
             os.close(lock)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a process holds the folder's lock now."""
+        try:
+            os.close(hold(self._lock))
+        except BlockingIOError:
+            return True
+        return False
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / ".lock"
 
     @property
     def witness(self) -> Path:
@@ -149,6 +165,11 @@ class RunFolder:
     def report(self) -> Path:
         """The report, made from the summary alone."""
         return self.path / "report.html"
+
+    @property
+    def failure(self) -> Path:
+        """Why the ServerApp of a deployed run ended without a summary; gone once it starts anew."""
+        return self.path / "failure.json"
 
     def ledger(self, site: str) -> Path:
         """A simulated site's ledger."""

@@ -2,8 +2,10 @@
 
 import json
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -12,12 +14,50 @@ from federation.config import FEWEST_SITES, Name, OptionValue, Section
 from federation.data_choice import DataChoice, parse_data_choice
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
+from federation.json_log import FIELDS, Level
+from federation.opening_hours import OpeningHours
 from federation.setting_error import first_error
 
 _UTC = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"
 """As ledgers write times, so that later ones sort later."""
 
 TaskOptions = dict[str, OptionValue]
+
+
+class Limits(Section):
+    """What the agent may take of the machine; what is left out is not limited."""
+
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Most processors that it computes on at once."""
+    memory_mb: Annotated[int, Field(ge=512)] | None = None
+    """Most memory of its own, in MiB: what would go past it fails, and the agent lives on."""
+    seconds_per_answer: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    """Most seconds that loading the rows, or working out one answer from them, may take; past
+    them the answer is a refusal, `too_slow`. What was charged for it stays charged."""
+
+
+class LogChoice(Section):
+    """What the site writes down of what it does, beside its ledger and journal."""
+
+    level: Level = "info"
+    """The least that log/*.jsonl holds."""
+    leave_out: tuple[str, ...] = ()
+    """Fields that no log holds, such as `epsilon_spent`."""
+    keep_refusals: bool = True
+    """Whether the audit log holds what the site refused, and to which run."""
+
+    @field_validator("leave_out")
+    @classmethod
+    def _are_fields(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in FIELDS:
+                raise ConfigError("log.leave_out", name, f"some of {', '.join(sorted(FIELDS))}")
+        return names
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """What logs may hold."""
+        return FIELDS - frozenset(self.leave_out)
 
 
 class SitePolicy(Section):
@@ -106,6 +146,62 @@ class SitePolicy(Section):
     def _one_kind_of_data(cls, table: object) -> DataChoice | None:
         return None if table is None else parse_data_choice(table)
 
+    hours: tuple[str, ...] = ()
+    """When the site agrees to a run or begins a round, such as `mon-fri 20:00-06:00`; always if
+    left out. A round that was begun is finished."""
+    timezone: str = "UTC"
+    """Of the hours, such as `Europe/Berlin`."""
+    least_noise_multiplier: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Least noise of a run that trains with differential privacy; 0 demands none by itself."""
+    most_rounds: Annotated[int, Field(ge=1)] | None = None
+    """Most training rounds that one run may have; the consortium's number alone if left out."""
+    noise_factor: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """The site's own gradients get so many times the noise that was agreed. The budget is charged
+    as if it were the agreed noise, so it says more than was spent."""
+    limits: Limits = Limits()
+    """What the agent may take of the machine."""
+    log: LogChoice = LogChoice()
+    """What is logged."""
+
+    def is_open(self, now: float) -> bool:
+        """Whether the site begins work at `now`, seconds since the epoch."""
+        moment = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(self.timezone))
+        spans = [OpeningHours.parse(text) for text in self.hours]
+        return not spans or any(span.holds(moment) for span in spans)
+
+    @field_validator("hours")
+    @classmethod
+    def _are_hours(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            try:
+                OpeningHours.parse(text)
+            except ValueError as error:
+                raise ConfigError("hours", text, str(error)) from error
+        return texts
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ConfigError(
+                "timezone", name, "a name of the IANA time zone database, such as Europe/Berlin"
+            ) from error
+        return name
+
+    @model_validator(mode="after")
+    def _extra_noise_on_its_own_gradients(self) -> Self:
+        if self.noise_factor > 1 and self.allow_shared_noise:
+            raise ConfigError(
+                "noise_factor",
+                self.noise_factor,
+                "1 where allow_shared_noise is true",
+                "a share of the noise in a sum is of the size that all sites planned for: either "
+                "add more to this site's own gradients, or rely on the others",
+            )
+        return self
+
     @model_validator(mode="after")
     def _a_budget_unless_without_privacy(self) -> Self:
         without_privacy = self.allow_without_privacy or self.allow_exact_analytics
@@ -123,7 +219,8 @@ class SitePolicy(Section):
 
     def write(self, path: Path) -> None:
         """Write as TOML, atomically, readable by its owner alone."""
-        text = tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        table = self.model_dump(mode="json", exclude_none=True)
+        text = tomli_w.dumps({key: value for key, value in table.items() if value != {}})
         write_atomically(path, text.encode(), mode=0o600)
 
     @classmethod

@@ -49,6 +49,7 @@ from privacy.event import (
     repeated,
     to_plain,
 )
+from privacy.identity_handover import successor_of
 from privacy.ledger_entry import Entry
 from privacy.neighbours import RECORD, Neighbours, relation_named
 
@@ -181,6 +182,7 @@ class Account:
 
     policy: DatasetPolicy | None = None
     holder: tuple[str, str] = ("", "")
+    public_key: str = ""
     orders: dict[Unit, float] = field(default_factory=dict)
     plans: dict[str, Registered] = field(default_factory=dict)
     standing: dict[int, Standing] = field(default_factory=dict)
@@ -220,6 +222,8 @@ class Account:
                 self._void(_whole(body, "reservation"))
             case "refuse":
                 self._refused.add(_place(body))
+            case "identity":
+                self.public_key = successor_of(self.public_key, body)
             case _:
                 pass
 
@@ -227,6 +231,7 @@ class Account:
         self.policy = policy_from_plain(body)
         if "site" in body:
             self.holder = str(body["site"]), str(body["dataset"])
+            self.public_key = str(body.get("public_key", ""))
 
     def _take_orders(self, body: Mapping[str, object]) -> None:
         orders = body.get("orders", {})

@@ -35,7 +35,8 @@ from privacy.account import (
 )
 from privacy.accountant import Cost
 from privacy.budget import DatasetPolicy
-from privacy.ledger_entry import Entry, Kind, Row, checked, written
+from privacy.identity_handover import handover_facts
+from privacy.ledger_entry import Entry, Kind, Row, checked, link, written
 
 _SCHEMA = """
 CREATE TABLE entries (
@@ -269,6 +270,30 @@ class Ledger:
         with self._transaction():
             return self._append("audit", {"result": dict(result)})
 
+    def hand_over(self, successor: Ed25519PrivateKey) -> None:
+        """Have this and all further entries signed by another identity key of the site.
+
+        What was spent stays spent. Whoever opens or verifies the ledger from now on needs the new
+        key; the chain shows that the old one agreed.
+
+        Raises:
+            UsageError: it is the key in force.
+        """
+        if successor.public_key() == self._key.public_key():
+            raise UsageError("the ledger is signed by this key already; nothing was written")
+        before = self._key, self._known
+        try:
+            with self._transaction():
+                at = max(self._clock(), self.account().latest)
+                last: Row = self._db.execute(f"{_ROWS} ORDER BY seq DESC LIMIT 1").fetchone()
+                facts = handover_facts(self._key, successor, link(last))
+                row = written("identity", facts, at, last, successor)
+                self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", row)
+                self._key, self._known = successor, _Known(self._path, successor.public_key())
+        except BaseException:
+            self._key, self._known = before
+            raise
+
     def _require_open(self, reservation: int) -> None:
         standing = self.account().standing.get(reservation)
         if standing is None or standing.committed:
@@ -350,6 +375,26 @@ def first_body(path: Path) -> Mapping[str, object]:
     if not isinstance(body, dict):
         raise IntegrityError(f"the ledger {path}: it does not start with a budget")
     return body
+
+
+def stated_public_key(path: Path) -> str:
+    """The key that a ledger says its last entries are signed by, unchecked.
+
+    Raises:
+        UsageError, IntegrityError: as `first_body`.
+    """
+    stated = first_body(path)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        for (text,) in db.execute("SELECT body FROM entries ORDER BY seq"):
+            body = json.loads(text)
+            if body.get("kind") == "identity":
+                stated = body
+    except (sqlite3.DatabaseError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"the ledger {path} cannot be read: {error}") from error
+    finally:
+        db.close()
+    return str(stated.get("public_key"))
 
 
 class _Known:

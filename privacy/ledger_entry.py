@@ -20,7 +20,7 @@ VERSION = 2
 GENESIS = "0" * 64
 _SIGNING = b"hedgerow/ledger/v2\x00"
 
-Kind = Literal["budget", "plan", "reserve", "commit", "void", "refuse", "audit"]
+Kind = Literal["budget", "plan", "reserve", "commit", "void", "refuse", "audit", "identity"]
 _KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 Row = tuple[int, str, str, str]
 """Number, body as canonical JSON, its SHA-256, signature: as the file holds them."""
@@ -49,7 +49,7 @@ def written(
         key: the site's identity.
     """
     seq = last[0] + 1 if last else 1
-    head = {"v": VERSION, "seq": seq, "kind": kind, "at": at, "before": _link(last)}
+    head = {"v": VERSION, "seq": seq, "kind": kind, "at": at, "before": link(last)}
     encoded = canonical.encode(head | dict(facts))
     digest = hashlib.sha256(encoded).hexdigest()
     return seq, encoded.decode(), digest, key.sign(_SIGNING + bytes.fromhex(digest)).hex()
@@ -78,7 +78,10 @@ def checked(
         before = row
     if seen and not _is_signed(seen[-1], public_key):
         # A forger can make every hash anew, and no signature: so the first without one is his.
-        forged = next(row for row in seen if not _is_signed(row, public_key))
+        # Those before a handover that holds are another key's, and rightly.
+        handed = [n for n, row in enumerate(seen) if _is_handover(row, public_key)]
+        since = seen[handed[-1] :] if handed else seen
+        forged = next(row for row in since if not _is_signed(row, public_key))
         raise _unsigned(name, forged[0])
     return tuple(entries)
 
@@ -96,7 +99,7 @@ def _followed(row: Row, before: Row | None, public_key: Ed25519PublicKey, name: 
             "charged"
         )
     body = _body(text, f"{place}{seq}")
-    if body.get("before") != _link(before) or body.get("seq") != seq:
+    if body.get("before") != link(before) or body.get("seq") != seq:
         if before is not None and not _is_signed(before, public_key):
             raise _unsigned(name, before[0])
         raise IntegrityError(
@@ -123,7 +126,8 @@ def _body(text: str, place: str) -> dict[str, object]:
     return body
 
 
-def _link(row: Row | None) -> str:
+def link(row: Row | None) -> str:
+    """How the entry after `row` names it; of None, how the first one begins."""
     if row is None:
         return GENESIS
     return hashlib.sha256(f"{row[2]}{row[3]}".encode()).hexdigest()
@@ -135,6 +139,10 @@ def _is_signed(row: Row, public_key: Ed25519PublicKey) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def _is_handover(row: Row, public_key: Ed25519PublicKey) -> bool:
+    return _is_signed(row, public_key) and json.loads(row[1]).get("kind") == "identity"
 
 
 def _unsigned(name: str, seq: int) -> IntegrityError:

@@ -12,6 +12,8 @@ from federation.run_folder import RunFolder
 from federation.task_loading import load_task
 from server.coordination import Outcome, coordinate
 from server.rounds import Observer, Progress
+from server.run_failure import failure_told
+from server.run_preparation import search_task_folder
 from server.run_summary import write_outputs
 from server.transport import GridTransport
 
@@ -45,7 +47,8 @@ def _main(grid: Grid, context: Context) -> None:
     """Entry of `flwr run`: the run folder that the settings name, or a freshly prepared one."""
     settings = {name: str(value) for name, value in context.run_config.items()}
     folder = RunFolder.open(Path(settings["run"])) if settings["run"] else _prepare(settings)
-    with folder.sole_user():
+    with folder.sole_user(), failure_told(folder.failure):
+        search_task_folder(folder)
         server_app(folder, "flower", _print_progress, lambda _: None)(grid, context)
 
 

@@ -159,6 +159,19 @@ def read_record(folder: RunFolder) -> RunRecord:
     return record
 
 
+def finished_rounds(folder: RunFolder) -> tuple[RoundRecord, ...]:
+    """Rounds that are recorded by now, for an onlooker in another process: nothing is written.
+
+    Raises:
+        IntegrityError: a whole line is not what was written.
+    """
+    lines = [line for line in folder.read_rounds() if line.get("event") == "round"]
+    try:
+        return tuple(_Ended.model_validate(line).record for line in lines)
+    except ValidationError as error:
+        raise IntegrityError(f"{folder.rounds}: not what was written") from error
+
+
 def record_start(folder: RunFolder, at: str) -> None:
     """Note that the run starts or goes on, at a UTC time."""
     _append(folder, _Started(at=at))

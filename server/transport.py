@@ -5,12 +5,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from federation.envelope import Phase, Request
 
 RECORD = "hedgerow"
+LARGEST_WHOLE = 1 << 20
+"""Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
+GROWTH, MOST_TIMES = 1.2, 5.0
+"""Of the time between two looks for replies, from one to the next, and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class GridTransport:
     """A `Transport` over a Flower Grid, with pushes and pulls of its own.
 
     `Grid.send_and_receive` polls every three seconds on a SuperLink; this polls every
-    `poll_seconds`, because a round is several exchanges.
+    `poll_seconds` at first, because a round is several exchanges, and less often while sites train.
     """
 
     def __init__(self, grid: Grid, poll_seconds: float = 0.1) -> None:
@@ -60,7 +64,7 @@ class GridTransport:
         pushed = self._grid.push_messages(
             [self._message(node, request, timeout) for node, request in requests.items()]
         )
-        waiting = dict(zip(pushed, requests, strict=True))
+        waiting, pause = dict(zip(pushed, requests, strict=True)), self._poll_seconds
         while waiting:
             for message in self._grid.pull_messages(list(waiting)):
                 node = waiting.pop(message.metadata.reply_to_message_id, None)
@@ -69,14 +73,15 @@ class GridTransport:
             if time.monotonic() > deadline:
                 break
             if waiting:
-                time.sleep(self._poll_seconds)
+                time.sleep(pause)
+                pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
         for node in waiting.values():
             yield node, Lost(f"no reply within {timeout:g} s")
 
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"
         return Message(
-            RecordDict({RECORD: ConfigRecord({"request": request.to_bytes()})}),
+            RecordDict({RECORD: _record(request.to_bytes())}),
             node,
             kind,
             # Past the deadline nobody waits for the answer, so no site should work for it.
@@ -85,9 +90,17 @@ class GridTransport:
         )
 
 
+def _record(request: bytes) -> ArrayRecord | ConfigRecord:
+    """A request as the courier reads it."""
+    if len(request) <= LARGEST_WHOLE:
+        return ConfigRecord({"request": request})
+    return ArrayRecord({"request": Array("uint8", (len(request),), "hedgerow.bytes", request)})
+
+
 def _payload(message: Message) -> bytes | Lost:
     if message.has_error():
         return Lost(message.error.reason or "the node reported an error without a reason")
-    records = message.content.config_records
-    reply = records[RECORD].get("reply") if RECORD in records else None
-    return reply if isinstance(reply, bytes) else Lost("the node's reply holds no answer")
+    record = message.content.get(RECORD)
+    reply = record.get("reply") if isinstance(record, ArrayRecord | ConfigRecord) else None
+    data = reply.data if isinstance(reply, Array) else reply
+    return data if isinstance(data, bytes) else Lost("the node's reply holds no answer")

@@ -20,15 +20,10 @@ from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import add_search_folder, load_task
 from server.analytics_run import analysis_path, analyze
+from server.run_preparation import environment, new_run_folder, search_task_folder
 from simulations.consortium import strictest_analytics_rules
 from simulations.in_process import InProcess
-from simulations.sites import (
-    environment,
-    furnish,
-    new_run_folder,
-    require_known_sites,
-    search_task_folder,
-)
+from simulations.sites import furnish, require_known_sites
 
 QUERIES = "analytics.toml"
 

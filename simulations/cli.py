@@ -1,21 +1,15 @@
 """`hedgerow simulate` and `hedgerow init`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
-from evaluation.report.terminal import summary_tables
 from federation.durable_file import write_atomically
 from federation.errors import Interrupted, PrivacyRefusal, RoundFailed, UsageError
-from federation.run_folder import RunFolder
 from federation.summary import Summary
+from server.run_display import print_summary, rounds_bar
 from simulations.defaults import DEFAULT_TASK
 from simulations.example_config import example
 
@@ -23,12 +17,6 @@ if TYPE_CHECKING:
     from simulations.run_control import ReadyRun
 
 app = typer.Typer(add_completion=False)
-
-WIDE_ENOUGH_FOR_A_BAR = 100
-"""Columns of a terminal; on a narrower one the numbers need all there is."""
-
-WORDS = ("grade", "why")
-"""Columns of text rather than of numbers."""
 
 
 @app.command()
@@ -93,7 +81,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
         run = start(config, task or DEFAULT_TASK, overrides, out)
     console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}", highlight=False)
     summary = _play(run, console)
-    _print(summary, run.folder, quiet=quiet, as_json=as_json)
+    print_summary(summary, run.folder, quiet=quiet, as_json=as_json)
     if summary.run.status == "stopped":
         spent = summary.run.stopped_by_budget
         raise typer.Exit(PrivacyRefusal.exit_code if spent else RoundFailed.exit_code)
@@ -120,10 +108,10 @@ def init(
 
 def _play(run: "ReadyRun", console: Console) -> Summary:
     """Run to the end with a bar on the terminal; Ctrl-C says how to go on."""
-    from simulations.round_line import round_line  # noqa: PLC0415 - imports torch: seconds
+    from server.round_line import round_line  # noqa: PLC0415 - imports torch: seconds
 
     try:
-        with _progress(console) as bar:
+        with rounds_bar(console) as bar:
             bar_id = bar.add_task("rounds", total=run.config.run.rounds + 1, line="")
             return run.play(
                 lambda told: bar.update(
@@ -136,35 +124,3 @@ def _play(run: "ReadyRun", console: Console) -> Summary:
         raise Interrupted(
             f"interrupted; go on with: hedgerow simulate --resume {run.folder.path}"
         ) from error
-
-
-def _progress(console: Console) -> Progress:
-    wide = (BarColumn(), TimeElapsedColumn()) if console.width >= WIDE_ENOUGH_FOR_A_BAR else ()
-    return Progress(
-        TextColumn("round"),
-        MofNCompleteColumn(),
-        *wide,
-        TextColumn("{task.fields[line]}"),
-        console=console,
-        disable=console.quiet,
-    )
-
-
-def _print(summary: Summary, folder: RunFolder, *, quiet: bool, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(json.loads(folder.summary.read_text(encoding="utf-8"))))
-        return
-    if not quiet:
-        console = Console()
-        for plain in summary_tables(summary):
-            console.print(Text(f"\n{plain.title}", style="italic"))
-            table = Table(header_style="bold", box=box.SIMPLE)
-            for index, column in enumerate(plain.columns):
-                words = index == 0 or column in WORDS
-                table.add_column(column, justify="left" if words else "right", overflow="fold")
-            for row in plain.rows:
-                table.add_row(*map(Text, row))
-            console.print(table)
-    typer.echo(f"report: {folder.report}")
-    if summary.run.stopped_because:
-        typer.echo(f"hedgerow: stopped: {summary.run.stopped_because}", err=True)

@@ -10,8 +10,9 @@ from federation.run_folder import RunFolder
 from federation.task_loading import load_task
 from server.cohort_run import CohortRun, discovery_name, require_discoverable
 from server.evaluation_run import Evaluator
+from server.run_preparation import search_task_folder
 from simulations.in_process import InProcess
-from simulations.sites import search_task_folder, verify_sites
+from simulations.sites import verify_sites
 from simulations.unchanged_config import unchanged_config
 
 SHOWN = 3

@@ -22,9 +22,10 @@ from federation.task_loading import load_task
 from server.alert_sinks import write_lines
 from server.evaluation_run import Evaluator
 from server.metrics_text import metrics_text
+from server.run_preparation import search_task_folder
 from server.run_record import read_record
 from simulations.in_process import InProcess
-from simulations.sites import search_task_folder, verify_sites
+from simulations.sites import verify_sites
 from simulations.unchanged_config import unchanged_config
 
 

@@ -9,9 +9,10 @@ from federation.privacy_impact import PrivacyImpact
 from federation.run_folder import RunFolder
 from federation.summary import Estimate
 from federation.task_loading import load_task
+from server.run_preparation import search_task_folder
 from simulations.evaluation import write_findings
 from simulations.privacy_impact import privacy_impact
-from simulations.sites import read_config, search_task_folder
+from simulations.sites import read_config
 
 
 def impact_of_run(

@@ -17,13 +17,13 @@ from federation.task_loading import load_task
 from server.app import server_app
 from server.coordination import Outcome
 from server.rounds import Observer
+from server.run_preparation import search_task_folder
 from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
 from simulations.sites import (
     read_config,
-    search_task_folder,
     simulated_client_app,
     verify_sites,
 )

@@ -5,15 +5,9 @@ come from the run's seed, which every output says.
 """
 
 import math
-import platform
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from flwr.app import Context
@@ -36,7 +30,7 @@ from federation.errors import ConfigError, PrivacyRefusal
 from federation.initial_model import parameter_count
 from federation.mitigated_task import mitigated
 from federation.roster import Roster
-from federation.run_folder import Environment, RunFolder
+from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
@@ -48,15 +42,17 @@ from privacy.event import NonPrivate
 from privacy.run_plan import run_plan, shared_record_noise
 from server.group_counts import unit_weights
 from server.proposal import propose, settled_mitigation
+from server.run_preparation import (
+    NOT_YET_SIGNED,
+    environment,
+    new_run_folder,
+    require_known_attributes,
+    search_task_folder,
+)
 from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
 from simulations.run_lookup import run_of
-
-NOT_YET_SIGNED = "0" * 64
-"""Stands for the digest of run rules, which are made to fit the agreement."""
-
-VERSIONED = ("hedgerow", "flwr", "torch", "opacus", "cryptography", "numpy", "dp-accounting")
 
 
 def resolve(config: FederationConfig, task: Task) -> FederationConfig:
@@ -72,7 +68,7 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
     given = config.federation.model_dump(mode="json", exclude_unset=True)
     table["federation"] = given | {"sites": list(sites)}
     resolved = config_file.parse(table)
-    _check_evaluation(resolved, task)
+    require_known_attributes(resolved, task)
     return resolved
 
 
@@ -87,17 +83,6 @@ def require_known_sites(sites: Sequence[str], task: Task) -> None:
         raise ConfigError(
             "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
         )
-
-
-@contextmanager
-def new_run_folder(parent: Path, name: str) -> Iterator[RunFolder]:
-    """A run folder to be filled; none is left if that fails."""
-    folder = RunFolder.create(parent, name, datetime.now(UTC))
-    try:
-        yield folder
-    except BaseException:
-        shutil.rmtree(folder.path, ignore_errors=True)
-        raise
 
 
 def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = None) -> RunFolder:
@@ -233,13 +218,6 @@ def verify_sites(folder: RunFolder, config: FederationConfig) -> None:
         verify_home(SiteHome(folder.site_home(site)), folder.ledger(site))
 
 
-def search_task_folder(folder: RunFolder) -> None:
-    """Let this process import the task that lies where the run was first started."""
-    task_folder = folder.read_environment().task_folder
-    if task_folder is not None:
-        add_search_folder(Path(task_folder))
-
-
 @lru_cache(maxsize=8)
 def read_config(path: Path) -> FederationConfig:
     """The configuration of a run folder."""
@@ -345,42 +323,3 @@ def _with_room_for_counts(
 def _site_level_budget(config: FederationConfig) -> float | None:
     choice = config.privacy.site_level
     return config.site_policy.site_level_epsilon_budget or (choice.epsilon if choice else None)
-
-
-def _check_evaluation(config: FederationConfig, task: Task) -> None:
-    known = [attribute.name for attribute in task.schema.attributes]
-    for attributes in config.evaluation.intersections:
-        strangers = [name for name in attributes if name not in known]
-        if strangers or len(set(attributes)) < 2:
-            raise ConfigError(
-                "evaluation.intersections",
-                [list(attributes)],
-                "lists of two or more distinct sensitive attributes of the task",
-                f"it has: {', '.join(known) or 'none'}",
-            )
-
-
-def environment(
-    seed: int, config_digest: str, roster: Roster, task_folder: Path | None
-) -> Environment:
-    """On what a run is prepared."""
-    return Environment(
-        versions={"python": platform.python_version()} | {n: version(n) for n in VERSIONED},
-        platform=platform.platform(),
-        git_commit=_git_commit(),
-        seed=seed,
-        config_digest=config_digest,
-        roster_digest=roster.digest(),
-        task_folder=None if task_folder is None else str(task_folder.resolve()),
-    )
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree this runs from; None for an installed package."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 - fixed words
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -1,6 +1,5 @@
 """A ledger as it is read for a report: every entry checked, under a key whose origin is known."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,7 @@ from federation.consortium_files import ConsortiumFiles
 from federation.errors import IntegrityError, ProtocolViolation, UsageError
 from federation.ledger_head import HeadStatement, dataset_digest, verify_head
 from federation.roster import Roster
-from privacy.ledger import first_body, verify
+from privacy.ledger import first_body, stated_public_key, verify
 from privacy.ledger_entry import Entry
 
 KeySource = Literal["given", "roster", "ledger"]
@@ -77,7 +76,7 @@ def read_ledger(path: Path, trust: Trust) -> CheckedLedger:
     """
     body = first_body(path)
     site = str(body.get("site", ""))
-    key, source = _key(path, site, body, trust)
+    key, source = _key(path, site, trust)
     entries = verify(path, key)
     seen = () if trust.roster is None else _seen(path, site, entries, trust, trust.roster)
     return CheckedLedger(entries, key.public_bytes_raw().hex(), source, seen)
@@ -126,9 +125,7 @@ def read_witness(path: Path) -> tuple[HeadStatement, ...]:
         raise IntegrityError(f"{path}: it is no witness file: {error}") from error
 
 
-def _key(
-    path: Path, site: str, body: Mapping[str, object], trust: Trust
-) -> tuple[Ed25519PublicKey, KeySource]:
+def _key(path: Path, site: str, trust: Trust) -> tuple[Ed25519PublicKey, KeySource]:
     if trust.public_key is not None:
         return trust.public_key, "given"
     if trust.roster is not None:
@@ -139,7 +136,7 @@ def _key(
             )
         return keys[site], "roster"
     try:
-        return public_key_from(str(body.get("public_key"))), "ledger"
+        return public_key_from(stated_public_key(path)), "ledger"
     except UsageError as error:
         raise IntegrityError(f"the ledger {path}, entry 1: it states no public key") from error
 

@@ -1,9 +1,11 @@
 """A site's own floors: each is refused by its code one step past the bound, and not at it."""
 
+from datetime import UTC, datetime
+
 import pytest
 from sample_consortium import roster_of, signed_rules
 
-from client.consent import Refusal, check_agreement, check_certificates
+from client.consent import Refusal, check_agreement, check_certificates, check_hours
 from federation.agreement import Agreement, RecordPrivacy
 from federation.config import (
     EvaluationRules,
@@ -66,6 +68,25 @@ def check(policy: dict | None = None, rules: dict | None = None, **agreement: ob
 
 def test_an_agreement_at_every_floor_is_accepted() -> None:
     check()
+    check({"most_rounds": 4, "least_noise_multiplier": 1.0})
+
+
+def test_the_noise_that_a_site_demands_is_of_runs_with_noise() -> None:
+    allowed = {"allow_without_privacy": True}
+    check(allowed | {"least_noise_multiplier": 1.5}, allowed, privacy=None)
+
+
+def test_no_work_is_begun_outside_the_hours_and_nothing_is_told_of_them() -> None:
+    policy = POLICY.model_copy(update={"hours": ("mon 08:00-09:00",)})
+    monday = datetime(2026, 3, 2, 8, 0, tzinfo=UTC).timestamp()
+    check_hours(policy, monday)
+    told = set()
+    for hours in (policy.hours, ("tue 10:00-11:00",)):
+        with pytest.raises(Refusal) as caught:
+            check_hours(policy.model_copy(update={"hours": hours}), monday + 3600)
+        assert caught.value.code == "outside_hours"
+        told.add(str(caught.value))
+    assert told == {"this site begins no work at this hour"}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +105,8 @@ def test_an_agreement_at_every_floor_is_accepted() -> None:
         ("cohorts_too_small", {"minimum_contributors": 5}, {}),
         ("cohorts_too_small", {}, {"cohorts": {"x": ("a", "b", "c")}}),
         ("public_rows_differ", {"public_rows": 99}, {}),
+        ("too_many_rounds", {"most_rounds": 3}, {}),
+        ("noise_too_small", {"least_noise_multiplier": 1.01}, {}),
         ("privacy_required", {}, {"privacy": None}),
         ("delta_too_large", {"delta": 9e-3}, {}),
         (

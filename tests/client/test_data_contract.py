@@ -73,10 +73,10 @@ def test_all_that_is_wrong_is_counted_whatever_the_parts(rows: int, monkeypatch)
         ("type", "age"): ("act", 2),
         ("range", "age"): ("watch", 3),
         ("missing values", "age"): ("watch", 10),
-        ("levels", "ward"): ("act", 5),
+        ("levels", "ward"): ("watch", 5),
         ("label", "y"): ("act", 3),
         ("repeated key", "id"): ("act", 2),
-        ("public rows", ""): ("act", 70),
+        ("public rows", ""): ("watch", 70),
     }
     assert SECRET not in repr(dataclasses.asdict(found))
     assert [f.verdict for f in found.findings] == sorted(f.verdict for f in found.findings)
@@ -98,6 +98,14 @@ def test_missing_columns_and_groups_that_cannot_be_derived() -> None:
     found = check(wrong)
     assert rules(found)["groups", ""][0] == "act"
     assert SECRET not in repr(dataclasses.asdict(found))
+
+
+def test_another_code_or_unit_stops_a_site() -> None:
+    half = table().replace({"ward": {"a": "1"}})
+    assert rules(check(half)) == {("levels", "ward"): ("act", 50)}
+    assert rules(check(half.assign(ward=["a", "1", *["b"] * 98])))["levels", "ward"][0] == "watch"
+    days = table().assign(age=["9999"] * 50 + ["30"] * 50)
+    assert rules(check(days)) == {("range", "age"): ("act", 50)}
 
 
 def test_public_rows_and_too_few_rows() -> None:

@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import save_file
 
 from client.data_audit import AuditChoice, audit
+from client.data_doctor import check_data, load_policys_task
 from client.site_home import SiteHome
 from federation.data_choice import parse_data_choice
 from federation.errors import DataError
@@ -65,3 +66,22 @@ def test_a_task_without_a_table_says_where_rows_come_from() -> None:
     assert task.sites == ("a", "b")
     with pytest.raises(DataError, match=r"\[data\] in its site.toml"):
         task.load(SiteRequest("a", 1))
+
+
+def test_the_doctor_holds_own_rows_against_the_schema(tmp_path: Path) -> None:
+    home = home_with_rows(tmp_path / "hungary")
+    policy = SitePolicy.read(home.policy)
+    check = check_data(policy, "heart", load_policys_task, home.path)
+    assert check.passed
+    assert "train 206 rows" in check.finding
+    rows = (home.path / "rows.csv").read_text().replace("Female", "geheim").replace("no\n", "\n")
+    (home.path / "rows.csv").write_text(rows)
+    check = check_data(policy, "heart", load_policys_task, home.path)
+    assert not check.passed
+    assert "hold no label out of no, yes" in check.finding
+    assert "rows of sex hold a level that is not declared" in check.finding
+    assert "geheim" not in check.finding
+    (home.path / "rows.csv").unlink()
+    check = check_data(policy, "heart", load_policys_task, home.path)
+    assert not check.passed
+    assert "no data file" in check.finding

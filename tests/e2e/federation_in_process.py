@@ -12,10 +12,11 @@ from federation.run_folder import RunFolder
 from federation.task_loading import load_task
 from server.coordination import Outcome, coordinate
 from server.rounds import Progress  # noqa: TC001 - a type that readers look up here
+from server.run_preparation import search_task_folder
 from server.run_summary import write_outputs
 from server.transport import Lost
 from simulations import sites
-from simulations.sites import prepare, read_config, search_task_folder, simulated_site
+from simulations.sites import prepare, read_config, simulated_site
 
 SMALL = {
     "run": {"name": "test", "rounds": 3},

@@ -1,0 +1,254 @@
+"""The agent behind a Unix socket: one answer at a time, however many callers there are.
+
+Callers are served by a thread each; the agent itself works in the thread that called `serve`, which
+is the main one: ledger and journal belong to one thread, and only the main one can be given a time
+limit. A look at the status waits for no answer.
+"""
+
+import json
+import os
+import queue
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from client.agent_socket import (
+    LARGEST_FRAME,
+    LARGEST_GREETING,
+    Greeting,
+    LineError,
+    receive_frame,
+    send_frame,
+)
+from federation.envelope import Received
+from federation.errors import ProtocolViolation, UsageError
+
+LONGEST_PATH = 100
+"""Bytes of a Unix socket's path: the system has room for 107."""
+MOST_CALLERS = 16
+SOCKET_MODE = 0o660
+"""The site's agent and, by their common group, the node beside it."""
+GREETING_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 0.5
+
+Answer = Callable[[bytes], bytes]
+IsApproved = Callable[[str], bool]
+Told = Callable[[str, Mapping[str, str | int | float]], None]
+
+
+@dataclass
+class _Course:
+    """What the agent did since it started, and what it is at."""
+
+    since: float
+    answered: int = 0
+    unheard: int = 0
+    busy: Mapping[str, object] | None = None
+    last: Mapping[str, object] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    request: bytes
+    reply: "Future[bytes]"
+
+
+class AgentService:
+    """Serves one agent at one socket until it is told to stop.
+
+    Attributes:
+        path: of the socket.
+        stopping: set it to end `serve`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        site: str,
+        answer: Answer,
+        is_approved: IsApproved,
+        tell: Told = lambda _event, _fields: None,
+    ) -> None:
+        """Bind the socket.
+
+        Args:
+            path: where; a socket that a dead agent left there is replaced.
+            site: whose agent it is.
+            answer: gives the signed reply to a request; called in the thread of `serve` alone.
+            is_approved: whether messages of the bundle with this SHA-256 are answered.
+            tell: given what happens, for the site's log; never a byte of a message.
+
+        Raises:
+            UsageError: the path is too long, or something else is there.
+        """
+        self.path, self.stopping = path, threading.Event()
+        self._site, self._answer, self._is_approved, self._tell = site, answer, is_approved, tell
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._course = _Course(time.time())
+        self._callers = threading.BoundedSemaphore(MOST_CALLERS)
+        self._listener = _bound(path)
+
+    def serve(self) -> None:
+        """Answer until `stopping` is set; what is being answered then is finished first."""
+        accepting = threading.Thread(target=self._accept, name="agent-callers", daemon=True)
+        accepting.start()
+        try:
+            while not self.stopping.is_set():
+                try:
+                    job = self._jobs.get(timeout=LOOK_AGAIN_SECONDS)
+                except queue.Empty:
+                    continue
+                self._work(job)
+        finally:
+            self.stopping.set()
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self.path.unlink(missing_ok=True)
+            while not self._jobs.empty():
+                self._jobs.get().reply.cancel()
+
+    def status(self) -> dict[str, object]:
+        """What the agent is at, for the site's own people.
+
+        Keys: site, pid, hedgerow, since (seconds since the epoch), answered (requests), unheard
+        (callers that were turned away), busy (run, round, phase and since, or None), last (run,
+        round, phase, at, seconds; or None).
+        """
+        with self._course.lock:
+            return {
+                "site": self._site,
+                "pid": os.getpid(),
+                "hedgerow": version("hedgerow"),
+                "since": self._course.since,
+                "answered": self._course.answered,
+                "unheard": self._course.unheard,
+                "busy": self._course.busy,
+                "last": self._course.last,
+            }
+
+    def _work(self, job: _Job) -> None:
+        if not job.reply.set_running_or_notify_cancel():
+            return
+        about, began = _about(job.request), time.time()
+        with self._course.lock:
+            self._course.busy = about | {"since": began}
+        try:
+            job.reply.set_result(self._answer(job.request))
+        except ProtocolViolation as error:
+            # No request at all: there is nothing that a reply could be signed for.
+            job.reply.set_exception(LineError(str(error), "protocol"))
+        except BaseException as error:
+            job.reply.set_exception(LineError(f"the agent ended: {type(error).__name__}"))
+            raise
+        finally:
+            seconds = time.time() - began
+            with self._course.lock:
+                self._course.answered += 1
+                self._course.busy = None
+                self._course.last = about | {"at": time.time(), "seconds": round(seconds, 3)}
+        self._tell("answered", about | {"seconds": round(seconds, 3)})
+
+    def _accept(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                line, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self._callers.acquire(blocking=False):
+                line.close()
+                self._note_unheard("too_many_callers")
+                continue
+            threading.Thread(target=self._attend, args=(line,), daemon=True).start()
+
+    def _attend(self, line: socket.socket) -> None:
+        try:
+            with line, suppress(OSError, CancelledError):
+                line.settimeout(GREETING_SECONDS)
+                greeting = self._greeted(line)
+                if greeting is None or greeting.asks == "status":
+                    return
+                line.settimeout(None)
+                while not self.stopping.is_set():
+                    self._pass_on(line)
+        finally:
+            self._callers.release()
+
+    def _greeted(self, line: socket.socket) -> Greeting | None:
+        """The greeting of a caller that is listened to; None if it was turned away."""
+        try:
+            greeting = Greeting.from_bytes(receive_frame(line, LARGEST_GREETING))
+        except LineError as error:
+            self._turn_away(line, error.code, str(error))
+            return None
+        if greeting.asks == "status":
+            send_frame(line, _json({"status": "ok", **self.status()}))
+            return greeting
+        if not self._is_approved(greeting.bundle):
+            shown = greeting.bundle[:16] or "none"
+            self._turn_away(
+                line,
+                "bundle_not_approved",
+                f"this site has not approved the app bundle {shown}",
+            )
+            return None
+        send_frame(line, _json({"status": "ok", "site": self._site}))
+        return greeting
+
+    def _pass_on(self, line: socket.socket) -> None:
+        reply: Future[bytes] = Future()
+        self._jobs.put(_Job(receive_frame(line, LARGEST_FRAME), reply))
+        send_frame(line, reply.result())
+
+    def _turn_away(self, line: socket.socket, code: str, reason: str) -> None:
+        self._note_unheard(code)
+        send_frame(line, _json({"status": "refused", "code": code, "reason": reason}))
+
+    def _note_unheard(self, code: str) -> None:
+        with self._course.lock:
+            self._course.unheard += 1
+        self._tell("turned_away", {"code": code})
+
+
+def _bound(path: Path) -> socket.socket:
+    if len(os.fsencode(path.resolve())) > LONGEST_PATH:
+        raise UsageError(
+            f"{path.resolve()} is too long for a Unix socket: expected at most {LONGEST_PATH} "
+            "bytes; move the site's home to a shorter path"
+        )
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise UsageError(f"{path} is no socket; move it away, the agent listens there")
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~SOCKET_MODE)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"cannot listen at {path}: {error.strerror}") from error
+    finally:
+        os.umask(before)
+    listener.listen(MOST_CALLERS)
+    return listener
+
+
+def _about(request: bytes) -> dict[str, str | int | float]:
+    """Run, round and phase of a request, for the log; nothing of what it carries."""
+    try:
+        head = Received.from_bytes(request).head
+    except ProtocolViolation:
+        return {"phase": "unreadable"}
+    return {"run": head.run, "round": head.round, "phase": str(head.phase)}
+
+
+def _json(table: Mapping[str, object]) -> bytes:
+    return json.dumps(table).encode()

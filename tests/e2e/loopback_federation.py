@@ -1,0 +1,141 @@
+"""A whole federation on loopback, set up by the product's own commands and run by its processes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from deployment import Process, flower_environment, free_port
+
+import hedgerow
+from federation.consortium_files import ConsortiumFiles
+from federation.site_policy import SitePolicy
+from federation.task import SiteRequest
+from federation.task_loading import load_task
+from server.coordinator_config import CoordinatorConfig
+from server.federation_home import FederationHome
+
+HEDGEROW = (sys.executable, "-P", "-m", "hedgerow")
+AGENT = Path(__file__).with_name("seeded_agent.py")
+SPLIT_SEED = 7
+PORTS = ("superlink_port", "health_port", "metrics_port", "console_port")
+
+
+def command(*words: object) -> None:
+    """A command of the product, in this process: what it refuses, it raises."""
+    hedgerow.command_line(str(words[0])).main([str(word) for word in words], standalone_mode=False)
+
+
+class LoopbackFederation:
+    """Folders of a coordinator and its sites, and the processes that were started over them.
+
+    Attributes:
+        fed: the coordinator's folder.
+        homes: per site its home.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sites: Sequence[str],
+        task: str = "heart",
+        epsilon: float = 4.0,
+        split_seed: int = SPLIT_SEED,
+    ) -> None:
+        self.folder, self.fed = folder, folder / "fed"
+        self.homes = {site: folder / site for site in sites}
+        self._processes: list[Process] = []
+        self._environment = flower_environment(folder / "flwr-unused")
+        command("coordinator", "init", self.fed, "--name", "demo", "--host", "localhost",
+                "--port", free_port())  # fmt: skip
+        settings = FederationHome(self.fed).config_file
+        config = CoordinatorConfig.read(settings)
+        config.model_copy(update={name: free_port() for name in PORTS}).write(settings)
+        loaded = load_task(task, {})
+        for site, home in self.homes.items():
+            rows = len(loaded.load(SiteRequest(site, split_seed)).train)
+            command("site", "init", home, "--name", site, "--federation", "demo", "--task", task,
+                    "--dataset", f"{task}/{site}", "--rows", rows, "--epsilon", epsilon,
+                    "--delta", 1e-3, "--split-seed", split_seed)  # fmt: skip
+        command("coordinator", "enroll", self.fed,
+                *(home / f"{site}.request" for site, home in self.homes.items()))  # fmt: skip
+        command("coordinator", "bundle", self.fed)
+        self.release(task)
+
+    def release(self, task: str = "heart") -> None:
+        """Sign the roster, and have every site join, countersign and approve."""
+        command("coordinator", "roster", "sign", self.fed)
+        for site, home in self.homes.items():
+            package = self.fed / "packages" / f"{site}.hedgerow"
+            command("site", "join", home, package, "--roster-digest", self.roster_digest)
+            (bundle,) = (self.fed / "app").glob("*.fab")
+            command("site", "approve", home, bundle, "--yes")
+            command("site", "approve-task", home, task, "--yes")
+        signed = [home / f"{site}.countersign" for site, home in self.homes.items()]
+        command("coordinator", "roster", "accept", self.fed, *signed)
+
+    @property
+    def roster_digest(self) -> str:
+        return ConsortiumFiles(self.fed).read_roster_of_any_time().digest()
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def start(self, *words: object, says: str | None = None) -> Process:
+        """A command of the product as a process; waits until it says `says`."""
+        line = [*HEDGEROW, *map(str, words)]
+        process = Process(line, self._environment, self.folder)
+        self._processes.append(process)
+        if says:
+            process.wait_for(says)
+        return process
+
+    def start_coordinator(self) -> Process:
+        return self.start("coordinator", "up", self.fed, says="all processes are ready")
+
+    def start_site(self, site: str) -> Process:
+        return self.start("site", "up", self.homes[site], says="node: online")
+
+    def start_seeded_site(self, site: str, seed: int) -> tuple[Process, Process]:
+        """Agent and node of a site whose batches and noise come from a seed: in tests only."""
+        home = self.homes[site]
+        line = [sys.executable, str(AGENT), str(home), str(home / "ledger.sqlite"), str(seed)]
+        agent = Process(line, self._environment, self.folder)
+        self._processes.append(agent)
+        agent.wait_for("listens")
+        return agent, self.start("site", "node", home, says="online")
+
+    def run(self, config: Path, *options: str, seconds: float = 400) -> subprocess.CompletedProcess:
+        """`hedgerow coordinator run` to its end."""
+        return subprocess.run(
+            [*HEDGEROW, "coordinator", "run", str(self.fed), str(config), *options],
+            cwd=self.folder, env=self._environment, capture_output=True, text=True,
+            timeout=seconds, check=False,
+        )  # fmt: skip
+
+    @property
+    def last_run(self) -> Path:
+        return max((self.fed / "runs").iterdir())
+
+    def set_policy(self, site: str, **values: object) -> None:
+        """Change a site's own rules; its ledger keeps the budget it was opened with."""
+        path = self.homes[site] / "site.toml"
+        SitePolicy.read(path).model_copy(update=values).write(path)
+
+    def end(self) -> None:
+        """End every process that was started here, directly or not."""
+        for process in reversed(self._processes):
+            process.end()
+        for process in self._processes:
+            process.close()
+
+    def left(self) -> list[str]:
+        """Command lines of living processes that name a folder of this federation."""
+        mark, found = str(self.folder).encode(), []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                line = path.read_bytes()
+                if mark in line and int(path.parent.name) != os.getpid():
+                    found.append(line.replace(b"\0", b" ").decode(errors="replace"))
+        return found
