@@ -5,10 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from federation.audit_log import AuditLog
 from federation.errors import UsageError
@@ -83,6 +79,7 @@ def approve_task(
       2    no such task, or the answer was no
       3    its code has no hash: it is in no file, or behind a link
     """  # noqa: D301 - \b keeps the lines apart
+    from client.bundle_review import visible  # noqa: PLC0415 - help is quick
     from client.site_home import SiteHome  # noqa: PLC0415 - imports torch
     from federation.approvals import Approvals, TaskApproval, change_approvals  # noqa: PLC0415
     from federation.task_digest import task_code  # noqa: PLC0415 - help is quick
@@ -96,18 +93,14 @@ def approve_task(
         typer.echo(f"withdrawn: {task}")
         return
     add_search_folder(place.tasks)  # where a task of the site's own may lie
-    add_search_folder(Path())
     code = task_code(task)
     was = Approvals.read(place.approvals).tasks.get(task)
     if was is not None and was.sha256 == code.digest:
         typer.echo(f"approved already: {task} {code.digest}")
         return
-    table = Table(box=box.SIMPLE, header_style="bold", title=f"{task}: {code.root}")
-    table.add_column("file", overflow="fold")
-    table.add_column("SHA-256", overflow="fold")
+    typer.echo(f"{task}: {code.root}")
     for path, digest in code.files.items():
-        table.add_row(Text(path), digest)
-    Console().print(table)
+        typer.echo(f"{digest}  {visible(path)}")
     typer.echo(f"SHA-256 of all: {code.digest}; approved before: {was.sha256 if was else 'never'}")
     _ask(yes, f"approve this code of {task}?")
     if task_code(task) != code:
@@ -147,26 +140,25 @@ def _approve_bundle(place: "SiteHome", named: str, bundle: "AppBundle", note: st
 
 def _show(bundle: "AppBundle", before: "AppBundle | None", digest: str | None) -> None:
     from client.bundle_review import (  # noqa: PLC0415 - help is quick
+        as_installed,
         difference,
         files_of,
         has_installed_courier,
         visible,
     )
 
-    table = Table(box=box.SIMPLE, header_style="bold")
-    for column in ("file", "bytes", "SHA-256", "against the last"):
-        table.add_column(column, overflow="fold", justify="right" if column == "bytes" else "left")
-    for file in files_of(bundle, before):
-        table.add_row(Text(file.path), str(file.size), file.sha256, file.change)
-    Console().print(table)
-    for line in difference(bundle, before):
+    known = as_installed(bundle) if before is None else before
+    for file in files_of(bundle, known):
+        typer.echo(f"{file.sha256}  {file.size:>8}  {file.change:8} {file.path}")
+    for line in difference(bundle, known):
         typer.echo(line)
     typer.echo("")
     typer.echo(f"bundle   {visible(bundle.name)} {visible(bundle.version)}, {bundle.digest}")
     if digest is None:
-        typer.echo("before   none was approved: every file is new")
+        typer.echo("before   none was approved: held against the hedgerow that is installed here")
     elif before is None:
-        typer.echo(f"before   {digest}, whose file is not in HOME/bundles: every file is new")
+        typer.echo(f"before   {digest}, whose file is not in HOME/bundles: held against the "
+                   "hedgerow that is installed here")  # fmt: skip
     else:
         typer.echo(f"before   {digest}")
     typer.echo(f"at sites {visible(bundle.client_app) or 'it names no client app'}")

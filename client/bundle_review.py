@@ -26,7 +26,7 @@ class BundleFile:
         path: in the bundle.
         size: in bytes.
         sha256: 64 hexadecimal digits.
-        change: `new`, `changed`, `same`, or `gone`, against the bundle that was approved last.
+        change: `new`, `changed`, `same`, or `gone`, against what it is held against.
     """
 
     path: str
@@ -35,9 +35,9 @@ class BundleFile:
     change: str
 
 
-def files_of(bundle: AppBundle, before: AppBundle | None) -> tuple[BundleFile, ...]:
+def files_of(bundle: AppBundle, before: AppBundle) -> tuple[BundleFile, ...]:
     """The files of a bundle, and those it lost, by path."""
-    old = before.files if before else {}
+    old = before.files
     rows = []
     for path in sorted(bundle.files.keys() | old.keys()):
         content = bundle.files.get(path, b"")
@@ -51,23 +51,37 @@ def files_of(bundle: AppBundle, before: AppBundle | None) -> tuple[BundleFile, .
     return tuple(rows)
 
 
-def difference(bundle: AppBundle, before: AppBundle | None) -> Iterator[str]:
-    """Lines of a unified diff from the bundle before; of all files as new where there is none.
+def difference(bundle: AppBundle, before: AppBundle) -> Iterator[str]:
+    """Lines of a unified diff from what a bundle is held against.
 
     Nothing in them moves a terminal's cursor or turns the direction of the text: whatever is not
     plainly visible is escaped.
     """
-    old = before.files if before else {}
+    old = before.files
     for path in sorted(bundle.files.keys() | old.keys()):
         if bundle.files.get(path) == old.get(path):
             continue
         was, now = (_lines(files.get(path, b"")) for files in (old, bundle.files))
-        told = difflib.unified_diff(was, now, f"approved/{path}", f"offered/{path}", lineterm="")
+        told = difflib.unified_diff(was, now, f"known/{path}", f"offered/{path}", lineterm="")
         for number, line in enumerate(told):
             if number == MOST_DIFF_LINES:
                 yield f"... {path}: more than {MOST_DIFF_LINES} lines differ; look into the file"
                 break
             yield line
+
+
+def as_installed(bundle: AppBundle) -> AppBundle:
+    """What this site's own installation of hedgerow holds under the names of a bundle's code.
+
+    A first bundle is held against it: the site chose what it installed.
+    """
+    root = Path(client.__file__).parents[1]
+    files = {
+        path: (root / path).read_bytes()
+        for path in bundle.files
+        if path.endswith(".py") and (root / path).is_file()
+    }
+    return AppBundle("", files, {})
 
 
 def has_installed_courier(bundle: AppBundle) -> bool:

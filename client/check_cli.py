@@ -34,14 +34,14 @@ def check(
       0    every line is OK or WARN
       2    a line is FAIL
     """  # noqa: D301 - \b keeps the lines apart
-    from client.doctor import check_home  # noqa: PLC0415 - imports torch: seconds
+    from client.doctor import check_home, is_joined  # noqa: PLC0415 - imports torch: seconds
     from client.doctor_check import Verdict, worst  # noqa: PLC0415 - as above
     from client.network_doctor import check_network  # noqa: PLC0415 - as above
     from client.site_home import SiteHome  # noqa: PLC0415 - as above
 
     place = SiteHome(home)
     checks = check_home(place, ledger or place.ledger)
-    if not offline:
+    if not offline and is_joined(place):
         checks += check_network(place)
     verdict = worst(checks)
     if as_json:

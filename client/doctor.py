@@ -42,15 +42,12 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
     except HedgerowError as error:
         return [from_error("policy", error, "mend site.toml; nothing else can be checked without")]
     add_search_folder(home.tasks)
-    add_search_folder(Path())
     code = [check_task_code(home, task) for task in policy.tasks]
     return [
         check_policy(policy),
         check_permissions(home, ledger),
-        check_files(home, ledger),
-        check_roster(home, time.time()),
         check_node_key(home),
-        check_versions(home),
+        *_check_what_was_given(home, ledger),
         check_disk(home, shutil.disk_usage(home.path).free),
         check_budget(home, ledger),
         check_bundles(home),
@@ -65,6 +62,20 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
         check_environment(os.environ),
         check_agent(home),
     ]
+
+
+def _check_what_was_given(home: SiteHome, ledger: Path) -> list[Check]:
+    """Of a site that has joined: the rest of its files."""
+    if not is_joined(home):
+        remedy = f"hedgerow site join {home.path} SITE.hedgerow, with the coordinator's package"
+        return [fail("joined", "this site has joined no federation yet", remedy)]
+    roster = check_roster(home, time.time())
+    return [check_files(home, ledger), roster, check_versions(home)]
+
+
+def is_joined(home: SiteHome) -> bool:
+    """Whether the site ever installed a package of the consortium's."""
+    return home.connection.exists() or home.given.consortium.exists()
 
 
 def check_policy(policy: SitePolicy) -> Check:
@@ -185,7 +196,7 @@ def check_bundles(home: SiteHome) -> Check:
     """Whether the site approved an app bundle, and the one that the consortium named."""
     try:
         approvals = Approvals.read(home.approvals)
-        named = SiteConnection.read(home.connection).bundle_sha256 if _joined(home) else None
+        named = _named_bundle(home)
     except HedgerowError as error:
         return from_error("bundles", error, "restore approvals.json, or approve anew")
     if not approvals.bundles:
@@ -198,8 +209,9 @@ def check_bundles(home: SiteHome) -> Check:
     return ok("bundles", f"{len(approvals.bundles)} approved, the last {approvals.latest_bundle}")
 
 
-def _joined(home: SiteHome) -> bool:
-    return home.connection.exists()
+def _named_bundle(home: SiteHome) -> str | None:
+    """The bundle that the consortium named, if it named one."""
+    return SiteConnection.read(home.connection).bundle_sha256 if is_joined(home) else None
 
 
 def check_task_code(home: SiteHome, task: str) -> Check:

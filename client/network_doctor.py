@@ -64,10 +64,10 @@ class Met:
 
 
 def check_network(home: SiteHome, clock: Callable[[], float] = time.time) -> list[Check]:
-    """All checks of the way to the coordinator; the first that fails ends them."""
-    if not home.connection.exists():
-        remedy = f"hedgerow site join {home.path} SITE.hedgerow, with the coordinator's package"
-        return [fail("coordinator", "this site has joined no federation yet", remedy)]
+    """All checks of the way to the coordinator of a site that has joined.
+
+    The first that fails ends them.
+    """
     try:
         connection = SiteConnection.read(home.connection)
     except HedgerowError as error:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from client import courier
-from client.bundle_review import MOST_DIFF_LINES, difference, read_bundle, visible
+from client.bundle_review import MOST_DIFF_LINES, as_installed, difference, read_bundle, visible
 from client.site_cli import app
 from client.site_home import SiteHome
 from federation.app_bundle import AppBundle
@@ -75,6 +75,10 @@ def test_a_bundle_is_shown_and_approved_when_the_answer_is_yes(home, offered):
     assert done.exit_code == 0, done.output
     assert "courier  the one that is installed here, byte for byte" in done.output
     assert digest in done.output
+    # Held against what the site installed: of its courier nothing is shown, for it is the same.
+    assert "same     client/courier.py" in done.output
+    assert '+name = "hedgerow"' in done.output
+    assert "def client_app" not in done.output
     approval = Approvals.read(home.approvals).bundles[digest]
     assert (approval.version, approval.note) == ("0.1.0", "asked by the DPO")
     assert (home.bundles / f"{digest}.fab").read_bytes() == path.read_bytes()
@@ -155,7 +159,7 @@ def test_a_task_is_approved_by_the_hash_of_its_code(home):
 def test_what_is_shown_moves_no_cursor_and_turns_no_text():
     hostile = "\x1b]0;x\x07 \x1b[2J\r\u202e\u2066\u200b\ufeff\x85\u2028evil".encode()
     bundle = AppBundle.parse(fab("0.1.0", hostile))
-    shown = "\n".join(difference(bundle, None))
+    shown = "\n".join(difference(bundle, as_installed(bundle)))
     assert "evil" in shown
     assert "\\x1b[2J" in shown
     assert "\\u202e" in shown
@@ -165,7 +169,7 @@ def test_what_is_shown_moves_no_cursor_and_turns_no_text():
 
 def test_a_file_that_is_no_text_and_one_without_end_are_said_in_short():
     bundle = AppBundle.parse(fab("0.1.0", b"\0\1", **{"client/long.py": b"x\n" * 5000}))
-    shown = list(difference(bundle, None))
+    shown = list(difference(bundle, as_installed(bundle)))
     assert "+(2 bytes that are no text" in "\n".join(shown)
     assert len(shown) < MOST_DIFF_LINES + 100
     assert "client/long.py: more than 2000 lines differ" in "\n".join(shown)

@@ -159,6 +159,16 @@ def test_rows_that_are_not_what_the_schema_says_fail_and_are_not_told(spoil, say
     assert "145" not in check.finding
 
 
+def test_a_site_that_has_joined_nothing_is_told_so_once_and_how(home):
+    for path in (home.connection, home.given.consortium, home.given.roster, home.given.run_rules):
+        path.unlink()
+    done = run("check", home.path)
+    assert done.exit_code == 2
+    assert done.output.count("FAIL") == 1
+    assert "FAIL  joined: this site has joined no federation yet" in done.output
+    assert f"hedgerow site join {home.path}" in done.output
+
+
 def test_code_that_was_not_approved_fails_and_is_not_run(home, monkeypatch):
     other = TaskApproval(sha256="0" * 64, approved="2026-03-01T00:00:00+00:00")
     change_approvals(home.approvals, lambda old: old.with_task("heart", other))

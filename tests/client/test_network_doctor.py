@@ -139,10 +139,11 @@ def test_a_name_that_has_no_address_fails():
     assert "no name is looked up" in check_name("::1").finding
 
 
-def test_a_site_that_has_joined_nothing_is_told_how(tmp_path):
+def test_a_connection_that_was_altered_ends_the_look(tmp_path):
+    (tmp_path / "connection.toml").write_text("superlink = 1")
     (check,) = check_network(SiteHome(tmp_path))
     assert check.verdict is Verdict.FAIL
-    assert "hedgerow site join" in check.remedy
+    assert "connection.toml" in check.finding
 
 
 def test_the_clock_that_is_asked_is_the_sites(authority):
