@@ -79,7 +79,8 @@ class AgentService:
         """Bind the socket.
 
         Args:
-            path: where; a socket that a dead agent left there is replaced.
+            path: where; a socket that a dead agent left there is replaced. A symbolic link is
+                followed: it may lead to a folder that the node may open, unlike the site's home.
             site: whose agent it is.
             answer: gives the signed reply to a request; called in the thread of `serve` alone.
             is_approved: whether messages of the bundle with this SHA-256 are answered.
@@ -88,12 +89,12 @@ class AgentService:
         Raises:
             UsageError: something else is there, or the folder is not.
         """
-        self.path, self.stopping = path, threading.Event()
+        self.path, self.stopping = path.resolve(), threading.Event()
         self._site, self._answer, self._is_approved, self._tell = site, answer, is_approved, tell
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._course = _Course(time.time())
         self._callers = threading.BoundedSemaphore(MOST_CALLERS)
-        self._listener = _bound(path)
+        self._listener = _bound(self.path)
 
     def serve(self) -> None:
         """Answer until `stopping` is set; what is being answered then is finished first."""
