@@ -34,7 +34,7 @@ class _Carried:
 def course_of_run(run: Path, homes: Sequence[Path]) -> RoundCourse:
     """Read a completed run of a loopback federation: sites' clocks are one."""
     records = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
-    rounds = [one["round"] for one in records if isinstance(one.get("round"), dict)]
+    rounds = [one["record"]["round"] for one in records if one["event"] == "round"]
     seconds = [one["seconds"] for one in rounds if one["kind"] == "train" and one["round"] > 1]
     exchanges = _exchanges([_carried(home) for home in homes])
     phases = {}
