@@ -63,7 +63,8 @@ def run(
     with _unknown_if_wrong(check=check):
         from evaluation.report.evaluation_terminal import lines  # noqa: PLC0415 - with the rest
         from server.alert_sinks import require_webhook, send  # noqa: PLC0415 - with the rest
-        from simulations.evaluation import Asked, evaluate  # noqa: PLC0415 - imports torch: seconds
+        from server.window_evaluation import Asked  # noqa: PLC0415 - with the rest
+        from simulations.evaluation import evaluate  # noqa: PLC0415 - imports torch: seconds
 
         if webhook is not None:
             require_webhook(webhook)
@@ -211,7 +212,8 @@ def cohorts(
       6    something durable is damaged, or the disk refuses
       130  interrupted; the same command goes on
     """  # noqa: D301 - \b keeps the lines apart
-    from simulations.cohort_discovery import find_cohorts, lines  # noqa: PLC0415 - imports torch
+    from server.cohort_search import lines  # noqa: PLC0415 - imports torch
+    from simulations.cohort_discovery import find_cohorts  # noqa: PLC0415 - as above
 
     try:
         found = find_cohorts(run_folder, clusters, window, lambda text: typer.echo(text, err=True))

@@ -34,8 +34,8 @@ from federation.timestamp import utc_now
 from privacy.ledger import Ledger
 from server.evaluation_run import Evaluator
 from server.metrics_text import metrics_text
+from server.window_evaluation import Asked
 from simulations import evaluation
-from simulations.evaluation import Asked
 from simulations.sites import simulated_agent
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
