@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from federation.cohort_record import CohortDiscovery, FoundCohorts
+from federation.config import FederationConfig
 from federation.errors import UsageError
 from federation.evaluation_record import (
     EvaluationFolder,
@@ -32,19 +33,21 @@ class CohortQuestion:
     window: str | None = None
 
 
-def found_before(evaluator: Evaluator, question: CohortQuestion) -> CohortDiscovery | None:
+def found_before(
+    run: RunFolder, config: FederationConfig, question: CohortQuestion
+) -> CohortDiscovery | None:
     """What was discovered on the window, if anything was; asks nobody.
 
     Raises:
         UsageError: the window was not counted yet, cohorts cannot be found on it, or others were.
         IntegrityError: a kept file is not what was written.
     """
-    _, record = _counted(evaluator.run, question.window)
-    require_discoverable(evaluator, record, question.clusters)
-    before = evaluator.folder.read_cohorts().of(record.window)
+    _, record = _counted(run, question.window)
+    require_discoverable(config, record, question.clusters)
+    before = EvaluationFolder.of(run).read_cohorts().of(record.window)
     if before is None:
         return None
-    if before.discovery != discovery_name(evaluator.run.id, record.window, question.clusters):
+    if before.discovery != discovery_name(run.id, record.window, question.clusters):
         raise UsageError(
             f"cohorts of the window {before.window} were discovered with --clusters "
             f"{before.clusters}; sites allow one discovery of a window: choose another --window"
@@ -65,7 +68,7 @@ def find_cohorts(
     Raises:
         HedgerowError: what was summed stays, and is not asked again.
     """
-    before = found_before(evaluator, question)
+    before = found_before(evaluator.run, evaluator.config, question)
     if before is not None:
         return before
     reference, record = _counted(evaluator.run, question.window)

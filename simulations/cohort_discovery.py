@@ -36,7 +36,7 @@ def find_cohorts(
         search_task_folder(run)
         task = load_task(config.task.name, config.task.options)
         sites = InProcess(run, config.federation.sites, config.run.seed)
-        evaluator = Evaluator(sites, run, config, task)
-        if found_before(evaluator, question) is None:
+        if found_before(run, config, question) is None:
             verify_sites(run, config)
+        evaluator = Evaluator(sites, run, config, task)
         return cohort_search.find_cohorts(evaluator, question, progress)
