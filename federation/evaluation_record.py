@@ -132,7 +132,7 @@ class EvaluationFolder:
 
     @property
     def given(self) -> ConsortiumFiles:
-        """The roster and rules in force when real sites were last asked: those of later than the run.
+        """The roster and rules in force when real sites were last asked; newer than the run's.
 
         A simulated run has none here: its roster never changes.
         """

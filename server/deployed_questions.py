@@ -1,4 +1,4 @@
-"""What a ServerApp is asked when nothing is trained: windows, cohorts, queries (`server.app.WORKS`)."""
+"""Windows, cohorts and queries, as work for a ServerApp (`server.app.WORKS`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

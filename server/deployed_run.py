@@ -1,4 +1,4 @@
-"""A run on real sites, as its command sees it: rounds as they are recorded, the summary at the end."""
+"""A run on real sites, as its command sees it: rounds as they are recorded, then the summary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

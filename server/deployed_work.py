@@ -1,4 +1,4 @@
-"""One piece of work for a ServerApp, from the coordinator's command line: submit, watch, again, stop.
+"""Work for a ServerApp, from the coordinator's command line: submit, watch, submit again, stop.
 
 The work is done in a process that the SuperExec starts, on a folder; this looks at the folder. A
 ServerApp that was killed is started anew, where it goes on from what is recorded; one that ended

@@ -9,7 +9,7 @@ from federation import canonical
 from federation.analytics_config import AnalyticsConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
-from federation.errors import ConfigError, PrivacyRefusal
+from federation.errors import ConfigError, PrivacyRefusal, UsageError
 from federation.membership import Membership, install
 from federation.run_folder import RunFolder
 from federation.task import Task
