@@ -54,6 +54,7 @@ class QuestionedRun:
     def tell_news(self) -> bool:
         """See `Work`."""
         new = [path for path in self._sums() if path not in self._told]
+        new.sort(key=lambda path: path.stat().st_mtime_ns)
         for path in new:
             self.say(f"counted: {path.parent.name.removeprefix(f'{self.folder.id}.')}")
         self._told |= set(new)
