@@ -156,11 +156,11 @@ def test_a_window_that_no_site_has_is_refused_by_name(deployed) -> None:
 def test_a_run_that_is_none_or_has_no_model_is_refused(deployed) -> None:
     with pytest.raises(UsageError, match=r"no config\.toml"):
         command("coordinator", "evaluate", deployed.fed, "nothing")
-    bare = RunFolder(deployed.run.path.with_name("bare"))
+    bare = RunFolder(deployed.run.path.with_name("0-bare"))
     bare.path.mkdir()
     bare.config.write_bytes(deployed.run.config.read_bytes())
     with pytest.raises(UsageError, match="no model yet"):
-        command("coordinator", "evaluate", deployed.fed, "bare")
+        command("coordinator", "evaluate", deployed.fed, "0-bare")
 
 
 def test_a_serverapp_that_dies_is_started_again_and_ctrl_c_says_how_to_go_on(deployed) -> None:
