@@ -54,7 +54,7 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
         *code,
         # Code that was not approved is not run, by the doctor neither.
         *(
-            check_data(policy, task, load)
+            check_data(policy, task, load, home.path)
             for task, approved in zip(policy.tasks, code, strict=True)
             if approved.verdict is not Verdict.FAIL
         ),

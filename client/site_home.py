@@ -22,11 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.code_consent import check_code
+from client.connectors import open_source
 from client.journal import Journal
 from client.refusal_log import RefusalLog
 from federation.audit_log import AuditLog
 from federation.cohort_record import OwnCohort
 from federation.consortium_files import ConsortiumFiles
+from federation.data_source import Source
 from federation.drift_summary import WindowDrift
 from federation.durable_file import write_atomically
 from federation.entropy import Entropy, SeededEntropy, SystemEntropy
@@ -315,6 +317,7 @@ def _open(
             note_fault=home.note_fault,
             keep_local=home.keep_window_report,
             keep_cohort=home.keep_cohort,
+            open_source=partial(open_rows, home, policy),
         )
         agent = SiteAgent(completed(assets))
     except BaseException:
@@ -322,6 +325,15 @@ def _open(
         raise
     weakref.finalize(agent, os.close, lock)
     return agent
+
+
+def open_rows(home: SiteHome, policy: SitePolicy) -> Source | None:
+    """The site's own rows; None if the task has a table of its own.
+
+    Raises:
+        HedgerowError: as `open_source`.
+    """
+    return None if policy.data is None else open_source(policy.data, home.path)
 
 
 def _claim(home: SiteHome) -> int:
