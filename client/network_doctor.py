@@ -27,10 +27,7 @@ LONGEST_HEADERS = 64 * 1024
 
 _REASONS: Mapping[int, tuple[str, str]] = {
     9: ("the certificate is not valid yet", "set this machine's clock, or wait"),
-    10: (
-        "the certificate has expired",
-        "the coordinator renews it: hedgerow coordinator certificate renew",
-    ),
+    10: ("the certificate has expired", "the coordinator renews it: hedgerow coordinator certificate renew"),
     18: (
         "the certificate is signed by itself and not by the CA in ca.pem",
         "get a newer site package; ask the coordinator by phone which CA is theirs",
@@ -188,8 +185,9 @@ def _lasting(met: Met, now: float) -> Check:
     days = (met.not_after - now) / 86_400
     told = f"{met.version}, certificate of the CA in ca.pem, good for {days:.0f} days"
     if days < SOON_DAYS:
-        mend = "tell the coordinator: hedgerow coordinator certificate renew"
-        return warn("certificate", told, mend)
+        return warn(
+            "certificate", told, "tell the coordinator: hedgerow coordinator certificate renew"
+        )
     return ok("certificate", told)
 
 

@@ -171,6 +171,11 @@ class RunFolder:
         """A simulated site's ledger."""
         return self.path / "ledgers" / f"{site}.sqlite"
 
+    @property
+    def holds_sites(self) -> bool:
+        """Whether its sites live in it: those of a simulation do, real ones are elsewhere."""
+        return (self.path / "sites").is_dir()
+
     def site_home(self, site: str) -> Path:
         """A simulated site's own folder: key, policy, journal, the consortium's files."""
         return self.path / "sites" / site

@@ -132,8 +132,12 @@ class LoopbackFederation:
 
     def run(self, config: Path, *options: str, seconds: float = 400) -> subprocess.CompletedProcess:
         """`hedgerow coordinator run` to its end."""
+        return self.coordinator("run", self.fed, config, *options, seconds=seconds)
+
+    def coordinator(self, *words: object, seconds: float = 400) -> subprocess.CompletedProcess:
+        """A command of the coordinator to its end."""
         return subprocess.run(
-            [*HEDGEROW, "coordinator", "run", str(self.fed), str(config), *options],
+            [*HEDGEROW, "coordinator", *map(str, words)],
             cwd=self.folder, env=self._environment, capture_output=True, text=True,
             timeout=seconds, check=False,
         )  # fmt: skip
