@@ -27,7 +27,10 @@ LONGEST_HEADERS = 64 * 1024
 
 _REASONS: Mapping[int, tuple[str, str]] = {
     9: ("the certificate is not valid yet", "set this machine's clock, or wait"),
-    10: ("the certificate has expired", "the coordinator renews it: hedgerow coordinator certificate renew"),
+    10: (
+        "the certificate has expired",
+        "the coordinator renews it: hedgerow coordinator certificate renew",
+    ),
     18: (
         "the certificate is signed by itself and not by the CA in ca.pem",
         "get a newer site package; ask the coordinator by phone which CA is theirs",
