@@ -10,6 +10,7 @@ The standard library only: a courier that lives for one message imports this.
 """
 
 import json
+import shlex
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -102,8 +103,8 @@ class AgentLine:
                 self._socket.connect(str(path))
             except OSError as error:
                 raise LineError(
-                    f"no agent answers at {path}: {error.strerror}; start it with: hedgerow site "
-                    f"agent {path.parent}"
+                    f"no agent answers at {path}: {error.strerror}; start it with: hedgerow site up "
+                    f"{shlex.quote(str(path.parent))}"
                 ) from error
             self.told = self._greet(Greeting(bundle, asks, version("hedgerow")))
         except BaseException:

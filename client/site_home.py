@@ -53,6 +53,17 @@ class SiteHome:
 
     path: Path
 
+    def require(self) -> None:
+        """Return if this is the folder of a site.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if not self.policy.is_file():
+            raise UsageError(
+                f"{self.path} is no site's home: it holds no site.toml; hedgerow site init makes one"
+            )
+
     @property
     def policy(self) -> Path:
         """The site's own rules."""

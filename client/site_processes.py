@@ -20,6 +20,7 @@ from federation.child_processes import Child, Supervisor
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
 from federation.json_log import JsonLog, open_log
+from federation.shell_word import quoted
 from federation.site_connection import SiteConnection
 from federation.timestamp import utc_now
 
@@ -41,13 +42,12 @@ def require_joined(home: SiteHome) -> None:
     Raises:
         UsageError: it has not joined.
     """
-    if not home.policy.is_file():
-        raise UsageError(f"{home.path} is no site's home; make one with: hedgerow site init")
+    home.require()
     missing = [path.name for path in (home.connection, home.authority) if not path.is_file()]
     if missing:
         raise UsageError(
             f"{home.path} lacks {' and '.join(missing)}: this site has not joined; ask the "
-            f"coordinator for its package, then: hedgerow site join {home.path} PACKAGE"
+            f"coordinator for its package, then: hedgerow site join {quoted(home.path)} PACKAGE"
         )
 
 
