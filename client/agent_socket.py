@@ -103,8 +103,8 @@ class AgentLine:
                 self._socket.connect(str(path))
             except OSError as error:
                 raise LineError(
-                    f"no agent answers at {path}: {error.strerror}; start it with: hedgerow site up "
-                    f"{shlex.quote(str(path.parent))}"
+                    f"no agent answers at {path}: {error.strerror}; start it with: hedgerow site "
+                    f"up {shlex.quote(str(path.parent))}"
                 ) from error
             self.told = self._greet(Greeting(bundle, asks, version("hedgerow")))
         except BaseException:

@@ -61,7 +61,8 @@ class SiteHome:
         """
         if not self.policy.is_file():
             raise UsageError(
-                f"{self.path} is no site's home: it holds no site.toml; hedgerow site init makes one"
+                f"{self.path} is no site's home: it holds no site.toml; hedgerow site init makes "
+                "one"
             )
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from federation.bounded_file import read_bounded
 from federation.durable_file import write_atomically
-from federation.errors import UsageError
+from federation.errors import IntegrityError, UsageError
 from federation.membership import read_membership
 from federation.site_package import require_authorities
 from server.certificate_authority import (

@@ -202,7 +202,8 @@ def _play(home: FederationHome, deployed: "DeployedRun", console: Console) -> "S
     except Interrupted as error:
         how = "interrupted"
         raise Interrupted(
-            f"{error}; go on with: hedgerow coordinator run {quoted(home.path)} --resume {folder.id}"
+            f"{error}; go on with: hedgerow coordinator run {quoted(home.path)} --resume "
+            f"{folder.id}"
         ) from error
     finally:
         audit.append("run_ended", run=folder.id, status=how)

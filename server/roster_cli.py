@@ -54,8 +54,9 @@ def export(
         roster_signing.export_unsigned(home, folder)
         home.note("roster_exported", folder=str(folder))
     typer.echo(
-        f"wrote {folder}; where the key is: hedgerow coordinator roster sign {folder} "
-        f"--consortium-key PATH; then here: hedgerow coordinator roster import {quoted(fed)} {folder}"
+        f"wrote {folder}; where the key is: hedgerow coordinator roster sign {quoted(folder)} "
+        f"--consortium-key PATH; then here: hedgerow coordinator roster import {quoted(fed)} "
+        f"{quoted(folder)}"
     )
 
 

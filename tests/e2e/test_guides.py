@@ -31,7 +31,7 @@ def running_in(folder: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            began = os.readlink(process / "cwd")
+            began = str((process / "cwd").readlink())
         except OSError:  # it has ended meanwhile
             continue
         if (
