@@ -44,6 +44,16 @@ class SiteFiles:
         return self.path / ".lock"
 
     @property
+    def socket(self) -> Path:
+        """Where a deployed site's agent listens."""
+        return self.path / "agent.sock"
+
+    @property
+    def node_state(self) -> Path:
+        """What a deployed site's node last said of itself."""
+        return self.path / "node.json"
+
+    @property
     def faults(self) -> Path:
         """What went wrong here."""
         return self.path / "faults.log"

@@ -14,11 +14,11 @@ from typing import TypeVar
 from client import console_contents
 from client.console_account import AccountNow, ledger_of, read_account
 from client.console_contents import ApprovalNow, EventNow, Fact, SiteFiles, WindowNow
+from client.console_processes import NOT_RUNNING, ProcessNow, agent_now, node_now
 from federation.certificate_days import days_of_pem, days_of_sites
 from federation.console_page.certificate_notice import end_notice
 from federation.console_page.page import Notice, gravest_first, shown_place
 from federation.errors import HedgerowError
-from federation.file_lock import is_held
 from federation.kept_file import kept
 from federation.report_page.number_text import duration, percent, size
 from federation.site_policy import SitePolicy
@@ -42,7 +42,7 @@ class SiteNow:
     Attributes:
         place: the home.
         at: UTC, ISO 8601.
-        agent: `running`, `not running`.
+        processes: agent and, once it was up, node.
         account: None if the ledger is damaged, or not there yet.
         no_account: why there is none.
         certificates: of the site and of the coordinator's CA: whose, and days until it ends.
@@ -58,7 +58,7 @@ class SiteNow:
     at: str
     federation: str
     policy: tuple[Fact, ...]
-    agent: str
+    processes: tuple[ProcessNow, ...]
     account: AccountNow | None
     no_account: str
     certificates: tuple[tuple[str, float], ...]
@@ -95,23 +95,25 @@ def site_now(path: Path, clock: Callable[[], float]) -> SiteNow:
     windows = _whole(lambda: console_contents.windows(path), "windows", notices) or ()
     cohort = _whole(lambda: kept(home.cohort, console_contents.cohort), "cohort", notices) or ""
     disk_left = shutil.disk_usage(path).free
-    agent = _whole(lambda: "running" if is_held(home.lock) else "not running", "agent", notices)
+    agent = _whole(lambda: agent_now(home, now), "agent", notices)
+    node = _whole(lambda: node_now(home, now), "node", notices)
     notices += _account_notices(account, policy, now)
     notices += [one for what, days in certificates for one in end_notice(what, days)]
     notices += _disk_notices(disk_left)
     notices += _fault_notices(home.faults, now)
     notices += _window_notices(windows)
-    if agent == "not running":
-        notices.append(
-            Notice("Watch", "agent", "It is not running: the site takes part in nothing.")
-        )
+    if agent is not None and not agent.is_well:
+        text = f"It is {agent.state}" if agent.state == NOT_RUNNING else f"It {agent.state}"
+        notices.append(Notice("Watch", "agent", f"{text}: the site takes part in nothing."))
+    elif node is not None and not node.is_well:
+        notices.append(Notice("Watch", "node", f"It is {node.state} {node.doing}."))
     return SiteNow(
         site=site,
         place=shown_place(path),
         at=datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         federation=_federation(home),
         policy=tuple(console_contents.nutshell(policy)) if policy else (),
-        agent=agent or "unknown",
+        processes=tuple(one for one in (agent, node) if one is not None),
         account=account,
         no_account=no_account,
         certificates=tuple(one for one in certificates if one[0] in {f"site {site}", CA}),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 LOOPBACK = "127.0.0.1"
-STARTING_SECONDS = 60
+STARTING_SECONDS = 180
 ENDING_SECONDS = 20
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import socket
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime
@@ -15,6 +17,8 @@ from framed_page import CHROMIUM, measured
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from client.agent_service import AgentService
+from client.agent_socket import AgentLine, short_name
 from client.console import site_page, site_source
 from client.console_contents import SiteFiles
 from client.console_state import site_now
@@ -26,6 +30,7 @@ from federation.audit_log import AuditLog
 from federation.console_page.page import document
 from federation.drift_summary import DriftFinding, WindowDrift
 from federation.durable_file import write_atomically
+from federation.envelope import Phase, Request
 from federation.run_folder import RunFolder
 from federation.site_policy import SitePolicy
 from privacy.ledger import verify
@@ -361,15 +366,73 @@ def test_a_ledger_that_is_gone_or_no_ledger_is_said(home, run) -> None:
     assert "There is no ledger" in words(site_now(home.path, time.time).notices, "ledger")[0]
 
 
+def agent_of(view):
+    return next(one for one in view.processes if one.name == "Agent")
+
+
 def test_an_agent_that_runs_is_seen_by_its_lock(home) -> None:
-    assert site_now(home.path, time.time).agent == "not running"
+    assert agent_of(site_now(home.path, time.time)).state == "not running"
     lock = file_lock.hold(home.lock)
     try:
         view = site_now(home.path, time.time)
     finally:
         os.close(lock)
-    assert view.agent == "running"
+    assert agent_of(view).state == "running"
     assert words(view.notices, "agent") == []
+
+
+def test_a_deployed_agent_tells_what_it_is_at_and_one_that_hangs_is_said_to(home) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    asked = Request("run-1", 7, 1, Phase.TRAIN, "0" * 32, time.time() + 60, b"").to_bytes()
+
+    def answer(data):
+        begun.set()
+        assert go_on.wait(30)
+        return data
+
+    lock = file_lock.hold(home.lock)
+    service = AgentService(home.socket, SITE, answer, bool)
+    serving = threading.Thread(target=service.serve)
+    serving.start()
+    try:
+        assert agent_of(site_now(home.path, time.time)).doing.startswith("nothing was asked")
+        with AgentLine(home.socket, "a" * 64) as line:
+            asking = threading.Thread(target=line.answer, args=(asked,))
+            asking.start()
+            assert begun.wait(30)
+            busy = agent_of(site_now(home.path, time.time))
+            go_on.set()
+            asking.join()
+        idle = agent_of(site_now(home.path, time.time))
+    finally:
+        service.stopping.set()
+        serving.join()
+    assert busy.doing.startswith("at round 7, train of run-1 for ")
+    assert idle.doing.startswith("last answered round 7, train of run-1, ")
+    with socket.socket(socket.AF_UNIX) as deaf:
+        with short_name(home.socket) as name:
+            deaf.bind(name)
+        deaf.listen()
+        view = site_now(home.path, time.time)
+    os.close(lock)
+    assert agent_of(view).state == "does not answer"
+    assert len(words(view.notices, "agent")) == 1
+
+
+def test_a_node_that_is_offline_is_said_to_be_and_why(home) -> None:
+    said = {"state": "offline", "since": "2026-01-01T00:00:00+00:00", "reason": NASTY,
+            "remedy": "check the time"}  # fmt: skip
+    home.node_state.write_text(json.dumps(said))
+    lock = file_lock.hold(home.lock)
+    try:
+        view = site_now(home.path, time.time)
+    finally:
+        os.close(lock)
+    (text,) = words(view.notices, "node")
+    assert "check the time" in text
+    assert "<script>" not in site_page(view).body
+    home.node_state.write_text("{")
+    assert "is not what was written" in words(site_now(home.path, time.time).notices, "node")[0]
 
 
 def test_events_are_shown_once_their_chain_is_checked(home) -> None:
