@@ -233,7 +233,10 @@ def _read_identity(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise UsageError(f"cannot read the key {path}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read the key {path}: {error.strerror}; it is put back from its offline copy, "
+            "never made anew: the ledger is signed by it"
+        ) from error
     except ValueError as error:
         raise IntegrityError(f"{path} holds no private key") from error
     if not isinstance(key, Ed25519PrivateKey):

@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from client import site_processes
+from client.fleet import read_node_key
 from client.site_cli import app
 from client.site_home import SiteHome
-from federation.child_processes import Backoff, Child
+from federation.child_processes import Child
 from federation.errors import HedgerowError, IntegrityError, UsageError
 
 
@@ -72,7 +73,7 @@ def test_a_process_that_ends_says_why_at_the_terminal(tmp_path: Path, monkeypatc
     program = "import sys; print('hedgerow: the budget is gone'); sys.exit(2)"
     child = Child(
         name="agent", command=(sys.executable, "-c", program),
-        log_path=place.log("agent").with_suffix(".out"), backoff=Backoff(first=60.0),
+        log_path=place.log("agent").with_suffix(".out"), env={},
     )  # fmt: skip
     monkeypatch.setattr(site_processes, "site_children", lambda _: (child,))
 
@@ -85,3 +86,10 @@ def test_a_process_that_ends_says_why_at_the_terminal(tmp_path: Path, monkeypatc
 
     with pytest.raises(Told, match=r"^the budget is gone$"):
         site_processes.keep_up(place, hear)
+
+
+def test_a_key_that_is_gone_is_told_with_what_to_do(tmp_path: Path) -> None:
+    place = home(tmp_path / "a")
+    assert "put back from its offline copy" in str(refused("ledger", place.path))
+    with pytest.raises(UsageError, match="rotate-keys HOME --node-key-lost"):
+        read_node_key(place.node_key)
