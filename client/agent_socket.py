@@ -11,6 +11,7 @@ The standard library only: a courier that lives for one message imports this.
 
 import json
 import os
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -118,7 +119,7 @@ class AgentLine:
             except OSError as error:
                 raise LineError(
                     f"no agent answers at {path}: {error.strerror}; start it with: hedgerow site "
-                    f"agent {path.parent}"
+                    f"up {shlex.quote(str(path.parent))}"
                 ) from error
             self.told = self._greet(Greeting(bundle, asks, version("hedgerow")))
         except BaseException:

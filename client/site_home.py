@@ -53,6 +53,18 @@ class SiteHome:
 
     path: Path
 
+    def require(self) -> None:
+        """Return if this is the folder of a site.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if not self.policy.is_file():
+            raise UsageError(
+                f"{self.path} is no site's home: it holds no site.toml; hedgerow site init makes "
+                "one"
+            )
+
     @property
     def policy(self) -> Path:
         """The site's own rules."""
@@ -221,7 +233,10 @@ def _read_identity(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise UsageError(f"cannot read the key {path}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read the key {path}: {error.strerror}; it is put back from its offline copy, "
+            "never made anew: the ledger is signed by it"
+        ) from error
     except ValueError as error:
         raise IntegrityError(f"{path} holds no private key") from error
     if not isinstance(key, Ed25519PrivateKey):

@@ -234,7 +234,11 @@ class SitePolicy(Section):
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"cannot read the site policy {path}: {error.strerror}") from error
+            remedy = "; hedgerow site init makes a site's folder, with one"
+            raise UsageError(
+                f"cannot read the site policy {path}: {error.strerror}"
+                f"{remedy if isinstance(error, FileNotFoundError) else ''}"
+            ) from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{path} is not valid TOML: {error}") from error
         try:
