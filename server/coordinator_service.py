@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from server.coordinator_status import CoordinatorStatus, observe
 from server.federation_home import FederationHome
 from server.flower_control import FlowerControl, FlowerRefused, SuperLinkUnavailable
 from server.metrics_endpoint import serve_metrics
+from server.free_ports import require_free_ports
 from server.node_registry import settle_registry
 from server.process_group import coordinator_children
 
@@ -29,6 +31,8 @@ LOOK_SECONDS = 2.0
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 5.0
 STATUS_FILE = "status.json"
+MOST_UNRECORDED = 10_000
+"""Events that a full audit log has not taken yet; the oldest go first."""
 
 Show = Callable[[CoordinatorStatus], None]
 Tell = Callable[[str], None]
@@ -71,6 +75,7 @@ def bring_up(
         _sole_coordinator(home),
         superlink_control(home, config, ANSWER_SECONDS) as control,
     ):
+        require_free_ports(config)
         service = _Service(home, config, control, show, tell)
         with (
             serve_metrics(config.metrics_port, service.metrics),
@@ -89,6 +94,9 @@ class _Service:
     status: CoordinatorStatus | None = None
     settled: tuple[int, ...] | None = None
     looked: float = 0.0
+    unrecorded: deque[tuple[str, dict[str, str | int]]] = field(
+        default_factory=lambda: deque(maxlen=MOST_UNRECORDED)
+    )
     log: JsonLog = field(init=False)
     audit: AuditLog = field(init=False)
 
@@ -98,7 +106,7 @@ class _Service:
 
     def run(self, supervisor: Supervisor, until: Callable[[], bool]) -> None:
         """Poll the processes, and look at the rest from time to time."""
-        self.audit.append("coordinator_up", pid=os.getpid())
+        self._record("coordinator_up", pid=os.getpid())
         was_ready = False
         try:
             while not until():
@@ -110,7 +118,7 @@ class _Service:
                     self._look(supervisor)
                 time.sleep(POLL_SECONDS)
         finally:
-            self.audit.append("coordinator_down", pid=os.getpid())
+            self._record("coordinator_down", pid=os.getpid())
             (self.home.superlink / STATUS_FILE).unlink(missing_ok=True)
 
     def metrics(self) -> str:
@@ -132,11 +140,34 @@ class _Service:
         if event == "ended" and reason != "stopped":
             tail = log_tail(self.home.log / f"{process}.log", 3)
             self.tell(f"{process} ended: {reason}; it is started again\n{tail}".rstrip())
-            self.audit.append("process_ended", process=process, reason=str(reason))
+            self._record("process_ended", process=process, reason=str(reason))
             self.settled = None
+
+    def _record(self, event: str, **details: str | int) -> None:
+        """Add to the audit log, as soon as the disk takes it.
+
+        A full disk must not end the processes that could go on: what it refuses is kept, in order,
+        and added later, with a note that it comes late.
+        """
+        self.unrecorded.append((event, details))
+        try:
+            self._record_kept()
+        except HedgerowError as error:
+            if len(self.unrecorded) == 1:
+                self.tell(f"the audit log waits: {error}")
+            self.log.warning("audit_log_waits", count=len(self.unrecorded))
+
+    def _record_kept(self) -> None:
+        late = len(self.unrecorded) > 1
+        while self.unrecorded:
+            event, details = self.unrecorded[0]
+            self.audit.append(event, **(details | {"late": True} if late else details))
+            self.unrecorded.popleft()
 
     def _look(self, supervisor: Supervisor) -> None:
         self.looked = time.monotonic()
+        with suppress(HedgerowError):  # it was told when it began
+            self._record_kept()
         with suppress(SuperLinkUnavailable):
             self._settle_nodes()
         try:
@@ -168,11 +199,8 @@ class _Service:
             self.tell(f"node of {change.site}: {change.event} {change.reason}".rstrip())
             event = f"node_{change.event}"
             self.log.info(event, site=change.site, node=change.node, reason=change.reason)
-            self.audit.append(
-                event,
-                site=change.site,
-                node=str(change.node),
-                reason=change.reason,
+            self._record(
+                event, site=change.site, node=str(change.node), reason=change.reason
             )
         self.settled = now
 
