@@ -14,7 +14,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 LOOPBACK = "127.0.0.1"
-STARTING_SECONDS = 60
+STARTING_SECONDS = 180
 ENDING_SECONDS = 20
 
 
@@ -60,6 +60,14 @@ class Process:
         with self._news:
             self._news.wait_for(lambda: said() or self._ended, STARTING_SECONDS)
             assert said(), "".join(self.lines)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self, seconds: float) -> int:
+        """Exit status, once it has ended."""
+        return self._process.wait(seconds)
 
     def end(self) -> None:
         self._process.terminate()

@@ -6,6 +6,7 @@ and their ledgers have to hold the charges of that run, each once.
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -152,6 +153,11 @@ class FaultyFederation(LoopbackFederation):
         for pid in self.find(role):
             kill(pid)
 
+    def kill_up(self) -> None:
+        """SIGKILL `coordinator up`, and return when nothing that it ran is left."""
+        kill(self.up.pid)
+        assert eventually(lambda: not any(self.find(role) for role in MARKS))
+
     def resident(self, role: str) -> int:
         """Bytes of memory that the processes of a role hold."""
         pages = 0
@@ -180,14 +186,15 @@ class FaultyFederation(LoopbackFederation):
         assert half_written(self.folder) == []
 
 
+ASIDE = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""Names under which `write_atomically` writes aside."""
+
+
 def half_written(folder: Path) -> list[Path]:
-    """Files that `write_atomically` left aside, and sockets that nobody serves."""
+    """Files that were written aside and never took their place, and sockets that nobody serves."""
     return [
-        path
-        for path in folder.rglob("*")
-        if path.is_socket() or (path.is_file() and path.suffix in (".part", ".tmp"))
-        or (path.name.startswith(".") and path.is_file() and path.name.count(".") >= 3)
-    ]  # fmt: skip
+        path for path in folder.rglob("*") if path.is_socket() or ASIDE.fullmatch(path.name)
+    ]
 
 
 def kill(pid: int) -> None:
@@ -219,7 +226,7 @@ def faulty(folder: Path, expected: Undisturbed, task: str = "heart") -> Iterator
 def ended(process: Process, seconds: float = 300.0) -> int:
     """Exit status of a command, with its output shown where it did not end."""
     try:
-        return process._process.wait(seconds)
+        return process.wait(seconds)
     except subprocess.TimeoutExpired:
         raise AssertionError("".join(process.lines)) from None
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from client.agent_service import AgentService
+from client.deployed_agent import bundle_gate
 from client.site_home import SiteHome, open_simulated_agent
 from federation.agreement_kinds import AnyAgreement
 from federation.entropy import SeededEntropy
@@ -19,7 +20,7 @@ from federation.site_policy import SitePolicy
 from federation.task import Task
 from federation.task_loading import load_task
 
-HOLD = "hold"
+HOLD, TAP = "hold", "tap"
 LOOK_SECONDS = 0.02
 
 
@@ -38,9 +39,13 @@ def main(home: Path, seed: int) -> None:
         for head in asked:
             say(f"asked {head.round} {head.phase}")
             wait_while_held(home / HOLD, f"{head.round} {head.phase}")
-        return agent.answer(data)
+        reply = agent.answer(data)
+        if (home / TAP).exists():
+            with (home / TAP).open("ab") as tap:
+                tap.write(data + reply)
+        return reply
 
-    service = AgentService(site.socket, name, answer, bool)
+    service = AgentService(site.socket, name, answer, bundle_gate(site))
     signal.signal(signal.SIGTERM, lambda *_: service.stopping.set())
     say(f"agent of {name} listens")
     service.serve()

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import dp_accounting
 from dp_accounting.pld import PLDAccountant
+from faulty_federation import half_written
 from loopback_federation import HEDGEROW, SPLIT_SEED, LoopbackFederation
 
 from client.site_home import SiteHome
@@ -269,7 +270,7 @@ class Soak:
         folder = self.run_folder
         assert folder is not None
         found = [f"process left: {line}" for line in self.left_processes()]
-        found += [f"file left: {path}" for path in left_files(self.folder)]
+        found += [f"file left: {path}" for path in half_written(self.folder)]
         found += [
             f"{name} holds {last} descriptors, {first} at first"
             for name, (first, last) in self.told.descriptors.items()
@@ -388,16 +389,6 @@ def spent(home: SiteHome) -> dict[str, float | int]:
         }
     finally:
         ledger.close()
-
-
-def left_files(folder: Path) -> list[Path]:
-    """Files that something was written aside to, or that only a living process needs."""
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_socket()
-        or (path.is_file() and path.name.startswith(".") and path.name.count(".") >= 3)
-    ]
 
 
 def main() -> int:
