@@ -84,12 +84,16 @@ class LoopbackFederation:
 
     def start(self, *words: object, says: str | None = None) -> Process:
         """A command of the product as a process; waits until it says `says`."""
-        line = [*HEDGEROW, *map(str, words)]
-        process = Process(line, self._environment, self.folder)
+        process = Process(self.line(*words), self._environment, self.folder)
         self._processes.append(process)
         if says:
             process.wait_for(says)
         return process
+
+    @staticmethod
+    def line(*words: object) -> list[str]:
+        """A command of the product, as a process is given it."""
+        return [*HEDGEROW, *map(str, words)]
 
     def start_coordinator(self) -> Process:
         return self.start("coordinator", "up", self.fed, says="all processes are ready")
