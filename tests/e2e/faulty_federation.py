@@ -192,9 +192,7 @@ ASIDE = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 def half_written(folder: Path) -> list[Path]:
     """Files that were written aside and never took their place, and sockets that nobody serves."""
-    return [
-        path for path in folder.rglob("*") if path.is_socket() or ASIDE.fullmatch(path.name)
-    ]
+    return [path for path in folder.rglob("*") if path.is_socket() or ASIDE.fullmatch(path.name)]
 
 
 def kill(pid: int) -> None:
@@ -214,7 +212,9 @@ def faulty(folder: Path, expected: Undisturbed, task: str = "heart") -> Iterator
     federation = FaultyFederation(folder, expected.sites, task)
     try:
         federation.up = federation.start_coordinator()
-        federation.agents = {site: federation.start_signalling_site(site) for site in expected.sites}
+        federation.agents = {
+            site: federation.start_signalling_site(site) for site in expected.sites
+        }
         yield federation
     finally:
         for site in expected.sites:

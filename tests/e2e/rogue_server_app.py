@@ -76,7 +76,7 @@ class Spool:
         return reply.read_bytes()
 
     @staticmethod
-    def _wait(claim) -> None:  # noqa: ANN001
+    def _wait(claim) -> None:
         deadline = time.monotonic() + PATIENCE
         while not claim():
             assert time.monotonic() < deadline, "the rogue ServerApp does not answer"

@@ -4,9 +4,9 @@
 
 Sites and coordinator run as they are deployed: `site up` and `coordinator up`, with the operating
 system's randomness. This stands where systemd would: what ends and was not told to is started
-again, and a run that was interrupted is resumed. At the end, the rounds, the ledgers, the processes,
-the descriptors and the files are held against each other, and a summary is printed as JSON. Exit
-status 1 if anything was lost, spent unseen or left behind.
+again, and a run that was interrupted is resumed. At the end, the rounds, the ledgers, the
+processes, the descriptors and the files are held against each other, and a summary is printed as
+JSON. Exit status 1 if anything was lost, spent unseen or left behind.
 """
 
 import argparse
@@ -308,9 +308,7 @@ class Soak:
             "superlink_database_mebibytes": round(
                 sum(p.stat().st_size for p in self.federation.fed.rglob("state.db*")) / 2**20, 1
             ),
-            "ledgers": {
-                site: spent(SiteHome(self.federation.homes[site])) for site in self.sites
-            },
+            "ledgers": {site: spent(SiteHome(self.federation.homes[site])) for site in self.sites},
             "faults": faults,
         }
 

@@ -98,7 +98,9 @@ def test_neither_wire_nor_database_holds_an_update_or_a_row(federation, expected
 
     wire = b"".join((federation.homes[site] / "tap").read_bytes() for site in SITES)
     database = b"".join(path.read_bytes() for path in federation.fed.rglob("state.db*"))
-    folder = b"".join(path.read_bytes() for path in federation.last_run.rglob("*") if path.is_file())
+    folder = b"".join(
+        path.read_bytes() for path in federation.last_run.rglob("*") if path.is_file()
+    )
     assert len(secret) > 100
     for place in (wire, database, folder):
         assert not any(piece in place for piece in secret)
@@ -464,5 +466,3 @@ def install_rogue_app(federation, spool: Spool) -> None:
     digest = hashlib.sha256(bundle).hexdigest()[:8]
     (place,) = [path for path in unpacked if digest in str(path)]
     place.write_bytes(rogue_source(spool))
-
-

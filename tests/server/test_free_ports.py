@@ -58,5 +58,5 @@ def test_a_connection_that_was_closed_a_moment_ago_is_no_obstacle() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(UsageError, match="cannot listen at 192.0.2.1"):
+    with pytest.raises(UsageError, match=r"cannot listen at 192\.0\.2\.1"):
         is_free("192.0.2.1", free_port())
