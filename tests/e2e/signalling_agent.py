@@ -1,8 +1,9 @@
 """A seeded agent that says what it is asked, and stops there where a test wants to break things.
 
 `HOME/hold` names a moment, as `ROUND PHASE`. Asked for that, the agent says `holds ROUND PHASE`
-and answers only when the file is gone or names another one. Moments are those of riders, too: a question that rides on
-another one is asked at the same time.
+and answers only when the file is gone or names another one. Moments are those of riders, too: a
+question that rides on another one is asked at the same time. Where `HOME/tap` exists, all that
+comes in and goes out is added to it: what Flower carries, before TLS and behind it.
 """
 
 import signal

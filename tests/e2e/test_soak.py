@@ -1,4 +1,4 @@
-"""The soak, bounded: a few rounds and a few kills; tests/e2e/soak.py by itself goes on for hours."""
+"""The soak, bounded: a few rounds and kills; tests/e2e/soak.py by itself goes on for hours."""
 
 import json
 import os
