@@ -140,6 +140,8 @@ class LoopbackFederation:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 line = path.read_bytes()
-                if mark in line and int(path.parent.name) != os.getpid():
+                # This process's own workers name all that it has ever imported from.
+                is_own = int(path.parent.name) == os.getpid() or b"multiprocessing." in line
+                if mark in line and not is_own:
                     found.append(line.replace(b"\0", b" ").decode(errors="replace"))
         return found
