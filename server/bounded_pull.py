@@ -9,10 +9,11 @@ other reply meanwhile: one site would hold up the federation for as long as it l
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from flwr.superlink.grid import http_grid
 
+PULL = "pull_objects"
+"""What flwr's grid calls for the parts of a reply; it takes no time limit from us otherwise."""
 LEAST_SECONDS = 10.0
 """For the parts of one reply, near the deadline and after it."""
 LONGEST_PAUSE = 1.0
@@ -29,15 +30,17 @@ def pulls_end(deadline: float, least: float = LEAST_SECONDS) -> Iterator[None]:
         deadline: by time.monotonic().
         least: seconds that the parts of each reply are given at any rate.
     """
-    before = http_grid.pull_objects
+    before = getattr(http_grid, PULL)
 
     def pull(*arguments: object, **options: object) -> dict[str, bytes]:
         seconds = max(least, deadline - time.monotonic())
-        bounded = partial(before, max_time=seconds, backoff_cap=LONGEST_PAUSE)
-        return bounded(*arguments, **options)  # type: ignore[arg-type]  # handed on as they came
+        pulled: dict[str, bytes] = before(
+            *arguments, max_time=seconds, backoff_cap=LONGEST_PAUSE, **options
+        )
+        return pulled
 
-    http_grid.pull_objects = pull
+    setattr(http_grid, PULL, pull)
     try:
         yield
     finally:
-        http_grid.pull_objects = before
+        setattr(http_grid, PULL, before)
