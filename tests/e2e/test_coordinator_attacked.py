@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -46,6 +47,7 @@ from federation.errors import IntegrityError, ProtocolViolation
 from federation.run_folder import RunFolder
 from federation.task import SiteRequest
 from federation.task_loading import load_task
+from server.app_bundle import packed
 from server.coordinator_service import superlink_control
 from server.edge import FLEET, METHODS
 from server.federation_home import FederationHome
@@ -450,13 +452,11 @@ def rogue_source(spool: Spool) -> bytes:
 
 
 def with_rogue_app(bundle: bytes, spool: Spool) -> bytes:
-    """The bundle with another server/app.py."""
-    changed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(bundle)) as old, zipfile.ZipFile(changed, "w") as new:
-        for entry in old.infolist():
-            content = rogue_source(spool) if entry.filename == "server/app.py" else old.read(entry)
-            new.writestr(entry, content)
-    return changed.getvalue()
+    """The bundle with another server/app.py, whole and well-formed otherwise."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as old:
+        names = [name for name in old.namelist() if name.startswith(("client/", "server/"))]
+        sources = {name: old.read(name) for name in names}
+    return packed(sources | {"server/app.py": rogue_source(spool)}, version("hedgerow"))
 
 
 def install_rogue_app(federation, spool: Spool) -> None:
