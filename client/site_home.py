@@ -22,11 +22,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.code_consent import check_code
+from client.connectors import open_source
 from client.journal import Journal
 from client.refusal_log import RefusalLog
 from federation.audit_log import AuditLog
 from federation.cohort_record import OwnCohort
 from federation.consortium_files import ConsortiumFiles
+from federation.data_source import Source
 from federation.drift_summary import WindowDrift
 from federation.durable_file import write_atomically
 from federation.entropy import Entropy, SeededEntropy, SystemEntropy
@@ -50,6 +52,18 @@ class SiteHome:
     """Paths of one site's folder."""
 
     path: Path
+
+    def require(self) -> None:
+        """Return if this is the folder of a site.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if not self.policy.is_file():
+            raise UsageError(
+                f"{self.path} is no site's home: it holds no site.toml; hedgerow site init makes "
+                "one"
+            )
 
     @property
     def policy(self) -> Path:
@@ -219,7 +233,10 @@ def _read_identity(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise UsageError(f"cannot read the key {path}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read the key {path}: {error.strerror}; it is put back from its offline copy, "
+            "never made anew: the ledger is signed by it"
+        ) from error
     except ValueError as error:
         raise IntegrityError(f"{path} holds no private key") from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -315,6 +332,7 @@ def _open(
             note_fault=home.note_fault,
             keep_local=home.keep_window_report,
             keep_cohort=home.keep_cohort,
+            open_source=partial(open_rows, home, policy),
         )
         agent = SiteAgent(completed(assets))
     except BaseException:
@@ -322,6 +340,15 @@ def _open(
         raise
     weakref.finalize(agent, os.close, lock)
     return agent
+
+
+def open_rows(home: SiteHome, policy: SitePolicy) -> Source | None:
+    """The site's own rows; None if the task has a table of its own.
+
+    Raises:
+        HedgerowError: as `open_source`.
+    """
+    return None if policy.data is None else open_source(policy.data, home.path)
 
 
 def _claim(home: SiteHome) -> int:

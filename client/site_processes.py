@@ -16,10 +16,11 @@ from pathlib import Path
 from client.agent_socket import AgentLine, LineError, ask_status
 from client.site_home import SiteHome
 from federation.audit_log import AuditLog
-from federation.child_processes import Child, Supervisor
+from federation.child_processes import Child, Supervisor, log_tail
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
 from federation.json_log import JsonLog, open_log
+from federation.shell_word import quoted
 from federation.site_connection import SiteConnection
 from federation.timestamp import utc_now
 
@@ -41,13 +42,12 @@ def require_joined(home: SiteHome) -> None:
     Raises:
         UsageError: it has not joined.
     """
-    if not home.policy.is_file():
-        raise UsageError(f"{home.path} is no site's home; make one with: hedgerow site init")
+    home.require()
     missing = [path.name for path in (home.connection, home.authority) if not path.is_file()]
     if missing:
         raise UsageError(
             f"{home.path} lacks {' and '.join(missing)}: this site has not joined; ask the "
-            f"coordinator for its package, then: hedgerow site join {home.path} PACKAGE"
+            f"coordinator for its package, then: hedgerow site join {quoted(home.path)} PACKAGE"
         )
 
 
@@ -168,7 +168,14 @@ def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], N
             report("node", str(state["state"]), {"reason": state.get("reason", "")})
         return ending.is_set()
 
-    with _ended_by_signals(ending), Supervisor(site_children(home), report) as supervisor:
+    def say_why(name: str, event: str, details: Mapping[str, object]) -> None:
+        if event == "ended" and details.get("reason") != "stopped":
+            # What the process said last: people see this terminal, and not its log.
+            said = log_tail(home.log(name).with_suffix(".out"), 1)
+            details = {**details, "said": said.removeprefix("hedgerow: ")}
+        report(name, event, details)
+
+    with _ended_by_signals(ending), Supervisor(site_children(home), say_why) as supervisor:
         supervisor.run(until=is_ending)
 
 

@@ -21,7 +21,7 @@ from server.coordinator_metrics import coordinator_metrics
 from server.coordinator_status import CoordinatorStatus, observe
 from server.federation_home import FederationHome
 from server.flower_control import FlowerControl, FlowerRefused, SuperLinkUnavailable
-from server.free_ports import require_free_ports
+from server.free_ports import require_free
 from server.metrics_endpoint import serve_metrics
 from server.node_registry import settle_registry
 from server.process_group import coordinator_children
@@ -75,7 +75,7 @@ def bring_up(
         _sole_coordinator(home),
         superlink_control(home, config, ANSWER_SECONDS) as control,
     ):
-        require_free_ports(config)
+        require_free(config)
         service = Coordinator(home, config, control, show, tell)
         with (
             serve_metrics(config.metrics_port, service.metrics),

@@ -1,61 +1,51 @@
-"""Whether the coordinator's ports are free, before anything is started that would listen there."""
+"""Whether the ports of a coordinator are free, before anything is started on them."""
 
 import errno
 import socket
 import time
 
-from federation.errors import UsageError
+from federation.errors import ConfigError
 from server.coordinator_config import CoordinatorConfig
 from server.superlink import LOOPBACK
 
-FREE_WITHIN_SECONDS = 30.0
-"""A coordinator that was killed leaves keepers, which take some seconds to end its processes."""
+PATIENCE = 15.0
+"""Seconds: what a killed coordinator left behind is ended by its keepers in less."""
 LOOK_SECONDS = 0.2
 
 
-def require_free_ports(config: CoordinatorConfig, patience: float = FREE_WITHIN_SECONDS) -> None:
-    """Return if nobody listens where the processes are to listen.
-
-    The SuperLink of a copy of the folder shows the same certificate and would answer as if it were
-    this one's: nodes would be let in there, and runs submitted.
+def require_free(config: CoordinatorConfig, patience: float = PATIENCE) -> None:
+    """Return when each port can be listened on.
 
     Args:
-        config: names the ports.
-        patience: seconds to wait for whoever listens there to end.
+        config: names them; the metrics endpoint binds its own at once.
+        patience: seconds to wait for one that is in use.
 
     Raises:
-        UsageError: somebody goes on listening, or nobody may listen there.
+        ConfigError: one is in use still, or not for this user or machine; names it.
     """
-    places = {
-        "port": (config.bind, config.port),
-        "superlink_port": (LOOPBACK, config.superlink_port),
-        "health_port": (LOOPBACK, config.health_port),
-    }
-    deadline = time.monotonic() + patience
-    for name, (host, port) in places.items():
-        while not is_free(host, port):
-            if time.monotonic() > deadline:
-                raise UsageError(
-                    f"{name} = {port}: another process listens there, a coordinator of a copy of "
-                    "this folder perhaps: end it, or choose another port in coordinator.toml"
-                )
+    until = time.monotonic() + patience
+    for name, host in (
+        ("port", config.bind),
+        ("superlink_port", LOOPBACK),
+        ("health_port", LOOPBACK),
+    ):
+        port = getattr(config, name)
+        while (refused := _refused(host, port)) is not None:
+            if refused.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise ConfigError(
+                    name,
+                    port,
+                    f"a port that can be listened on at {host}; this one says: {refused.strerror}",
+                    "end what uses it, or choose another in coordinator.toml"
+                    + ("; then sign the roster anew, since sites are told it" * (name == "port")),
+                ) from refused
             time.sleep(LOOK_SECONDS)
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a process could listen there now.
-
-    Raises:
-        UsageError: the address is not this machine's, or the port not this user's.
-    """
+def _refused(host: str, port: int) -> OSError | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: what waits for the last packets of a closed connection is no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise UsageError(f"cannot listen at {host}, port {port}: {error.strerror}") from error
-    return True
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        return error
+    return None

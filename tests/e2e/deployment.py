@@ -51,14 +51,14 @@ class Process:
             self._ended = True
             self._news.notify_all()
 
-    def wait_for(self, text: str, times: int = 1) -> None:
+    def wait_for(self, text: str, times: int = 1, seconds: float = STARTING_SECONDS) -> None:
         """Return when so many lines hold `text`."""
 
         def said() -> bool:
             return sum(text in line for line in self.lines) >= times
 
         with self._news:
-            self._news.wait_for(lambda: said() or self._ended, STARTING_SECONDS)
+            self._news.wait_for(lambda: said() or self._ended, seconds)
             assert said(), "".join(self.lines)
 
     @property

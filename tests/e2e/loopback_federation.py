@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from deployment import Process, flower_environment, free_port
+from deployment import BIN, LOOPBACK, Process, flower_environment, free_port
 
 import hedgerow
 from federation.consortium_files import ConsortiumFiles
+from federation.site_connection import SiteConnection
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import load_task
@@ -101,6 +102,29 @@ class LoopbackFederation:
     def start_site(self, site: str) -> Process:
         return self.start("site", "up", self.homes[site], says="node: online")
 
+    def start_guarded_site(self, site: str) -> Process:
+        """A site with Flower's own SuperNode, and the guard behind it."""
+        home, there = self.homes[site], SiteConnection.read(self.homes[site] / "connection.toml")
+        secret, runtime = home / "supernode.secret", f"{LOOPBACK}:{free_port()}"
+        secret.write_bytes(os.urandom(32))
+        agent = self.start("site", "agent", home, says="listens")
+        supernode = Process(
+            [
+                str(BIN / "flower-supernode"), "--superlink", there.superlink,
+                "--root-certificates", str(home / "ca.pem"),
+                "--auth-supernode-private-key", str(home / "node-key"),
+                "--host", LOOPBACK, "--port", runtime.rsplit(":", 1)[1],
+                "--isolation", "process", "--superexec-auth-secret-file", str(secret),
+            ],
+            self._environment,
+            self.folder,
+        )  # fmt: skip
+        self._processes.append(supernode)
+        supernode.wait_for("SuperNode ID")
+        self.start("site", "guard", home, "--supernode", runtime, "--secret", secret,
+                   says="guard behind")  # fmt: skip
+        return agent
+
     def start_seeded_site(self, site: str, seed: int) -> tuple[Process, Process]:
         """Agent and node of a site whose batches and noise come from a seed: in tests only."""
         home = self.homes[site]
@@ -112,8 +136,12 @@ class LoopbackFederation:
 
     def run(self, config: Path, *options: str, seconds: float = 400) -> subprocess.CompletedProcess:
         """`hedgerow coordinator run` to its end."""
+        return self.coordinator("run", self.fed, config, *options, seconds=seconds)
+
+    def coordinator(self, *words: object, seconds: float = 400) -> subprocess.CompletedProcess:
+        """A command of the coordinator to its end."""
         return subprocess.run(
-            [*HEDGEROW, "coordinator", "run", str(self.fed), str(config), *options],
+            [*HEDGEROW, "coordinator", *map(str, words)],
             cwd=self.folder, env=self._environment, capture_output=True, text=True,
             timeout=seconds, check=False,
         )  # fmt: skip
