@@ -13,6 +13,7 @@ from faulty_federation import (
     eventually,
     faulty,
     half_written,
+    kill,
     undisturbed,
 )
 from loopback_federation import PORTS, free_port
@@ -120,10 +121,8 @@ def test_a_copy_of_the_folder_is_refused_beside_it_and_finds_no_site_elsewhere(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_folder_restored_from_an_old_copy_repeats_what_it_forgot_and_nobody_pays_again(
-    expected, tmp_path
-) -> None:
-    """The sites resend what they said in a round, under its one survivor set."""
+def test_a_run_of_a_folder_restored_from_an_old_copy_is_refused(expected, tmp_path) -> None:
+    """The sites say nothing twice; the budget that the lost run has spent stays spent."""
     with faulty(tmp_path / "one", expected) as federation:
         federation.hold(HELD, 1, "open")
         running = federation.start_run(expected.settings)
@@ -132,24 +131,16 @@ def test_a_folder_restored_from_an_old_copy_repeats_what_it_forgot_and_nobody_pa
         shutil.copytree(federation.fed, old)
         federation.hold(HELD, 3, "sign")
         federation.wait_held(HELD, 3, "sign")
-        running.end()
+        kill(running.pid)
         federation.kill_up()
         federation.let_go(HELD)
-        shutil.rmtree(federation.fed)
-        shutil.copytree(old, federation.fed)
-        federation.up = federation.start_coordinator()
-        running = federation.start_run("--resume", federation.last_run.name)
-        assert ended(running) == 0, "".join(running.lines)
-        federation.assert_as_if_undisturbed(expected)
-
-        # Once a run is over the sites have forgotten it: no copy can have any of it again.
-        federation.kill_up()
-        shutil.rmtree(federation.fed)
-        shutil.copytree(old, federation.fed)
         before = {site: federation.charges(site) for site in SITES}
+        shutil.rmtree(federation.fed)
+        shutil.copytree(old, federation.fed)
         federation.up = federation.start_coordinator()
         running = federation.start_run("--resume", federation.last_run.name)
-        assert ended(running) != 0, "".join(running.lines)
+        assert ended(running) == RoundFailed.exit_code, "".join(running.lines)
+        assert "round 1 failed" in "".join(running.lines)
         assert {site: federation.charges(site) for site in SITES} == before
 
 
