@@ -9,6 +9,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from federation.envelope import Phase, Request
+from server.bounded_pull import pulls_end
 
 RECORD = "hedgerow"
 LARGEST_WHOLE = 1 << 20
@@ -59,24 +60,33 @@ class GridTransport:
     def exchange(
         self, requests: Mapping[int, Request], timeout: float
     ) -> Iterator[tuple[int, bytes | Lost]]:
-        """See `Transport`. Replies that come later are dropped."""
+        """See `Transport`. Replies that come later are dropped.
+
+        A reply of which parts are missing holds up the others until the deadline at most; those
+        that had come by then are still taken.
+        """
         deadline = time.monotonic() + timeout
         pushed = self._grid.push_messages(
             [self._message(node, request, timeout) for node, request in requests.items()]
         )
         waiting, pause = dict(zip(pushed, requests, strict=True)), self._poll_seconds
         while waiting:
-            for message in self._grid.pull_messages(list(waiting)):
+            is_last = time.monotonic() > deadline
+            for message in self._pulled(list(waiting), deadline):
                 node = waiting.pop(message.metadata.reply_to_message_id, None)
                 if node is not None:
                     yield node, _payload(message)
-            if time.monotonic() > deadline:
+            if is_last:
                 break
             if waiting:
                 time.sleep(pause)
                 pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
         for node in waiting.values():
             yield node, Lost(f"no reply within {timeout:g} s")
+
+    def _pulled(self, asked: list[str], deadline: float) -> list[Message]:
+        with pulls_end(deadline):
+            return list(self._grid.pull_messages(asked))
 
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"

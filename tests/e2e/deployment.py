@@ -61,6 +61,14 @@ class Process:
             self._news.wait_for(lambda: said() or self._ended, seconds)
             assert said(), "".join(self.lines)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait(self, seconds: float) -> int:
+        """Exit status, once it has ended."""
+        return self._process.wait(seconds)
+
     def end(self) -> None:
         self._process.terminate()
         try:

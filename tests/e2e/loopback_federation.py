@@ -85,12 +85,16 @@ class LoopbackFederation:
 
     def start(self, *words: object, says: str | None = None) -> Process:
         """A command of the product as a process; waits until it says `says`."""
-        line = [*HEDGEROW, *map(str, words)]
-        process = Process(line, self._environment, self.folder)
+        process = Process(self.line(*words), self._environment, self.folder)
         self._processes.append(process)
         if says:
             process.wait_for(says)
         return process
+
+    @staticmethod
+    def line(*words: object) -> list[str]:
+        """A command of the product, as a process is given it."""
+        return [*HEDGEROW, *map(str, words)]
 
     def start_coordinator(self) -> Process:
         return self.start("coordinator", "up", self.fed, says="all processes are ready")
@@ -164,6 +168,8 @@ class LoopbackFederation:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 line = path.read_bytes()
-                if mark in line and int(path.parent.name) != os.getpid():
+                # This process's own workers name all that it has ever imported from.
+                is_own = int(path.parent.name) == os.getpid() or b"multiprocessing." in line
+                if mark in line and not is_own:
                     found.append(line.replace(b"\0", b" ").decode(errors="replace"))
         return found
