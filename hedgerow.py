@@ -21,7 +21,7 @@ DISK_REFUSES = {
 }  # fmt: skip
 """What a full, failing or forbidden disk says: no bug of ours."""
 
-COMMANDS = ("simulations.cli", "evaluation.cli")
+COMMANDS = ("simulations.cli", "evaluation.cli", "simulations.console_cli")
 GROUPS = {
     "privacy": "privacy.cli",
     "secure-sum": "privacy.secure_sum_cli",

@@ -34,6 +34,7 @@ from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement, parse_agreement
 from federation.analytics_agreement import AnalyticsAgreement
+from federation.data_source import Source
 from federation.drift_summary import WindowDrift
 from federation.entropy import Entropy, SystemEntropy
 from federation.envelope import (
@@ -110,6 +111,7 @@ class SiteAssets:
         keep_cohort: keeps in which discovered cohort the site is.
         check_code: raises Refusal unless the site approved a task's code.
         note_refusal: keeps that the site refused something, and by which code.
+        open_source: the site's own rows, as its policy says; None where the task has a table.
     """
 
     policy: SitePolicy
@@ -126,6 +128,7 @@ class SiteAssets:
     keep_cohort: KeepCohort = lambda _: None
     check_code: CheckCode = lambda _: None
     note_refusal: NoteRefusal = lambda _run, _phase, _code: None
+    open_source: Callable[[], Source | None] = lambda: None
 
 
 Place = tuple[str, int, int]
@@ -352,7 +355,8 @@ class SiteAgent:
         assets, policy = self._assets, self._assets.policy
         assets.check_code(agreement.task.name)
         # The site's own seed: whoever could choose it could have any row counted, not trained.
-        asked, entropy = SiteRequest(policy.site, policy.split_seed), assets.training_entropy
+        asked = SiteRequest(policy.site, policy.split_seed, assets.open_source())
+        entropy = assets.training_entropy
         with answer_limit(policy.limits.seconds_per_answer):
             task = _task(assets.load_task(agreement), agreement)
             if isinstance(agreement, AnalyticsAgreement):

@@ -27,12 +27,11 @@ from client.agent_socket import (
     LineError,
     receive_frame,
     send_frame,
+    short_name,
 )
 from federation.envelope import Received, parse_reply
 from federation.errors import ProtocolViolation, UsageError
 
-LONGEST_PATH = 100
-"""Bytes of a Unix socket's path: the system has room for 107."""
 MOST_CALLERS = 16
 SOCKET_MODE = 0o660
 """The site's agent and, by their common group, the node beside it."""
@@ -86,7 +85,8 @@ class AgentService:
         """Bind the socket.
 
         Args:
-            path: where; a socket that a dead agent left there is replaced.
+            path: where; a socket that a dead agent left there is replaced. A symbolic link is
+                followed: it may lead to a folder that the node may open, unlike the site's home.
             site: whose agent it is.
             answer: gives the signed reply to a request; called in the thread of `serve` alone.
             is_approved: whether messages of the bundle with this SHA-256 are answered.
@@ -95,15 +95,15 @@ class AgentService:
                 the thread of `serve` alone. None: such a request gets no answer.
 
         Raises:
-            UsageError: the path is too long, or something else is there.
+            UsageError: something else is there, or the folder is not.
         """
-        self.path, self.stopping = path, threading.Event()
+        self.path, self.stopping = path.resolve(), threading.Event()
         self._site, self._answer, self._is_approved, self._tell = site, answer, is_approved, tell
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._course = _Course(time.time())
         self._callers = threading.BoundedSemaphore(MOST_CALLERS)
         self._refuse = refuse
-        self._listener = _bound(path)
+        self._listener = _bound(self.path)
 
     def serve(self) -> None:
         """Answer until `stopping` is set; what is being answered then is finished first."""
@@ -249,11 +249,6 @@ def _outcome(reply: bytes) -> dict[str, str | int | float]:
 
 
 def _bound(path: Path) -> socket.socket:
-    if len(os.fsencode(path.resolve())) > LONGEST_PATH:
-        raise UsageError(
-            f"{path.resolve()} is too long for a Unix socket: expected at most {LONGEST_PATH} "
-            "bytes; move the site's home to a shorter path"
-        )
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise UsageError(f"{path} is no socket; move it away, the agent listens there")
@@ -261,7 +256,8 @@ def _bound(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:
-        listener.bind(str(path))
+        with short_name(path) as name:
+            listener.bind(name)
     except OSError as error:
         listener.close()
         raise UsageError(f"cannot listen at {path}: {error.strerror}") from error

@@ -10,8 +10,11 @@ The standard library only: a courier that lives for one message imports this.
 """
 
 import json
+import os
+import shlex
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +30,8 @@ LARGEST_GREETING = 1 << 12
 PIECE = 1 << 20
 """Bytes read at a time, so that a length that is only claimed reserves no memory."""
 LENGTH_BYTES = 8
+LONGEST_NAME = 100
+"""Bytes of a Unix socket's path; the system has room for 107."""
 REFUSAL = "refusal"
 """Asked for instead of answers, under a bundle that is not approved: the agent's signed no."""
 NO_BUNDLE = ""
@@ -96,16 +101,27 @@ class AgentLine:
             code is then the agent's own, such as `bundle_not_approved`.
     """
 
-    def __init__(self, path: Path, bundle: str, asks: str = "answers") -> None:
-        """Open a line: `path` is the agent's socket, `bundle` whose messages are carried."""
+    def __init__(
+        self, path: Path, bundle: str, asks: str = "answers", patience: float | None = None
+    ) -> None:
+        """Open a line.
+
+        Args:
+            path: of the agent's socket.
+            bundle: whose messages are carried.
+            asks: as in a greeting.
+            patience: seconds to wait for the agent at most; as long as it takes if None.
+        """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(patience)
         try:
             try:
-                self._socket.connect(str(path))
+                with short_name(path) as name:
+                    self._socket.connect(name)
             except OSError as error:
                 raise LineError(
                     f"no agent answers at {path}: {error.strerror}; start it with: hedgerow site "
-                    f"agent {path.parent}"
+                    f"up {shlex.quote(str(path.parent))}"
                 ) from error
             self.told = self._greet(Greeting(bundle, asks, version("hedgerow")))
         except BaseException:
@@ -147,13 +163,17 @@ class AgentLine:
         return told
 
 
-def ask_status(path: Path) -> Mapping[str, object]:
+STATUS_SECONDS = 5.0
+"""An agent tells its status at once, whatever it is at."""
+
+
+def ask_status(path: Path, patience: float = STATUS_SECONDS) -> Mapping[str, object]:
     """What an agent says of itself; see `client.agent_service.AgentService.status`.
 
     Raises:
-        LineError: none answers at the socket.
+        LineError: none answers at the socket within `patience` seconds.
     """
-    with AgentLine(path, NO_BUNDLE, "status") as line:
+    with AgentLine(path, NO_BUNDLE, "status", patience) as line:
         return line.told
 
 
@@ -171,6 +191,23 @@ def connect(context: "Context") -> Callable[[bytes], bytes]:
             return line.answer(request)
 
     return answer
+
+
+@contextmanager
+def short_name(path: Path) -> Iterator[str]:
+    """A name of a socket that is short enough for the system, wherever the socket lies.
+
+    Raises:
+        OSError: its folder cannot be opened.
+    """
+    if len(os.fsencode(path)) <= LONGEST_NAME:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def send_frame(line: socket.socket, data: bytes) -> None:

@@ -161,7 +161,10 @@ def _check_queries(policy: SitePolicy, agreement: AnalyticsAgreement) -> None:
     asked = frozenset[str]().union(*(columns_of(query) for query in agreement.queries))
     private = sorted(asked - set(policy.analytics_columns))
     if private:
-        raise Refusal("column_not_allowed", f"this site answers nothing about {', '.join(private)}")
+        raise Refusal(
+            "column_not_allowed",
+            f"this site answers nothing about {', '.join(private)} (not in its analytics_columns)",
+        )
     if agreement.exact_queries and not policy.allow_exact_analytics:
         raise Refusal(
             "exact_not_allowed",

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 
 from federation.audit_log import AuditLog
@@ -46,7 +47,7 @@ def approve(
     from federation.approvals import Approvals  # noqa: PLC0415 - help is quick
 
     place = SiteHome(home)
-    _require_home(place)
+    place.require()
     if withdraw:
         _withdraw_bundle(place, bundle)
         return
@@ -86,14 +87,13 @@ def approve_task(
     from federation.task_loading import add_search_folder  # noqa: PLC0415 - as above
 
     place = SiteHome(home)
-    _require_home(place)
+    place.require()
     if withdraw:
         change_approvals(place.approvals, lambda old: old.without_task(task))
         AuditLog(place.audit).append("task_withdrawn", task=task)
         typer.echo(f"withdrawn: {task}")
         return
     add_search_folder(place.tasks)  # where a task of the site's own may lie
-    add_search_folder(Path())
     code = task_code(task)
     was = Approvals.read(place.approvals).tasks.get(task)
     if was is not None and was.sha256 == code.digest:
@@ -110,11 +110,6 @@ def approve_task(
     change_approvals(place.approvals, lambda old: old.with_task(task, approval))
     AuditLog(place.audit).append("task_approved", task=task, sha256=code.digest)
     typer.echo(f"approved: {task} {code.digest}")
-
-
-def _require_home(place: "SiteHome") -> None:
-    if not place.policy.is_file():
-        raise UsageError(f"{place.path} is no site's home: it has no site.toml")
 
 
 def _withdraw_bundle(place: "SiteHome", digest: str) -> None:
@@ -173,7 +168,13 @@ def _show(bundle: "AppBundle", before: "AppBundle | None", digest: str | None) -
 
 
 def _ask(yes: bool, question: str) -> None:  # noqa: FBT001 - the option
-    if not yes and not typer.confirm(question):
+    if yes:
+        return
+    try:
+        agreed = typer.confirm(question)
+    except click.exceptions.Abort as error:
+        raise UsageError("nothing was approved: it takes an answer, y or n, or --yes") from error
+    if not agreed:
         raise UsageError("nothing was approved")
 
 

@@ -104,7 +104,11 @@ def read_bundle(named: str, kept: Path) -> AppBundle:
     path = Path(named)
     if _is_digest(named) and not path.exists():
         path = kept / f"{named}.fab"
-    bundle = AppBundle.parse(read_bounded(path, LARGEST_BYTES, "the app bundle"))
+    data = read_bounded(path, LARGEST_BYTES, "the app bundle")
+    try:
+        bundle = AppBundle.parse(data)
+    except IntegrityError as error:
+        raise IntegrityError(f"{path}: {error}") from error
     if path.parent == kept and path.stem != bundle.digest:
         raise IntegrityError(f"{path} is not the bundle of its name, but {bundle.digest}")
     return bundle

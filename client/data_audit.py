@@ -8,6 +8,7 @@ from pathlib import Path
 
 from client.audit_predictions import by_model, out_of_fold
 from client.audit_rows import audit_data
+from client.home_opening import open_rows
 from client.site_home import SiteHome
 from evaluation.audit.document import SiteAudit
 from evaluation.audit.page import render
@@ -54,7 +55,7 @@ def audit(home: SiteHome, choice: AuditChoice) -> SiteAudit:
     policy = SitePolicy.read(home.policy)
     name = _task_name(policy, choice.task)
     task = load_task(name, policy.task_options.get(name, {}))
-    request = SiteRequest(policy.site, policy.split_seed)
+    request = SiteRequest(policy.site, policy.split_seed, open_rows(home, policy))
     data = task.load(request)
     rows = audit_data(task, data, request, choice.labels)
     if choice.model is not None:

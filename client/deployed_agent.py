@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from client.home_opening import open_agent
 from client.limits import apply_limits
-from client.site_home import SiteHome, open_agent
+from client.site_home import SiteHome
 from federation.agreement_kinds import AnyAgreement
 from federation.approvals import Approvals
 from federation.site_policy import SitePolicy

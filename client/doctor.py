@@ -15,13 +15,15 @@ from pathlib import Path
 from client.agent_socket import LineError, ask_status
 from client.data_doctor import LoadTask, check_data, load_policys_task
 from client.doctor_check import Check, Verdict, fail, from_error, ok, warn
-from client.site_home import SiteHome, verify_home
+from client.home_opening import verify_home
+from client.site_home import SiteHome
 from client.site_processes import FLOWER_SWITCHES
 from client.site_status import account_of
 from federation import node_key
 from federation.approvals import Approvals
 from federation.audit_log import AuditLog
 from federation.errors import HedgerowError
+from federation.shell_word import quoted
 from federation.site_connection import SiteConnection
 from federation.site_policy import SitePolicy
 from federation.software import Software, require_compatible
@@ -42,7 +44,6 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
     except HedgerowError as error:
         return [from_error("policy", error, "mend site.toml; nothing else can be checked without")]
     add_search_folder(home.tasks)
-    add_search_folder(Path())
     code = [check_task_code(home, task) for task in policy.tasks]
     return [
         check_policy(policy),
@@ -55,7 +56,7 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
         *code,
         # Code that was not approved is not run, by the doctor neither.
         *(
-            check_data(policy, task, load)
+            check_data(policy, task, load, home.path)
             for task, approved in zip(policy.tasks, code, strict=True)
             if approved.verdict is not Verdict.FAIL
         ),
@@ -68,7 +69,9 @@ def check_home(home: SiteHome, ledger: Path, load: LoadTask = load_policys_task)
 def _check_what_was_given(home: SiteHome, ledger: Path) -> list[Check]:
     """Of a site that has joined: the rest of its files."""
     if not is_joined(home):
-        remedy = f"hedgerow site join {home.path} SITE.hedgerow, with the coordinator's package"
+        remedy = (
+            f"hedgerow site join {quoted(home.path)} SITE.hedgerow, with the coordinator's package"
+        )
         return [fail("joined", "this site has joined no federation yet", remedy)]
     roster = check_roster(home, time.time())
     return [check_files(home, ledger), roster, check_versions(home)]
@@ -202,10 +205,10 @@ def check_bundles(home: SiteHome) -> Check:
         return from_error("bundles", error, "restore approvals.json, or approve anew")
     if not approvals.bundles:
         wanted = named or "BUNDLE"
-        remedy = f"hedgerow site approve {home.path} {wanted}"
+        remedy = f"hedgerow site approve {quoted(home.path)} {wanted}"
         return warn("bundles", "none is approved: every message is refused", remedy)
     if named is not None and not approvals.is_approved(named):
-        remedy = f"look at it: hedgerow site approve {home.path} {named}"
+        remedy = f"look at it: hedgerow site approve {quoted(home.path)} {named}"
         return warn("bundles", f"the consortium's, {named[:16]}..., is not approved", remedy)
     return ok("bundles", f"{len(approvals.bundles)} approved, the last {approvals.latest_bundle}")
 
@@ -225,7 +228,9 @@ def check_task_code(home: SiteHome, task: str) -> Check:
         return from_error(name, error, "install the task, or take it out of site.toml")
     if approved is None or approved.sha256 != digest:
         was = "never approved" if approved is None else f"{approved.sha256[:16]}... was approved"
-        remedy = f"look at what changed, then: hedgerow site approve-task {home.path} {task}"
+        remedy = (
+            f"look at what changed, then: hedgerow site approve-task {quoted(home.path)} {task}"
+        )
         return fail(name, f"{digest[:16]}... is installed, {was}", remedy)
     return ok(name, f"{digest[:16]}..., approved {approved.approved}")
 
@@ -257,6 +262,6 @@ def check_agent(home: SiteHome) -> Check:
     try:
         told = ask_status(home.socket)
     except LineError as error:
-        return warn("agent", str(error), f"hedgerow site up {home.path}")
+        return warn("agent", str(error), "a site that takes no part in a run needs none")
     since = datetime.fromtimestamp(float(str(told["since"])), UTC).isoformat(timespec="seconds")
     return ok("agent", f"up since {since}, {told['answered']} requests answered")

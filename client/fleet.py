@@ -286,7 +286,10 @@ def read_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         return node_key.read_private(path.read_bytes())
     except OSError as error:
-        raise UsageError(f"cannot read the node's key {path}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read the node's key {path}: {error.strerror}; if it is lost: hedgerow site "
+            "rotate-keys HOME --node-key-lost"
+        ) from error
     except IntegrityError as error:
         raise IntegrityError(f"{path}: {error}") from error
 

@@ -52,9 +52,17 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     from client.policy_text import FirstPolicy, usual_delta  # noqa: PLC0415 - as above
     from client.site_home import SiteHome  # noqa: PLC0415 - as above
     from federation.digest_text import grouped  # noqa: PLC0415 - as above
+    from federation.errors import ConfigError  # noqa: PLC0415 - as above
     from federation.software import Software  # noqa: PLC0415 - as above
+    from federation.task_loading import require_task_name  # noqa: PLC0415 - as above
     from federation.timestamp import utc_now  # noqa: PLC0415 - as above
 
+    for one in task:
+        require_task_name(one)
+    if delta is not None and delta > 1 / rows:
+        raise ConfigError(
+            "--delta", delta, f"at most 1 / rows = {1 / rows:.3g}", "leave it out for the usual one"
+        )
     site = SiteHome(home)
     policy = FirstPolicy(
         site=name,

@@ -27,7 +27,10 @@ LONGEST_HEADERS = 64 * 1024
 
 _REASONS: Mapping[int, tuple[str, str]] = {
     9: ("the certificate is not valid yet", "set this machine's clock, or wait"),
-    10: ("the certificate has expired", "the coordinator renews it: hedgerow coordinator rotate"),
+    10: (
+        "the certificate has expired",
+        "the coordinator renews it: hedgerow coordinator certificate renew",
+    ),
     18: (
         "the certificate is signed by itself and not by the CA in ca.pem",
         "get a newer site package; ask the coordinator by phone which CA is theirs",
@@ -41,9 +44,9 @@ _REASONS: Mapping[int, tuple[str, str]] = {
         "somebody stands between (a proxy that opens TLS?), or ca.pem is old: compare by phone",
     ),
     62: ("the certificate is for another name", "the coordinator lists this name: hosts in "
-         "coordinator.toml, then hedgerow coordinator rotate"),
+         "coordinator.toml, then hedgerow coordinator certificate renew"),
     64: ("the certificate is for another address", "the coordinator lists this address: hosts in "
-         "coordinator.toml, then hedgerow coordinator rotate"),
+         "coordinator.toml, then hedgerow coordinator certificate renew"),
 }  # fmt: skip
 """By OpenSSL's verification error: what it means and what to do."""
 
@@ -185,7 +188,9 @@ def _lasting(met: Met, now: float) -> Check:
     days = (met.not_after - now) / 86_400
     told = f"{met.version}, certificate of the CA in ca.pem, good for {days:.0f} days"
     if days < SOON_DAYS:
-        return warn("certificate", told, "tell the coordinator: hedgerow coordinator rotate")
+        return warn(
+            "certificate", told, "tell the coordinator: hedgerow coordinator certificate renew"
+        )
     return ok("certificate", told)
 
 

@@ -22,6 +22,7 @@ from federation.durable_file import write_atomically
 from federation.errors import UsageError
 from federation.file_lock import hold
 from federation.json_log import JsonLog, open_log
+from federation.shell_word import quoted
 from federation.site_connection import SiteConnection
 from federation.timestamp import utc_now
 
@@ -46,13 +47,12 @@ def require_joined(home: SiteHome) -> None:
     Raises:
         UsageError: it has not joined.
     """
-    if not home.policy.is_file():
-        raise UsageError(f"{home.path} is no site's home; make one with: hedgerow site init")
+    home.require()
     missing = [path.name for path in (home.connection, home.authority) if not path.is_file()]
     if missing:
         raise UsageError(
             f"{home.path} lacks {' and '.join(missing)}: this site has not joined; ask the "
-            f"coordinator for its package, then: hedgerow site join {home.path} PACKAGE"
+            f"coordinator for its package, then: hedgerow site join {quoted(home.path)} PACKAGE"
         )
 
 
@@ -173,7 +173,8 @@ def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], N
     def tell(name: str, event: str, details: Mapping[str, object]) -> None:
         if event == "ended" and details.get("reason") != "stopped":
             # Why it ended, it said itself: to its own log, where nobody looks first.
-            details = {**details, "said": log_tail(_output(home, name), lines=1)}
+            said = log_tail(_output(home, name), lines=1)
+            details = {**details, "said": said.removeprefix("hedgerow: ")}
         report(name, event, details)
 
     def is_ending() -> bool:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from client.home_opening import create_ledger
 from client.policy_text import FirstPolicy
-from client.site_home import SiteHome, create_ledger, identity_pem
+from client.site_home import SiteHome, identity_pem
 from federation import node_key, site_request
 from federation.bounded_file import read_bounded
 from federation.durable_file import sync_folder, write_atomically
-from federation.errors import IntegrityError, UsageError
+from federation.errors import ConfigError, IntegrityError, UsageError
 from federation.membership import read_membership
 from federation.site_policy import SitePolicy
 from federation.site_request import (
@@ -99,6 +100,11 @@ def rotate_keys(
         IntegrityError: a key is damaged.
     """
     policy = SitePolicy.read(home.policy)
+    if read_membership(home.given) is None:
+        raise UsageError(
+            f"{home.path} has joined no federation yet: its keys are known to nobody and need no "
+            "exchange"
+        )
     in_force = read_own_request(home, policy.site)
     if home.exchange(policy.site).exists():
         raise UsageError(
@@ -160,7 +166,11 @@ def _fill(
     home: SiteHome, policy: FirstPolicy, federation: str, software: Software, created: str
 ) -> SiteEnrolment:
     write_atomically(home.policy, policy.text().encode(), mode=0o600)
-    read = SitePolicy.read(home.policy)
+    try:
+        read = SitePolicy.read(home.policy)
+    except ConfigError as error:  # of a file that is gone in a moment: name the value alone
+        key = error.key.removeprefix(f"{home.policy}: ")
+        raise ConfigError(key, error.value, error.expected, error.remedy) from error
     home.create_identity()
     node = node_key.generate_node_key()
     write_atomically(home.node_key, node_key.private_bytes(node), mode=0o600)

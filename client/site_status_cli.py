@@ -63,6 +63,7 @@ def ledger(home: Home, ledger: LedgerPath = None, as_json: AsJson = False) -> No
     from privacy.ledger import verify  # noqa: PLC0415 - as above
 
     place = SiteHome(home)
+    place.require()
     entries = verify(ledger or place.ledger, place.read_identity().public_key())
     if as_json:
         plain = [{"hash": e.hash} | e.body for e in entries]
@@ -89,13 +90,15 @@ def log(
     \b
     Exit codes:
       0    whole
-      2    the log cannot be read
+      2    no home, or the log cannot be read
       6    a line was altered, added, moved or lost; the text names it
     """  # noqa: D301 - \b keeps the lines apart
     from client.site_home import SiteHome  # noqa: PLC0415 - imports torch: seconds
     from federation.audit_log import AuditLog  # noqa: PLC0415 - help is quick
 
-    audit = AuditLog(SiteHome(home).audit)
+    place = SiteHome(home)
+    place.require()
+    audit = AuditLog(place.audit)
     shown = _print_entries(audit, 0, as_json=as_json)
     if not as_json:
         number, digest = audit.verify()

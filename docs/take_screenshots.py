@@ -1,4 +1,4 @@
-"""Take the README's pictures: the default run in a terminal, and three reports in a browser.
+"""Take the README's pictures: the default run in a terminal, reports and console in a browser.
 
     python docs/take_screenshots.py [--chromium PATH]
 
@@ -12,9 +12,11 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pyte
@@ -117,13 +119,63 @@ def hedgerow(folder: Path, *words: str) -> None:
     )
 
 
+def picture_of_console(chromium: str, folder: Path) -> None:
+    """docs/console.png: a run under way, which ends with the picture."""
+    run = started(folder, "simulate", "--rounds", "400", "--set", "simulation.baselines=false")
+    try:
+        wait_for_rounds(folder / "runs", 40)
+        console = started(folder, "console", "runs")
+        try:
+            assert console.stdout is not None
+            address = console.stdout.readline().removeprefix("open ").strip()
+            take_address(chromium, address, "console.png", (1180, 1500))
+        finally:
+            ended(console)
+    finally:
+        ended(run)
+
+
+def wait_for_rounds(runs: Path, rounds: int) -> None:
+    """Until so many are recorded."""
+    for _ in range(1200):
+        recorded = [path.read_bytes() for path in runs.glob("*/rounds.jsonl")]
+        if any(text.count(b'"event": "round"') >= rounds for text in recorded):
+            return
+        time.sleep(0.25)
+    raise SystemExit("the run for the picture of the console does not come along")
+
+
+def started(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A command that goes on."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hedgerow", *words],
+        cwd=folder,
+        env=os.environ
+        | {"PYTHONPATH": str(DOCS.parent.resolve()), "PYTHONUNBUFFERED": "1", "HOME": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    """End it as Ctrl-C does."""
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
 def take(chromium: str, page: Path, name: str, size: tuple[int, int]) -> None:
     """Photograph a page into docs/."""
+    take_address(chromium, page.resolve().as_uri(), name, size)
+
+
+def take_address(chromium: str, address: str, name: str, size: tuple[int, int]) -> None:
+    """Photograph what stands at an address into docs/."""
     subprocess.run(
         [
             chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
             f"--window-size={size[0]},{size[1]}", f"--screenshot={(DOCS / name).resolve()}",
-            page.resolve().as_uri(),
+            address,
         ],
         check=True,
         capture_output=True,
@@ -144,7 +196,9 @@ def main() -> None:
         budget = budget_report(report.parent, folder / "budget")
         take(chromium, budget, "privacy-report.png", (1180, 1800))
         take(chromium, evaluation_page(folder), "evaluation.png", (1180, 1700))
-    names = ("terminal", "report", "privacy-report", "evaluation")
+        (folder / "live").mkdir()
+        picture_of_console(chromium, folder / "live")
+    names = ("terminal", "report", "privacy-report", "evaluation", "console")
     print(f"written: {', '.join(f'docs/{name}.png' for name in names)}")
 
 

@@ -28,6 +28,7 @@ from federation.config import (
     Simulation,
     SiteLevelChoice,
 )
+from federation.data_choice import KINDS
 from federation.evaluation_summary import EVALUATION, EvaluationSummary
 from federation.run_rules import RunRules
 from federation.site_policy import Limits, LogChoice, SitePolicy
@@ -105,8 +106,10 @@ def configuration() -> str:
                          "that many\nare in no cohort: else a difference of sums would give a site "
                          "away.\n")  # fmt: skip
     parts += ["\n", POLICY, *_table(SitePolicy)]
-    for key, entry in (("limits", Limits), ("log", LogChoice)):
-        parts += [f"\n## `[{key}]`\n\n{_first_line(entry)}\n\n", *_table(entry)]
+    named = {"`[limits]`": Limits, "`[log]`": LogChoice}
+    named |= {f'`[data]` with `kind = "{kind}"`': section for kind, section in KINDS.items()}
+    for heading, entry in named.items():
+        parts += [f"\n## {heading}\n\n{_first_line(entry)}\n\n", *_table(entry)]
     parts += [RULES, *_table(RunRules)]
     parts += ["\n", ANALYTICS, *_table(AnalyticsConfig, skip=ELSEWHERE)]
     for heading, section in (("[site_policy]", AnalyticsSitePolicy), ("[[queries]]", Query)):

@@ -48,7 +48,9 @@ class Countersignature(Section):
         try:
             return canonical.decode_line(cls, data)
         except ValueError as error:
-            raise IntegrityError(f"it is no countersignature: {error}") from error
+            raise IntegrityError(
+                f"it is no countersignature, as hedgerow site join writes: {error}"
+            ) from error
 
 
 def countersign(

@@ -2,6 +2,7 @@
 
 RUN/evaluation/
 reference.json  windows/<name>.json  stages/<id>/  cohorts.json
+consortium.pub  roster.json  run-rules.json  membership.json  failure.json (of real sites alone)
 evaluation.json  evaluation.html  alerts.jsonl  metrics.prom
 """
 
@@ -17,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from federation import canonical
 from federation.cohort_record import FoundCohorts
+from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.errors import IntegrityError
 from federation.evaluation_agreement import GridTerms, Stage
@@ -129,6 +131,19 @@ class EvaluationFolder:
         return self.path / "metrics.prom"
 
     @property
+    def given(self) -> ConsortiumFiles:
+        """The roster and rules in force when real sites were last asked; newer than the run's.
+
+        A simulated run has none here: its roster never changes.
+        """
+        return ConsortiumFiles(self.path)
+
+    @property
+    def failure(self) -> Path:
+        """Why the ServerApp that evaluated ended; gone once one starts anew."""
+        return self.path / "failure.json"
+
+    @property
     def impact(self) -> Path:
         """What privacy costs each group, if that was simulated."""
         return self.path / "privacy-impact.json"
@@ -190,6 +205,10 @@ class EvaluationFolder:
         """Note that the sites of a stage forgot their vectors."""
         write_atomically(stage.path / "closed", b"")
 
+    def sums(self) -> tuple[Path, ...]:
+        """Files of all sums that are kept, by the names of their stages."""
+        return tuple(sorted((self.path / "stages").glob("*/sum.json")))
+
     def is_closed(self, stage: RunFolder) -> bool:
         """Whether `note_closed` did."""
         return (stage.path / "closed").exists()
@@ -219,6 +238,11 @@ class EvaluationFolder:
         """Keep a window's sum."""
         (self.path / "windows").mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(self.window(record.window), record)
+
+
+def evaluating_command(run: RunFolder) -> str:
+    """What a user types to have the model of a run judged."""
+    return "hedgerow evaluation run" if run.holds_sites else "hedgerow coordinator evaluate FED RUN"
 
 
 def file_name(window: str) -> str:

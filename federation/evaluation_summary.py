@@ -14,7 +14,7 @@ from federation.alert import Alert
 from federation.audit_summary import AuditSummary
 from federation.drift_summary import ConceptWatch, Recommendation, SiteFlags, WindowDrift
 from federation.errors import IntegrityError, UsageError
-from federation.evaluation_record import EvaluationFolder
+from federation.evaluation_record import EvaluationFolder, evaluating_command
 from federation.mitigation_summary import MitigationOutcome, ThresholdRow
 from federation.privacy_impact import PrivacyImpact
 from federation.run_folder import RunFolder
@@ -188,12 +188,13 @@ def read_evaluation(path: Path) -> EvaluationSummary:
         UsageError: nothing was evaluated yet.
         IntegrityError: it does not follow its schema.
     """
-    summary = EvaluationFolder.of(RunFolder(path)).summary
+    run = RunFolder(path)
+    summary = EvaluationFolder.of(run).summary
     try:
         return EvaluationSummary.model_validate_json(summary.read_bytes())
     except FileNotFoundError as error:
         raise UsageError(
-            f"{path}: nothing was evaluated yet; hedgerow evaluation run does it"
+            f"{path}: nothing was evaluated yet; {evaluating_command(run)} does it"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]

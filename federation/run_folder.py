@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from federation import canonical
 from federation.durable_file import append_durably, write_atomically
 from federation.errors import IntegrityError, UsageError
-from federation.file_lock import hold
+from federation.file_lock import hold, is_held
 from federation.summary import Summary
 
 CHECKPOINTS = "checkpoints/round-*.safetensors"
@@ -110,12 +110,8 @@ class RunFolder:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a process holds the folder's lock now."""
-        try:
-            os.close(hold(self._lock))
-        except BlockingIOError:
-            return True
-        return False
+        """Whether a process holds the folder's lock now; nothing is written."""
+        return is_held(self._lock)
 
     @property
     def _lock(self) -> Path:
@@ -174,6 +170,11 @@ class RunFolder:
     def ledger(self, site: str) -> Path:
         """A simulated site's ledger."""
         return self.path / "ledgers" / f"{site}.sqlite"
+
+    @property
+    def holds_sites(self) -> bool:
+        """Whether its sites live in it: those of a simulation do, real ones are elsewhere."""
+        return (self.path / "sites").is_dir()
 
     def site_home(self, site: str) -> Path:
         """A simulated site's own folder: key, policy, journal, the consortium's files."""

@@ -85,7 +85,9 @@ class SitePackage:
         try:
             file = canonical.decode_line(_File, data)
         except ValueError as error:
-            raise IntegrityError(f"it is no site package: {error}") from error
+            raise IntegrityError(
+                f"it is no site package, as hedgerow coordinator roster sign writes: {error}"
+            ) from error
         held = Membership.from_bytes(file.membership.encode())
         return cls(file.site, file.ca_pem.encode(), held)
 

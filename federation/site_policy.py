@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from federation.config import FEWEST_SITES, Name, OptionValue, Section
+from federation.data_choice import DataChoice, parse_data_choice
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
 from federation.json_log import FIELDS, Level
@@ -137,6 +138,13 @@ class SitePolicy(Section):
     allow_exact_analytics: bool = False
     """Whether the site answers queries without noise, which has no privacy guarantee; the ledger
     admits it only where there is no budget."""
+    data: DataChoice | None = None
+    """Where the site's rows are; left out, the task has a table of its own, as in a simulation."""
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_kind_of_data(cls, table: object) -> DataChoice | None:
+        return None if table is None else parse_data_choice(table)
 
     hours: tuple[str, ...] = ()
     """When the site agrees to a run or begins a round, such as `mon-fri 20:00-06:00`; always if
@@ -226,7 +234,11 @@ class SitePolicy(Section):
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise UsageError(f"cannot read the site policy {path}: {error.strerror}") from error
+            remedy = "; hedgerow site init makes a site's folder, with one"
+            raise UsageError(
+                f"cannot read the site policy {path}: {error.strerror}"
+                f"{remedy if isinstance(error, FileNotFoundError) else ''}"
+            ) from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{path} is not valid TOML: {error}") from error
         try:

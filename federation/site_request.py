@@ -111,7 +111,9 @@ class SiteEnrolment(RequestedSite):
         try:
             request = canonical.decode_line(cls, data)
         except ValueError as error:
-            raise IntegrityError(f"it is no site request: {error}") from error
+            raise IntegrityError(
+                f"it is no site request, as hedgerow site init writes: {error}"
+            ) from error
         if not _identity_signed(request.identity_key, request.signed, request.signature):
             raise IntegrityError(
                 f"the request of {request.site} was altered: the signature of its identity key "

@@ -6,14 +6,18 @@ belongs, a missing label and a missing column are errors that name file and colu
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from federation.errors import DataError
 from federation.schema import Categorical, Feature, Numeric, SensitiveAttribute
 from federation.task import Codes, Floats
+
+Flags = npt.NDArray[np.bool_]
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -60,17 +64,31 @@ def feature_values(table: pd.DataFrame, feature: Feature, source: str) -> Floats
         DataError: a numeric column holds text.
     """
     if isinstance(feature, Numeric):
-        return _numbers(table[feature.name], source)
+        values, wrong = numeric_values(table[feature.name])
+        if wrong.any():
+            raise no_number(source, feature.name, wrong_cells(wrong, table[feature.name]))
+        return values
     codes = level_codes(table[feature.name], feature.levels).astype(np.float64)
     codes[_is_missing(table[feature.name])] = np.nan
     return codes
 
 
+def numeric_values(column: pd.Series) -> tuple[Floats, Flags]:
+    """The numbers, NaN where there is none, and where something stands that is no number: (N,)."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.isinf(numbers) | (np.isnan(numbers) & ~_is_missing(column))
+    # There is one zero: some databases keep no sign of it.
+    values: Floats = numbers + 0.0
+    return values, wrong
+
+
 def level_codes(column: pd.Series, levels: Sequence[str]) -> Codes:
-    """Index of each value's level, `len(levels)` for any other value, shape (N,), int64."""
+    """Index of each value's level, `len(levels)` for any other or none, shape (N,), int64."""
     index = {level: code for code, level in enumerate(levels)}
-    text = [str(value).strip() for value in column]
-    return np.array([index.get(value, len(levels)) for value in text], dtype=np.int64)
+    # Far fewer values than rows: each is looked up once.
+    codes, values = pd.factorize(column)
+    known = [index.get(str(value).strip(), len(levels)) for value in values]
+    return np.array([*known, len(levels)], dtype=np.int64)[codes]
 
 
 def class_codes(column: pd.Series, classes: Sequence[str], source: str) -> Codes:
@@ -82,11 +100,48 @@ def class_codes(column: pd.Series, classes: Sequence[str], source: str) -> Codes
     codes = level_codes(column, classes)
     wrong = codes == len(classes)
     if wrong.any():
-        raise DataError(
-            f"{source}, column {column.name}: {_how_many(wrong, column)} no label out of "
-            f"{', '.join(classes)}; remove or label them"
-        )
+        raise no_label(source, str(column.name), classes, wrong_cells(wrong, column))
     return codes
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCells:
+    """How many cells of a column are wrong, of how many, and the number of the first row, from 1.
+
+    What they hold is told to nobody.
+    """
+
+    wrong: int
+    rows: int
+    first: int
+
+    def __add__(self, later: "WrongCells") -> "WrongCells":
+        first = self.first if self.wrong else later.first
+        return WrongCells(self.wrong + later.wrong, self.rows + later.rows, first)
+
+    def __str__(self) -> str:
+        return f"{self.wrong} of {self.rows} rows (first: data row {self.first})"
+
+
+def wrong_cells(wrong: Flags, column: pd.Series) -> WrongCells:
+    """Of the cells that are marked, whose rows the index numbers from 0."""
+    first = column.index[int(np.argmax(wrong))] + 1 if wrong.any() else 0
+    return WrongCells(int(wrong.sum()), len(column), int(first))
+
+
+def no_number(source: str, column: str, cells: WrongCells) -> DataError:
+    """That a numeric column holds text."""
+    return DataError(
+        f"{source}, column {column}: {cells} hold no number; correct them or leave the cell empty"
+    )
+
+
+def no_label(source: str, column: str, classes: Sequence[str], cells: WrongCells) -> DataError:
+    """That a label is missing or none of the classes."""
+    return DataError(
+        f"{source}, column {column}: {cells} hold no label out of {', '.join(classes)}; remove or "
+        "label them"
+    )
 
 
 def group_codes(column: pd.Series, attribute: SensitiveAttribute) -> Codes:
@@ -122,24 +177,6 @@ def _encode(values: Floats, feature: Feature) -> Floats:
     middle, half = (feature.high + feature.low) / 2, (feature.high - feature.low) / 2
     scaled = np.clip((values - middle) / half, -1, 1)
     return np.stack([np.where(missing, 0.0, scaled), missing.astype(np.float64)], axis=1)
-
-
-def _numbers(column: pd.Series, source: str) -> Floats:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isinf(numbers) | (np.isnan(numbers) & ~_is_missing(column))
-    if wrong.any():
-        raise DataError(
-            f"{source}, column {column.name}: {_how_many(wrong, column)} no number; correct them "
-            "or leave the cell empty"
-        )
-    values: Floats = numbers.copy()
-    return values
-
-
-def _how_many(wrong: np.ndarray, column: pd.Series) -> str:
-    """How many rows are wrong and where the first one is; never what it holds."""
-    row = column.index[int(np.argmax(wrong))] + 1
-    return f"{int(wrong.sum())} of {len(column)} rows (first: data row {row}) hold"
 
 
 def _is_missing(column: pd.Series) -> np.ndarray:

@@ -9,35 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from federation.data_source import ROWS_PER_CHUNK, FrameSource, table_of
+from federation.encoded_table import Derive, EncodedTable, Numbers, TableLayout, encode_table
 from federation.errors import ConfigError, DataError
 from federation.schema import Feature, SensitiveAttribute, TaskSchema
 from federation.table_columns import (
-    class_codes,
-    encode_inputs,
-    feature_values,
-    group_codes,
+    Flags,
     input_width,
+    level_codes,
     read_csv,
     require_columns,
     split_generator,
 )
-from federation.task import (
-    CURRENT,
-    REFERENCE,
-    UNLABELLED,
-    Codes,
-    RowNotes,
-    Rows,
-    SiteData,
-    SiteNotes,
-    SiteRequest,
-)
-
-Derive = Callable[[pd.DataFrame], pd.Series]
+from federation.task import CURRENT, REFERENCE, Codes, Rows, SiteData, SiteNotes, SiteRequest
 
 
 class TabularTask:
@@ -45,9 +32,9 @@ class TabularTask:
 
     def __init__(  # noqa: PLR0913 - keyword arguments that describe one table
         self,
-        table: Path | Callable[[], pd.DataFrame],
+        table: Path | Callable[[], pd.DataFrame] | None,
         *,
-        site_column: str,
+        site_column: str = "site",
         label_column: str,
         classes: Sequence[str],
         features: Sequence[Feature],
@@ -58,17 +45,22 @@ class TabularTask:
         window_column: str | None = None,
         current_windows: Sequence[str] = (),
         annotation_columns: Sequence[str] = (),
+        derived_columns: Sequence[str] | None = None,
+        sites: Sequence[str] = (),
+        windows: Sequence[str] = (),
     ) -> None:
         """Describe the table; it is read when it is first needed.
 
         Args:
-            table: a CSV file, or a function that returns the table with all cells as text.
-            site_column: names each row's site.
+            table: of all sites: a CSV file, or a function that returns the table with all cells as
+                text; None if every site has its own ([data] in its site.toml).
+            site_column: names each row's site; a site's own table needs none.
             label_column: names each row's class.
             classes: the label's values; of two, the second is the positive class.
             features: columns the model sees, with public ranges and levels.
             attributes: sensitive attributes; a column of the same name, or `derived`.
-            derived: per attribute that is no column, a function of the table to its levels.
+            derived: per attribute that is no column, a function of a table to its levels, row by
+                row: a site's own table is given in parts.
             hidden: widths of hidden layers; none means logistic regression.
             held_out_fraction: share of a site's rows that are never trained on.
             window_column: names each row's window in time, if there is one.
@@ -76,6 +68,11 @@ class TabularTask:
                 on and held out as `reference`. Without windows, held-out rows are halved at random.
             annotation_columns: labels that single people gave, empty where they gave none; only the
                 site's own audit reads them.
+            derived_columns: what `derived` reads beside features and label; all columns of a site's
+                own table are read if left out.
+            sites: their names, where there is no table of all.
+            windows: their names in order of time; needed, with a window column, where there is no
+                table of all.
 
         Raises:
             ConfigError: settings that contradict each other.
@@ -90,16 +87,28 @@ class TabularTask:
             raise ConfigError(
                 "current_windows", current_windows, "windows if, and only if, window_column is set"
             )
+        if table is None and window_column is not None and not windows:
+            raise ConfigError("windows", windows, "their names: there is no table to find them in")
+        if table is not None and sites:
+            raise ConfigError("sites", sites, "none: they are found in the table")
         self.schema = TaskSchema(tuple(features), label_column, tuple(classes), tuple(attributes))
         self._source, self._site_column = table, site_column
-        self._derived, self._hidden = dict(derived or {}), tuple(hidden)
-        self._held_out_fraction = held_out_fraction
+        self._hidden, self._held_out_fraction = tuple(hidden), held_out_fraction
         self._window_column, self._current_windows = window_column, tuple(current_windows)
-        self._annotation_columns = _distinct_columns(annotation_columns, features)
+        self._sites, self._windows = tuple(sites), tuple(windows)
+        self.layout = TableLayout(
+            self.schema,
+            dict(derived or {}),
+            None if derived_columns is None else tuple(derived_columns),
+            window_column,
+            _distinct_columns(annotation_columns, features),
+        )
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
-        """The sites of the table, as names a configuration can use, sorted."""
+        """The sites of the table, as names a configuration can use, sorted; else those declared."""
+        if self._source is None:
+            return self._sites
         return tuple(sorted(set(self._site_names)))
 
     def build_model(self) -> nn.Module:
@@ -120,10 +129,17 @@ class TabularTask:
 
     @cached_property
     def windows(self) -> tuple[str, ...]:
-        """The values of the window column, sorted; `reference` and `current` without one."""
+        """Those declared, else the values of the window column, sorted.
+
+        `reference` and `current` without such a column.
+        """
         if self._window_column is None:
             return (REFERENCE, CURRENT)
-        return tuple(sorted(set(self._table[self._window_column].astype(str))))
+        if self._windows:
+            return self._windows
+        return tuple(
+            sorted({str(name).strip() for name in self._table[self._window_column].dropna()})
+        )
 
     def load(self, request: SiteRequest) -> SiteData:
         """One site's rows, split by `request.split_seed`.
@@ -131,8 +147,8 @@ class TabularTask:
         Raises:
             DataError: the site has fewer than two rows, or its rows break the schema.
         """
-        _, rows, (train, reference, current) = self._site_rows(request)
-        return SiteData(_chosen(rows, train), _chosen(rows, reference), _chosen(rows, current))
+        table, chosen = self._site_rows(request)
+        return SiteData(*(table.rows(part) for part in chosen))
 
     def load_window(self, request: SiteRequest, window: str) -> Rows:
         """One site's rows of a window, without those that `load` gives for training.
@@ -140,12 +156,11 @@ class TabularTask:
         Raises:
             DataError: as `load`.
         """
-        table, rows, (_, reference, current) = self._site_rows(request)
+        table, (_, reference, current) = self._site_rows(request)
         if self._window_column is None:
-            return _chosen(rows, reference if window == REFERENCE else current)
+            return table.rows(reference if window == REFERENCE else current)
         held_out = np.concatenate([reference, current])
-        inside = (table[self._window_column].astype(str) == window).to_numpy()
-        return _chosen(rows, held_out[inside[held_out]])
+        return table.rows(held_out[table.in_windows((window,))[held_out]])
 
     def notes(self, request: SiteRequest) -> SiteNotes:
         """The rows' numbers in the table, and what each of `annotation_columns` says.
@@ -153,56 +168,59 @@ class TabularTask:
         Raises:
             DataError: as `load`, or an annotation is no class.
         """
-        table, _, chosen = self._site_rows(request)
-        numbers = table.index.to_numpy(dtype=np.int64) + 1
-        annotations = {name: self._annotation(table[name]) for name in self._annotation_columns}
-        return SiteNotes(
-            *(
-                RowNotes(numbers[part], {name: codes[part] for name, codes in annotations.items()})
-                for part in chosen
-            )
+        table, chosen = self._site_rows(request)
+        return SiteNotes(*(table.notes(part) for part in chosen))
+
+    def training_rows(self, rows: int) -> int:
+        """How many of a site's rows outside the current windows are trained on."""
+        if rows < 2:
+            return rows
+        return rows - min(max(round(self._held_out_fraction * rows), 1), rows - 1)
+
+    def is_current(self, table: pd.DataFrame) -> Flags:
+        """Whether each row is in a current window, shape (N,); none is without windows."""
+        if self._window_column is None:
+            return np.zeros(len(table), bool)
+        return level_codes(table[self._window_column], self._current_windows) < len(
+            self._current_windows
         )
 
-    def _annotation(self, column: pd.Series) -> Codes:
-        codes = np.full(len(column), UNLABELLED, dtype=np.int64)
-        given = column.notna().to_numpy()
-        codes[given] = class_codes(column[given], self.schema.classes, self._name)
-        return codes
-
-    def _site_rows(
-        self, request: SiteRequest
-    ) -> tuple[pd.DataFrame, Rows, tuple[Codes, Codes, Codes]]:
-        """A site's table, its rows, and which are trained on, reference and current."""
-        # The index stays that of the whole table, so that an error can say where the row is.
-        table = self._table[np.array(self._site_names) == request.site]
+    def _site_rows(self, request: SiteRequest) -> tuple[EncodedTable, tuple[Codes, Codes, Codes]]:
+        """A site's rows, and which are trained on, reference and current."""
+        table = self._encoded(request)
         if len(table) < 2:
             raise DataError(
-                f"{self._name}: the site {request.site} has {len(table) or 'no'} row; it takes at "
-                "least 2, one to train on and one to hold out"
+                f"{table.source}: the site {request.site} has {len(table) or 'no'} row; it takes "
+                "at least 2, one to train on and one to hold out"
             )
-        rows = self._rows(table)
-        train, reference, current = self._split(table, rows.targets.numpy(), request)
+        train, reference, current = self._split(table, request)
         if not len(train):
             raise DataError(
-                f"{self._name}: the site {request.site} has no row to train on: all its rows are "
+                f"{table.source}: the site {request.site} has no row to train on: all its rows are "
                 f"in the current windows, {', '.join(self._current_windows)}"
             )
-        return table, rows, (train, reference, current)
+        return table, (train, reference, current)
 
-    def _split(
-        self, table: pd.DataFrame, labels: Codes, request: SiteRequest
-    ) -> tuple[Codes, Codes, Codes]:
+    def _encoded(self, request: SiteRequest) -> EncodedTable:
+        if request.source is not None:
+            source = table_of(request.source, "this task")
+            return encode_table(source, self.layout, ROWS_PER_CHUNK)
+        # The index stays that of the whole table, so that an error can say where the row is.
+        table = self._table[np.array(self._site_names) == request.site]
+        return encode_table(FrameSource(table, self._name), self.layout, max(len(table), 1))
+
+    def _split(self, table: EncodedTable, request: SiteRequest) -> tuple[Codes, Codes, Codes]:
         generator = split_generator(request.site, request.split_seed)
         if self._window_column is None:
-            train, held_out = self._hold_out(labels, np.arange(len(table)), generator)
+            train, held_out = self._hold_out(table.labels, np.arange(len(table)), generator)
             halved = generator.permutation(held_out)
             return train, halved[1::2], halved[0::2]
-        is_current = table[self._window_column].isin(self._current_windows).to_numpy()
-        train, reference = self._hold_out(labels, np.flatnonzero(~is_current), generator)
+        is_current = table.in_windows(self._current_windows)
+        train, reference = self._hold_out(table.labels, np.flatnonzero(~is_current), generator)
         return train, reference, np.flatnonzero(is_current)
 
     def _hold_out(
-        self, labels: Codes, rows: Codes, generator: np.random.Generator
+        self, labels: Numbers, rows: Codes, generator: np.random.Generator
     ) -> tuple[Codes, Codes]:
         """Rows to train on and rows to hold out, each in random order, stratified by class."""
         if len(rows) < 2:
@@ -214,44 +232,20 @@ class TabularTask:
             members = labels[shuffled] == label
             place[members] = (np.arange(members.sum()) + generator.random()) / members.sum()
         ordered = shuffled[np.argsort(place, kind="stable")]
-        count = min(max(round(self._held_out_fraction * len(rows)), 1), len(rows) - 1)
+        count = len(rows) - self.training_rows(len(rows))
         held_out = np.zeros(len(rows), bool)
         held_out[np.linspace(0, len(rows) - 1, count).round().astype(int)] = True
         return ordered[~held_out], ordered[held_out]
 
-    def _rows(self, table: pd.DataFrame) -> Rows:
-        labels = class_codes(table[self.schema.label], self.schema.classes, self._name)
-        values = {f.name: feature_values(table, f, self._name) for f in self.schema.features}
-        groups = {
-            a.name: group_codes(
-                self._derive(a.name, table) if a.name in self._derived else table[a.name], a
-            )
-            for a in self.schema.attributes
-        }
-        inputs = encode_inputs(values, self.schema.features).astype(np.float32)
-        return Rows(torch.from_numpy(inputs), torch.from_numpy(labels), values, groups)
-
-    def _derive(self, name: str, table: pd.DataFrame) -> pd.Series:
-        try:
-            derived = pd.Series(self._derived[name](table))
-        except Exception as error:
-            raise DataError(
-                f"{self._name}: deriving {name} failed: {type(error).__name__}: {error}"
-            ) from error
-        if len(derived) != len(table):
-            raise DataError(
-                f"{self._name}: deriving {name} gave {len(derived)} values for {len(table)} rows"
-            )
-        return derived
-
     @cached_property
     def _table(self) -> pd.DataFrame:
+        if self._source is None:
+            raise DataError(
+                "this task has no table of its own: every site gives its rows, as [data] in its "
+                "site.toml"
+            )
         table = read_csv(self._source) if isinstance(self._source, Path) else self._source()
-        direct = [a.name for a in self.schema.attributes if a.name not in self._derived]
-        windows = [self._window_column] if self._window_column else []
-        columns = [self._site_column, self.schema.label, *windows, *direct]
-        columns += self._annotation_columns
-        require_columns(table, [*columns, *(f.name for f in self.schema.features)], self._name)
+        require_columns(table, [self._site_column, *self.layout.required], self._name)
         return table
 
     @cached_property
@@ -292,16 +286,6 @@ def _distinct_columns(columns: Sequence[str], features: Sequence[Feature]) -> tu
             "annotation_columns", columns, "distinct columns, none of which is a feature"
         )
     return tuple(columns)
-
-
-def _chosen(rows: Rows, chosen: Codes) -> Rows:
-    index = torch.from_numpy(chosen)
-    return Rows(
-        rows.inputs[index],
-        rows.targets[index],
-        {name: values[chosen] for name, values in rows.features.items()},
-        {name: codes[chosen] for name, codes in rows.groups.items()},
-    )
 
 
 def _config_name(text: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from federation.data_source import Source
     from federation.schema import TaskSchema
 
 Codes = npt.NDArray[np.int64]
@@ -28,10 +29,12 @@ class SiteRequest:
     Attributes:
         site: name of the site.
         split_seed: makes the split into train, reference and current rows repeatable.
+        source: the site's own rows, all of them; None where the task has a table of its own.
     """
 
     site: str
     split_seed: int
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

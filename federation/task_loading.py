@@ -51,12 +51,26 @@ def built_in_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
+def require_task_name(name: str) -> None:
+    """Return if `name` is that of a built-in task, or could be one of the user's; imports nothing.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if ":" not in name and name not in built_in_names():
+        raise _unknown(name)
+
+
 def _built_in(name: str) -> object:
     for point in entry_points(group=GROUP, name=name):
         return point.load()
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ConfigError:
     known = built_in_names()
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    raise ConfigError(
+    return ConfigError(
         "task.name",
         name,
         f"one of {', '.join(known)}, or 'package.module:attribute'",

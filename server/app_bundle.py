@@ -38,6 +38,8 @@ serverapp = "server.app:app"
 clientapp = "client.courier:app"
 
 [tool.flwr.app.config]
+work = "train"
+asked = ""
 config = ""
 set = ""
 run = ""

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from federation.shell_word import quoted
+
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Federation = Annotated[Path, typer.Argument(metavar="FED", help="The federation's folder.")]
@@ -52,9 +54,11 @@ def renew(
         home.note("certificate_renewed", file=path.name, new_authority=new_authority)
     typer.echo(f"wrote {path}")
     if path == home.server_request:
-        typer.echo(f"next: hedgerow coordinator certificate install {fed} SERVER.pem")
+        typer.echo(f"next: hedgerow coordinator certificate install {quoted(fed)} SERVER.pem")
     elif new_authority:
-        typer.echo(f"next: hedgerow coordinator roster sign {fed}, and send every site its package")
+        typer.echo(
+            f"next: hedgerow coordinator roster sign {quoted(fed)}, and send every site its package"
+        )
 
 
 @app.command("authority")
@@ -72,7 +76,7 @@ def authority(
         home.note("authority_replaced", file=str(ca))
     typer.echo(
         f"wrote {home.ca} and {home.server_request}; next: hedgerow coordinator certificate "
-        f"install {fed} SERVER.pem, then hedgerow coordinator roster sign {fed}"
+        f"install {quoted(fed)} SERVER.pem, then hedgerow coordinator roster sign {quoted(fed)}"
     )
 
 

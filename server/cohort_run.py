@@ -28,7 +28,7 @@ from evaluation.monitoring.feature_grid import FeatureGrid
 from evaluation.tally_spec import OVERALL
 from federation.cluster_terms import ClusterTerms
 from federation.cohort_record import CohortDiscovery
-from federation.config import FederationRules
+from federation.config import FederationConfig, FederationRules
 from federation.errors import ProtocolViolation, RoundFailed, UsageError
 from federation.evaluation_agreement import Stage
 from federation.evaluation_record import FrozenReference, StageRecord, file_name
@@ -164,13 +164,12 @@ def rules_of_all(rules: FederationRules, sites: tuple[str, ...]) -> FederationRu
     return rules.model_copy(update={"sites": tuple(sorted(sites)), "quorum": len(sites)})
 
 
-def require_discoverable(evaluator: Evaluator, record: StageRecord, count: int) -> None:
+def require_discoverable(config: FederationConfig, record: StageRecord, count: int) -> None:
     """Return if cohorts of sites can be found on what was counted of a window.
 
     Raises:
         UsageError: counts carry noise, cohorts are declared, or there are too few sites.
     """
-    config = evaluator.config
     if config.evaluation.epsilon is not None:
         raise UsageError(
             f"evaluation.epsilon = {config.evaluation.epsilon:g}: cohorts are discovered from "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from federation.bounded_file import read_bounded
 from federation.durable_file import write_atomically
-from federation.errors import UsageError
+from federation.errors import IntegrityError, UsageError
 from federation.membership import read_membership
 from federation.site_package import require_authorities
 from server.certificate_authority import (
@@ -39,8 +39,7 @@ def create_for_existing(home: FederationHome, authorities: Path, now: datetime) 
     Raises:
         UsageError, IntegrityError: the CA's file cannot be read, or is no CA's.
     """
-    pem = read_bounded(authorities, LARGEST_BYTES, "the CA's certificate")
-    require_authorities(pem)
+    pem = _read_authorities(authorities)
     write_atomically(home.ca, pem)
     write_atomically(home.server_key, new_key(), mode=0o600)
     _write_request(home)
@@ -88,11 +87,19 @@ def replace_authority(home: FederationHome, authorities: Path) -> None:
     Raises:
         UsageError, IntegrityError: the CA's file cannot be read, or is no CA's.
     """
-    pem = read_bounded(authorities, LARGEST_BYTES, "the CA's certificate")
-    require_authorities(pem)
+    pem = _read_authorities(authorities)
     home.ca_key.unlink(missing_ok=True)
     write_atomically(home.ca, pem)
     _write_request(home)
+
+
+def _read_authorities(path: Path) -> bytes:
+    pem = read_bounded(path, LARGEST_BYTES, "the CA's certificate")
+    try:
+        require_authorities(pem)
+    except IntegrityError as error:
+        raise IntegrityError(f"{path}: {error}") from error
+    return pem
 
 
 @dataclass(frozen=True, slots=True)

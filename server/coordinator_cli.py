@@ -2,10 +2,10 @@
 
 import typer
 
-from server import enrolment_cli, operation_cli
+from server import enrolment_cli, operation_cli, question_cli
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-for part in (enrolment_cli, operation_cli):
+for part in (enrolment_cli, operation_cli, question_cli):
     app.registered_commands += part.app.registered_commands
     app.registered_groups += part.app.registered_groups
 

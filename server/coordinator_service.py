@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from federation.audit_log import AuditLog
 from federation.child_processes import Supervisor, log_tail
 from federation.durable_file import write_atomically
-from federation.errors import HedgerowError, UsageError
+from federation.errors import HedgerowError, StorageError, UsageError
 from federation.file_lock import hold
 from federation.json_log import JsonLog, open_log
 from federation.membership import read_membership
@@ -20,6 +21,7 @@ from server.coordinator_metrics import coordinator_metrics
 from server.coordinator_status import CoordinatorStatus, observe
 from server.federation_home import FederationHome
 from server.flower_control import FlowerControl, FlowerRefused, SuperLinkUnavailable
+from server.free_ports import require_free
 from server.metrics_endpoint import serve_metrics
 from server.node_registry import settle_registry
 from server.process_group import coordinator_children
@@ -29,6 +31,8 @@ LOOK_SECONDS = 2.0
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 5.0
 STATUS_FILE = "status.json"
+MOST_UNRECORDED = 10_000
+"""Events that a full audit log has not taken yet; the oldest go first."""
 
 Show = Callable[[CoordinatorStatus], None]
 Tell = Callable[[str], None]
@@ -71,7 +75,8 @@ def bring_up(
         _sole_coordinator(home),
         superlink_control(home, config, ANSWER_SECONDS) as control,
     ):
-        service = _Service(home, config, control, show, tell)
+        require_free(config)
+        service = Coordinator(home, config, control, show, tell)
         with (
             serve_metrics(config.metrics_port, service.metrics),
             Supervisor(coordinator_children(home, config), service.note) as supervisor,
@@ -80,7 +85,15 @@ def bring_up(
 
 
 @dataclass
-class _Service:
+class Coordinator:
+    """What `bring_up` runs, beside the processes.
+
+    Attributes:
+        status: of the latest look.
+        settled: when roster and revocations were last written, as far as nodes follow them.
+        unrecorded: events that the audit log has not taken yet.
+    """
+
     home: FederationHome
     config: CoordinatorConfig
     control: FlowerControl
@@ -89,6 +102,9 @@ class _Service:
     status: CoordinatorStatus | None = None
     settled: tuple[int, ...] | None = None
     looked: float = 0.0
+    unrecorded: deque[tuple[str, dict[str, str | int]]] = field(
+        default_factory=lambda: deque(maxlen=MOST_UNRECORDED)
+    )
     log: JsonLog = field(init=False)
     audit: AuditLog = field(init=False)
 
@@ -98,7 +114,7 @@ class _Service:
 
     def run(self, supervisor: Supervisor, until: Callable[[], bool]) -> None:
         """Poll the processes, and look at the rest from time to time."""
-        self.audit.append("coordinator_up", pid=os.getpid())
+        self.record("coordinator_up", pid=os.getpid())
         was_ready = False
         try:
             while not until():
@@ -110,7 +126,7 @@ class _Service:
                     self._look(supervisor)
                 time.sleep(POLL_SECONDS)
         finally:
-            self.audit.append("coordinator_down", pid=os.getpid())
+            self.record("coordinator_down", pid=os.getpid())
             (self.home.superlink / STATUS_FILE).unlink(missing_ok=True)
 
     def metrics(self) -> str:
@@ -132,11 +148,37 @@ class _Service:
         if event == "ended" and reason != "stopped":
             tail = log_tail(self.home.log / f"{process}.log", 3)
             self.tell(f"{process} ended: {reason}; it is started again\n{tail}".rstrip())
-            self.audit.append("process_ended", process=process, reason=str(reason))
+            self.record("process_ended", process=process, reason=str(reason))
             self.settled = None
+
+    def record(self, event: str, **details: str | int) -> None:
+        """Add to the audit log, as soon as the disk takes it.
+
+        A full disk must not end the processes that could go on: what it refuses is kept, in order,
+        and added later, with a note that it comes late.
+
+        Raises:
+            IntegrityError: the log is not what was written.
+        """
+        self.unrecorded.append((event, details))
+        try:
+            self._record_kept()
+        except StorageError as error:
+            self.unrecorded[-1] = (event, details | {"late": True})
+            if len(self.unrecorded) == 1:
+                self.tell(f"the audit log waits: {error}")
+            self.log.warning("audit_log_waits", count=len(self.unrecorded))
+
+    def _record_kept(self) -> None:
+        while self.unrecorded:
+            event, details = self.unrecorded[0]
+            self.audit.append(event, **details)
+            self.unrecorded.popleft()
 
     def _look(self, supervisor: Supervisor) -> None:
         self.looked = time.monotonic()
+        with suppress(StorageError):  # it was told when it began
+            self._record_kept()
         with suppress(SuperLinkUnavailable):
             self._settle_nodes()
         try:
@@ -168,12 +210,7 @@ class _Service:
             self.tell(f"node of {change.site}: {change.event} {change.reason}".rstrip())
             event = f"node_{change.event}"
             self.log.info(event, site=change.site, node=change.node, reason=change.reason)
-            self.audit.append(
-                event,
-                site=change.site,
-                node=str(change.node),
-                reason=change.reason,
-            )
+            self.record(event, site=change.site, node=str(change.node), reason=change.reason)
         self.settled = now
 
 

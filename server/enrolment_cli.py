@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from federation.shell_word import quoted
 from server import certificate_cli, roster_cli
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def init(
     if existing_ca is not None:
         typer.echo(
             f"have your CA sign {home.server_request}, then: hedgerow coordinator certificate "
-            f"install {fed} SERVER.pem"
+            f"install {quoted(fed)} SERVER.pem"
         )
-    typer.echo(f"next: hedgerow coordinator enroll {fed} SITE.request...")
+    typer.echo(f"next: hedgerow coordinator enroll {quoted(fed)} SITE.request...")
 
 
 @app.command("enroll")
@@ -102,7 +103,7 @@ def enroll(
                 f"enrolled {request.site}: {request.public_rows} rows declared, delta "
                 f"{request.delta:g}\n  request {grouped(request.digest())}"
             )
-    typer.echo(f"next, when all sites are in: hedgerow coordinator roster sign {fed}")
+    typer.echo(f"next, when all sites are in: hedgerow coordinator roster sign {quoted(fed)}")
 
 
 @app.command("revoke")
@@ -120,7 +121,9 @@ def revoke(
         request = enrolment.revoke(home, site, _now())
         _note(home, "site_revoked", request, reason=reason)
     typer.echo(f"revoked {site}: both its keys are good for nothing any more")
-    typer.echo(f"next: hedgerow coordinator roster sign {fed}, and send every site its package")
+    typer.echo(
+        f"next: hedgerow coordinator roster sign {quoted(fed)}, and send every site its package"
+    )
 
 
 @app.command("rotate")
@@ -143,7 +146,9 @@ def rotate(
         enrolment.rotate(home, read, _now(), Software.installed(), node_lost=node_key_lost)
         _note(home, "keys_exchanged", read, node_key_lost=node_key_lost)
     typer.echo(f"exchanged keys of {read.site}\n  request {grouped(read.digest())}")
-    typer.echo(f"next: hedgerow coordinator roster sign {fed}, and send every site its package")
+    typer.echo(
+        f"next: hedgerow coordinator roster sign {quoted(fed)}, and send every site its package"
+    )
 
 
 def _note(

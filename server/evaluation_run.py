@@ -214,7 +214,9 @@ class Evaluator:
             self.folder.note_closed(stage)
 
     def _roster(self) -> Roster:
-        return ConsortiumFiles(self.run.path).read_roster(int(time.time()))
+        latest = self.folder.given
+        given = latest if latest.roster.exists() else ConsortiumFiles(self.run.path)
+        return given.read_roster(int(time.time()))
 
     def _require_contributors(self, record: StageRecord) -> None:
         """Return if enough sites have rows in the window: else the sum is of too few, or of one.

@@ -4,12 +4,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from federation.errors import UsageError
 from server.superlink import LOOPBACK
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATIENCE_SECONDS = 5.0
+MOST_CONNECTIONS = 16
+"""At a time. They are served in the process that keeps all others up: it must not run out of
+descriptors for whoever on this machine opens connections and says nothing."""
 
 
 @contextmanager
@@ -61,6 +65,24 @@ def serve_metrics(port: int, text: Callable[[], str]) -> Iterator[int]:
 
 class _Quiet(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve it in a thread of its own, or hang up where too many are served."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """As the base class; then somebody else may come."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, *_: object) -> None:
         """A collector that hangs up, or garbage: nothing to report."""

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from federation.errors import Interrupted, PrivacyRefusal, RoundFailed, UsageError
+from federation.shell_word import quoted
 from server.federation_home import FederationHome
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ def _play(home: FederationHome, deployed: "DeployedRun", console: Console) -> "S
     except Interrupted as error:
         how = "interrupted"
         raise Interrupted(
-            f"{error}; go on with: hedgerow coordinator run {home.path} --resume {folder.id}"
+            f"{error}; go on with: hedgerow coordinator run {quoted(home.path)} --resume "
+            f"{folder.id}"
         ) from error
     finally:
         audit.append("run_ended", run=folder.id, status=how)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from federation.shell_word import quoted
+
 if TYPE_CHECKING:
     from server.federation_home import FederationHome
     from server.roster_signing import Signing
@@ -52,8 +54,9 @@ def export(
         roster_signing.export_unsigned(home, folder)
         home.note("roster_exported", folder=str(folder))
     typer.echo(
-        f"wrote {folder}; where the key is: hedgerow coordinator roster sign {folder} "
-        f"--consortium-key PATH; then here: hedgerow coordinator roster import {fed} {folder}"
+        f"wrote {folder}; where the key is: hedgerow coordinator roster sign {quoted(folder)} "
+        f"--consortium-key PATH; then here: hedgerow coordinator roster import {quoted(fed)} "
+        f"{quoted(folder)}"
     )
 
 

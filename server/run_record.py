@@ -1,8 +1,10 @@
 """What a run has recorded so far, read from `rounds.jsonl`: the past that a resumed run has."""
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -104,6 +106,12 @@ class RunRecord:
         return trained[-1].round + (0 if again else 1)
 
     @property
+    def under_way(self) -> frozenset[int]:
+        """Numbers of rounds that were tried and have not ended."""
+        tried = {number for number, times in self.tried.items() if times}
+        return frozenset(tried - {one.round.round for one in self.rounds})
+
+    @property
     def completed_rounds(self) -> int:
         """How many training rounds changed the model."""
         return sum(r.round.kind == "train" and r.round.status == "completed" for r in self.rounds)
@@ -126,16 +134,94 @@ def read_record(folder: RunFolder) -> RunRecord:
     """
     lines = folder.read_rounds()
     folder.rewrite_rounds(lines)
+    record = _parsed(folder, lines)
+    # A crash between a checkpoint and its record leaves one checkpoint more, of a round begun.
+    unfinished = record.under_way | {0, record.last_trained}
+    latest = folder.latest_checkpoint()
+    if latest > max(unfinished):
+        raise IntegrityError(
+            f"{folder.rounds} ends after round {record.last_trained}, and there are checkpoints up "
+            f"to round {latest}: lines were lost; restore the file"
+        )
+    return record
+
+
+class RecordFollower:
+    """Reads the record of a run that may be under way in another process; nothing is written.
+
+    The record only grows, so what was read once is not read again; a file that was replaced, or
+    changed without having grown, is.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._stamp = (0, 0)
+        self._read, self._last = 0, b""
+        self._events: list[_Event] = []
+
+    def look(self) -> RunRecord:
+        """What is recorded by now; a last line that is still being written is left out.
+
+        Raises:
+            IntegrityError: a whole line is not what was written.
+        """
+        try:
+            with self._folder.rounds.open("rb") as file:
+                self._take(file)
+        except FileNotFoundError:
+            self._forget()
+        except OSError as error:
+            raise IntegrityError(f"cannot read {self._folder.rounds}: {error.strerror}") from error
+        return _recorded(self._events)
+
+    def _take(self, file: BinaryIO) -> None:
+        known = os.fstat(file.fileno())
+        if not self._is_continued(file, known):
+            self._forget()
+        file.seek(self._read)
+        whole, newline, _ = file.read(max(0, known.st_size - self._read)).rpartition(b"\n")
+        for line in whole.split(b"\n") if newline else ():
+            number = len(self._events) + 1
+            try:
+                self._events.append(_EVENT.validate_python(json.loads(line)))
+            except ValueError as error:
+                self._forget()
+                raise IntegrityError(
+                    f"{self._folder.rounds}, line {number}: not what was written"
+                ) from error
+            self._read, self._last = self._read + len(line) + 1, line + b"\n"
+        self._stamp = (known.st_ino, known.st_mtime_ns)
+
+    def _is_continued(self, file: BinaryIO, known: os.stat_result) -> bool:
+        """Whether the file is the one that was read, and at most longer."""
+        if known.st_ino != self._stamp[0] or known.st_size < self._read:
+            return False
+        if known.st_size == self._read:
+            return known.st_mtime_ns == self._stamp[1]
+        file.seek(self._read - len(self._last))
+        return file.read(len(self._last)) == self._last
+
+    def _forget(self) -> None:
+        self._stamp, self._read, self._last, self._events = (0, 0), 0, b"", []
+
+
+def _parsed(folder: RunFolder, lines: list[dict[str, object]]) -> RunRecord:
+    events: list[_Event] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            events.append(_EVENT.validate_python(line))
+        except ValidationError as error:
+            raise IntegrityError(f"{folder.rounds}, line {number}: not what was written") from error
+    return _recorded(events)
+
+
+def _recorded(events: Iterable[_Event]) -> RunRecord:
     starts: list[str] = []
     rounds: list[RoundRecord] = []
     attempts: dict[int, int] = {}
     tried: dict[int, int] = {}
     survivors: dict[int, tuple[str, ...]] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            event = _EVENT.validate_python(line)
-        except ValidationError as error:
-            raise IntegrityError(f"{folder.rounds}, line {number}: not what was written") from error
+    for event in events:
         match event:
             case _Started():
                 starts.append(event.at)
@@ -147,16 +233,7 @@ def read_record(folder: RunFolder) -> RunRecord:
             case _Ended():
                 rounds.append(event.record)
     started = starts[0] if starts else ""
-    record = RunRecord(started, len(starts), tuple(rounds), attempts, tried, survivors)
-    # A crash between a checkpoint and its record leaves one checkpoint more, of a round begun.
-    unfinished = {number for number in tried if tried[number]} - {r.round.round for r in rounds}
-    latest = folder.latest_checkpoint()
-    if latest > max(record.last_trained, *unfinished, 0):
-        raise IntegrityError(
-            f"{folder.rounds} ends after round {record.last_trained}, and there are checkpoints up "
-            f"to round {latest}: lines were lost; restore the file"
-        )
-    return record
+    return RunRecord(started, len(starts), tuple(rounds), attempts, tried, survivors)
 
 
 def finished_rounds(folder: RunFolder) -> tuple[RoundRecord, ...]:

@@ -9,6 +9,7 @@ from evaluation.report.page import render
 from federation.agreement import Agreement
 from federation.config import FederationConfig, group_sizes
 from federation.durable_file import write_atomically
+from federation.evaluation_record import evaluating_command
 from federation.multipliers import mitigated_attribute
 from federation.ring_vector import packed_bytes
 from federation.round_messages import Statement
@@ -73,7 +74,7 @@ def summarise(
         fairness_by_round=_fairness_by_round(record.rounds),
         drift=final.drift if final else (),
         baselines=_baselines(outcome),
-        notes=_notes(outcome),
+        notes=_notes(folder, outcome),
     )
 
 
@@ -260,12 +261,13 @@ def _baselines(outcome: Outcome) -> tuple[Baseline, ...]:
     )
 
 
-def _notes(outcome: Outcome) -> tuple[str, ...]:
+def _notes(folder: RunFolder, outcome: Outcome) -> tuple[str, ...]:
     silent = sorted(set(outcome.agreement.sites) - set(outcome.statements))
     notes = []
     if not outcome.agreement.counts_exactly:
         notes.append(
-            "held-out rows are counted with noise only, after the run: hedgerow evaluation run"
+            "held-out rows are counted with noise only, after the run: "
+            + evaluating_command(folder)
         )
     elif outcome.record.final_evaluation is None:
         notes.append("the model as it is now was not evaluated; groups and drift are not known")

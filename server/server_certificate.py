@@ -31,7 +31,10 @@ def require_acceptable(
         IntegrityError: key, dates, a name or the chain do not fit; the text says which and what to
             do.
     """
-    leaf = first_certificate(certificate.read_bytes())
+    try:
+        leaf = first_certificate(certificate.read_bytes())
+    except IntegrityError as error:
+        raise IntegrityError(f"{certificate}: {error}") from error
     if read_key(key.read_bytes(), str(key)).public_key() != leaf.public_key():
         raise IntegrityError(
             f"{certificate} is not for the key {key}: have the CA sign the request beside that key"

@@ -6,26 +6,22 @@ One process plays all sites; every byte that would cross is made and checked as 
 import math
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from evaluation.analytics.plan import plan_queries
 from federation import canonical
 from federation.analysis import Analysis
-from federation.analytics_config import AnalyticsConfig, read_analytics
+from federation.analytics_config import AnalyticsConfig
 from federation.durable_file import write_atomically
-from federation.errors import ConfigError, IntegrityError, PrivacyRefusal, UsageError
+from federation.errors import ConfigError, PrivacyRefusal
 from federation.run_folder import RunFolder
 from federation.schema import TaskSchema
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import add_search_folder, load_task
-from server.analytics_run import analysis_path, analyze
-from server.run_preparation import environment, new_run_folder, search_task_folder
+from server.analytics_folder import QUERIES, answer_queries, open_queries
+from server.run_preparation import environment, new_run_folder
 from simulations.consortium import strictest_analytics_rules
 from simulations.in_process import InProcess
-from simulations.sites import furnish, require_known_sites
-
-QUERIES = "analytics.toml"
+from simulations.sites import furnish, require_known_sites, require_simulated_sites
 
 
 def prepare(config: AnalyticsConfig, parent: Path, task_folder: Path | None = None) -> RunFolder:
@@ -62,11 +58,11 @@ def go_on(path: Path) -> RunFolder:
     """The folder of an interrupted or failed run.
 
     Raises:
-        UsageError: `path` is none.
+        UsageError: `path` is none, or its sites are real.
     """
-    if not (path / QUERIES).is_file():
-        raise UsageError(f"{path} is no run folder of analytics: it holds no {QUERIES}")
-    return RunFolder(path)
+    folder = open_queries(path)
+    require_simulated_sites(folder, "hedgerow coordinator analytics FED --resume RUN")
+    return folder
 
 
 def run(folder: RunFolder) -> Analysis:
@@ -75,26 +71,12 @@ def run(folder: RunFolder) -> Analysis:
     Raises:
         HedgerowError: see `server.analytics_run.analyze`; the run can be gone on with.
     """
+
+    def sites(config: AnalyticsConfig) -> InProcess:
+        return InProcess(folder, config.federation.sites, config.seed)
+
     with folder.sole_user():
-        if analysis_path(folder).is_file():
-            return _read_analysis(folder)
-        config = read_analytics(folder.path / QUERIES)
-        recorded = folder.read_environment().config_digest
-        if canonical.digest(config.model_dump(mode="json")) != recorded:
-            raise IntegrityError(f"{folder.path / QUERIES} was changed since the run began")
-        search_task_folder(folder)
-        task = load_task(config.task.name, config.task.options)
-        return analyze(
-            InProcess(folder, config.federation.sites, config.seed), folder, config, task
-        )
-
-
-def _read_analysis(folder: RunFolder) -> Analysis:
-    path = analysis_path(folder)
-    try:
-        return Analysis.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise IntegrityError(f"{path} is not what was written") from error
+        return answer_queries(sites, folder)
 
 
 def _policy(config: AnalyticsConfig, schema: TaskSchema, site: str, rows: int) -> SitePolicy:

@@ -1,20 +1,15 @@
 """`hedgerow evaluation`: judge a trained model on windows of rows, and keep an eye on it."""
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from federation.errors import HedgerowError, Interrupted, UsageError
+from federation.errors import Interrupted, UsageError
+from server.findings_output import tell_findings, unknown_if_wrong
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-
-UNKNOWN = 3
-"""Exit code of a check that has no answer, as monitoring plugins have it."""
 
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a run that has a model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
@@ -60,10 +55,10 @@ def run(
       6    something durable is damaged, or the disk refuses
       130  interrupted; the same command goes on and costs no site anything more
     """  # noqa: D301 - \b keeps the lines apart
-    with _unknown_if_wrong(check=check):
-        from evaluation.report.evaluation_terminal import lines  # noqa: PLC0415 - with the rest
-        from server.alert_sinks import require_webhook, send  # noqa: PLC0415 - with the rest
-        from simulations.evaluation import Asked, evaluate  # noqa: PLC0415 - imports torch: seconds
+    with unknown_if_wrong(check=check):
+        from server.alert_sinks import require_webhook  # noqa: PLC0415 - with the rest
+        from server.window_evaluation import Asked  # noqa: PLC0415 - with the rest
+        from simulations.evaluation import evaluate  # noqa: PLC0415 - imports torch: seconds
 
         if webhook is not None:
             require_webhook(webhook)
@@ -71,16 +66,7 @@ def run(
             summary = evaluate(run_folder, Asked(tuple(window or ()), reference))
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted; the same command goes on") from error
-        if as_json:
-            typer.echo(json.dumps(summary.model_dump(mode="json")))
-        else:
-            for line in lines(summary):
-                typer.echo(line)
-            typer.echo(f"report: {run_folder / 'evaluation' / 'evaluation.html'}")
-        if webhook is not None and summary.alerts:
-            problem = send(webhook, run_folder.name, summary.alerts)
-            if problem:
-                typer.echo(f"hedgerow: {problem}", err=True)
+        tell_findings(run_folder, summary, webhook, as_json=as_json)
     if check:
         raise typer.Exit(summary.exit_code)
 
@@ -96,7 +82,7 @@ def check_(run_folder: RunArgument) -> None:
       2  something to act on
       3  no answer: nothing was evaluated, or an error
     """  # noqa: D301 - \b keeps the lines apart
-    with _unknown_if_wrong(check=True):
+    with unknown_if_wrong(check=True):
         from federation.evaluation_summary import read_evaluation  # noqa: PLC0415 - as below
 
         summary = read_evaluation(_existing(run_folder))
@@ -211,7 +197,8 @@ def cohorts(
       6    something durable is damaged, or the disk refuses
       130  interrupted; the same command goes on
     """  # noqa: D301 - \b keeps the lines apart
-    from simulations.cohort_discovery import find_cohorts, lines  # noqa: PLC0415 - imports torch
+    from server.cohort_search import lines  # noqa: PLC0415 - imports torch
+    from simulations.cohort_discovery import find_cohorts  # noqa: PLC0415 - as above
 
     try:
         found = find_cohorts(run_folder, clusters, window, lambda text: typer.echo(text, err=True))
@@ -228,15 +215,3 @@ def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give the folder of a run")
     return folder
-
-
-@contextmanager
-def _unknown_if_wrong(*, check: bool) -> Iterator[None]:
-    """In a check, 1 and 2 are answers: an error must not look like one."""
-    try:
-        yield
-    except HedgerowError as error:
-        if not check:
-            raise
-        typer.echo(f"hedgerow: {error}", err=True)
-        sys.exit(UNKNOWN)

@@ -9,8 +9,8 @@ from federation.privacy_impact import PrivacyImpact
 from federation.run_folder import RunFolder
 from federation.summary import Estimate
 from federation.task_loading import load_task
+from server.evaluation_findings import write_findings
 from server.run_preparation import search_task_folder
-from simulations.evaluation import write_findings
 from simulations.privacy_impact import privacy_impact
 from simulations.sites import read_config
 

@@ -24,6 +24,7 @@ from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
 from simulations.sites import (
     read_config,
+    require_simulated_sites,
     simulated_client_app,
     verify_sites,
 )
@@ -49,6 +50,7 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
             before = folder.read_summary()
             if before.run.status == "completed":
                 return before
+        require_simulated_sites(folder, "hedgerow coordinator run FED --resume RUN")
         verify_sites(folder, config)
         _play(folder, config, observe, outcomes)
         summary = folder.read_summary()

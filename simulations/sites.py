@@ -16,7 +16,8 @@ from flwr.clientapp import ClientApp
 from client.agent import SiteAgent
 from client.contribution import Workbench, require_trainable
 from client.courier import client_app
-from client.site_home import SiteHome, create_ledger, open_simulated_agent, verify_home
+from client.home_opening import create_ledger, open_simulated_agent, verify_home
+from client.site_home import SiteHome
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
@@ -26,7 +27,7 @@ from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
 from federation.envelope import Request
-from federation.errors import ConfigError, PrivacyRefusal
+from federation.errors import ConfigError, PrivacyRefusal, UsageError
 from federation.initial_model import parameter_count
 from federation.mitigated_task import mitigated
 from federation.roster import Roster
@@ -206,6 +207,22 @@ def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
     answer = poisoned(agent.answer, attack, SiteHome(RunFolder(path).site_home(site)))
     dropouts = tuple(drop for drop in config.simulation.dropouts if drop.site == site)
     return _SilencedAgent(answer, dropouts) if dropouts else answer
+
+
+def require_simulated_sites(folder: RunFolder, command: str) -> None:
+    """Return if the sites of a run live in its folder.
+
+    Args:
+        folder: of the run.
+        command: that does the same over real sites.
+
+    Raises:
+        UsageError: they are real, or were taken away.
+    """
+    if not folder.holds_sites:
+        raise UsageError(
+            f"{folder.path} holds no sites: they are not on this machine; over real ones: {command}"
+        )
 
 
 def verify_sites(folder: RunFolder, config: FederationConfig) -> None:

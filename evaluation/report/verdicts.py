@@ -4,7 +4,7 @@ A verdict is the worst finding of its topic by the rules of `verdict_rules`; amo
 one named there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evaluation.gap_grades import JUDGED_GAPS
@@ -18,7 +18,7 @@ from evaluation.report.verdict_rules import (
     Grade,
 )
 from federation.report_page.number_text import epsilon, estimate, listing, rate, setting
-from federation.summary import SEEDED, Disparity, Drift, SiteAccount, Summary, Utility
+from federation.summary import SEEDED, Disparity, Drift, Fairness, SiteAccount, Summary, Utility
 
 _SEVERITY: dict[Grade, int] = {"Off": 0, "OK": 1, "Watch": 2, "Act": 3}
 
@@ -50,7 +50,12 @@ class Finding:
 
 def verdicts(summary: Summary) -> tuple[Verdict, ...]:
     """Utility, fairness, drift and privacy, in this order."""
-    return utility(summary), fairness(summary), drift(summary), privacy(summary)
+    return (
+        utility(summary),
+        fairness(summary.fairness),
+        drift(summary.drift),
+        privacy(summary),
+    )
 
 
 def utility(summary: Summary) -> Verdict:
@@ -65,14 +70,14 @@ def utility(summary: Summary) -> Verdict:
     return _worst("Utility", headline, ok, _utility_findings(summary, final))
 
 
-def fairness(summary: Summary) -> Verdict:
+def fairness(scopes: Sequence[Fairness]) -> Verdict:
     """Whether the model treats groups alike."""
-    if not any(scope.groups for scope in summary.fairness):
+    if not any(scope.groups for scope in scopes):
         sentence = "No sensitive attribute was counted, so nothing is known about groups."
         return Verdict("Fairness", "Off", "not measured", sentence)
     known = [
         (_gap_grade(gap, value), value, scope.scope, gap)
-        for scope in summary.fairness
+        for scope in scopes
         for gap in scope.disparities
         if gap.metric in JUDGED_GAPS and (value := gap.estimate.value) is not None
     ]
@@ -87,7 +92,7 @@ def fairness(summary: Summary) -> Verdict:
     judged = {one.attribute for _, _, _, one in known}
     unjudged = [
         name
-        for name in dict.fromkeys(group.attribute for s in summary.fairness for group in s.groups)
+        for name in dict.fromkeys(group.attribute for s in scopes for group in s.groups)
         if name not in judged
     ]
     if unjudged:
@@ -95,17 +100,17 @@ def fairness(summary: Summary) -> Verdict:
     return Verdict("Fairness", grade, headline, sentence)
 
 
-def drift(summary: Summary) -> Verdict:
+def drift(compared: Sequence[Drift]) -> Verdict:
     """Whether rows have changed since the reference window."""
-    if not summary.drift:
+    if not compared:
         return Verdict("Drift", "Off", "not measured", "No windows were compared.")
-    told = [one for one in summary.drift if one.verdict != "window too small"]
+    told = [one for one in compared if one.verdict != "window too small"]
     if not told:
         sentence = "Every window is too small to tell drift from chance."
         return Verdict("Drift", "Watch", "cannot tell", sentence)
     headline = f"PSI up to {rate(max(one.psi or 0.0 for one in told))}"
     ok = f"None of {len(told)} comparisons shows drift beyond chance"
-    untold = len(summary.drift) - len(told)
+    untold = len(compared) - len(told)
     ok += f"; {untold} more have too few rows to tell." if untold else "."
     return _worst("Drift", headline, ok, _drift_findings(told))
 

@@ -91,6 +91,12 @@ def document_json(report: PrivacyReport) -> str:
 
 def _of_run(folder: Path, trust: Trust) -> list[CheckedLedger]:
     paths = sorted((folder / "ledgers").glob("*.sqlite"))
+    run = RunFolder(folder)
+    if not paths and run.config.is_file() and not run.holds_sites:
+        raise UsageError(
+            f"{folder} holds no ledgers: its sites are elsewhere, and each keeps its own; at a "
+            f"site: hedgerow privacy report HOME/ledger.sqlite"
+        )
     if not paths:
         raise UsageError(f"{folder} holds no ledgers/*.sqlite: expected a ledger or a run folder")
     own = _with_run(trust, folder)

@@ -84,6 +84,7 @@ class AcsEmploymentTask(TabularTask):
                 "race": lambda table: table["RAC1P"].map(RACES).fillna("other"),
                 "disability": lambda table: table["DIS"].map({"1": "with", "2": "without"}),
             },
+            derived_columns=("SEX", "RAC1P"),
             hidden=hidden,
             window_column="year" if by_region else None,
             current_windows=(LATEST,) if by_region else (),

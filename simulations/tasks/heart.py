@@ -64,6 +64,7 @@ class HeartTask(TabularTask):
                 SensitiveAttribute("age_group", AGE_GROUPS),
             ),
             derived={"age_group": age_group},
+            derived_columns=(),
             hidden=hidden,
             held_out_fraction=held_out_fraction,
         )

@@ -215,9 +215,25 @@ def test_a_socket_that_a_dead_agent_left_is_replaced_and_a_file_is_not(tmp_path)
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_path_too_long_for_a_socket_is_said_to_be(tmp_path) -> None:
-    with pytest.raises(UsageError, match="too long for a Unix socket"):
-        AgentService(tmp_path / ("x" * 100), "a", lambda data: data, bool)
+def test_a_link_leads_the_socket_to_a_folder_that_the_node_may_open(tmp_path) -> None:
+    shared, home = tmp_path / "run", tmp_path / "home"
+    shared.mkdir()
+    home.mkdir(mode=0o700)
+    link = home / "agent.sock"
+    link.symlink_to(shared / "agent.sock")
+    for _ in range(2):  # the link outlives an agent
+        with served(link, lambda data: data[::-1]), AgentLine(link, GOOD) as line:
+            assert line.answer(b"abc") == b"cba"
+            assert (shared / "agent.sock").is_socket()
+        assert link.is_symlink()
+
+
+def test_a_home_may_lie_deeper_than_a_socket_s_name_is_long(tmp_path) -> None:
+    deep = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 8)
+    deep.mkdir(parents=True)
+    with served(deep / "agent.sock", lambda data: data), AgentLine(deep / "agent.sock", GOOD) as at:
+        assert at.answer(b"far down") == b"far down"
+        assert (deep / "agent.sock").is_socket()
 
 
 def test_no_agent_is_said_in_one_line(tmp_path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 LOOPBACK = "127.0.0.1"
-STARTING_SECONDS = 60
+STARTING_SECONDS = 180
 ENDING_SECONDS = 20
 
 
@@ -81,6 +81,10 @@ class Process:
         with self._news:
             self._news.wait_for(lambda: said() or self._ended, seconds)
             assert said(), "".join(self.lines)
+
+    def wait(self, seconds: float) -> int:
+        """Exit status, once it has ended."""
+        return self._process.wait(seconds)
 
     def end(self) -> None:
         self._process.terminate()

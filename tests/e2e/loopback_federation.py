@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deployment import STARTING_SECONDS, Process, flower_environment, free_port
+from deployment import (
+    BIN,
+    LOOPBACK,
+    STARTING_SECONDS,
+    Process,
+    flower_environment,
+    free_port,
+)
 from faulty_line import FaultyLine  # noqa: TC002 - a type that readers look up here
 
 import hedgerow
@@ -102,18 +109,45 @@ class LoopbackFederation:
 
     def start(self, *words: object, says: str | None = None) -> Process:
         """A command of the product as a process; waits until it says `says`."""
-        line = [*HEDGEROW, *map(str, words)]
-        process = Process(line, self._environment, self.folder)
+        process = Process(self.line(*words), self._environment, self.folder)
         self._processes.append(process)
         if says:
             process.wait_for(says)
         return process
+
+    @staticmethod
+    def line(*words: object) -> list[str]:
+        """A command of the product, as a process is given it."""
+        return [*HEDGEROW, *map(str, words)]
 
     def start_coordinator(self) -> Process:
         return self.start("coordinator", "up", self.fed, says="all processes are ready")
 
     def start_site(self, site: str) -> Process:
         return self.start("site", "up", self.homes[site], says="node: online")
+
+    def start_guarded_site(self, site: str) -> Process:
+        """A site with Flower's own SuperNode, and the guard behind it."""
+        home, there = self.homes[site], SiteConnection.read(self.homes[site] / "connection.toml")
+        secret, runtime = home / "supernode.secret", f"{LOOPBACK}:{free_port()}"
+        secret.write_bytes(os.urandom(32))
+        agent = self.start("site", "agent", home, says="listens")
+        supernode = Process(
+            [
+                str(BIN / "flower-supernode"), "--superlink", there.superlink,
+                "--root-certificates", str(home / "ca.pem"),
+                "--auth-supernode-private-key", str(home / "node-key"),
+                "--host", LOOPBACK, "--port", runtime.rsplit(":", 1)[1],
+                "--isolation", "process", "--superexec-auth-secret-file", str(secret),
+            ],
+            self._environment,
+            self.folder,
+        )  # fmt: skip
+        self._processes.append(supernode)
+        supernode.wait_for("SuperNode ID")
+        self.start("site", "guard", home, "--supernode", runtime, "--secret", secret,
+                   says="guard behind")  # fmt: skip
+        return agent
 
     def start_seeded_site(self, site: str, seed: int) -> tuple[Process, Process]:
         """Agent and node of a site whose batches and noise come from a seed: in tests only."""
@@ -170,8 +204,12 @@ class LoopbackFederation:
 
     def run(self, config: Path, *options: str, seconds: float = 400) -> subprocess.CompletedProcess:
         """`hedgerow coordinator run` to its end."""
+        return self.coordinator("run", self.fed, config, *options, seconds=seconds)
+
+    def coordinator(self, *words: object, seconds: float = 400) -> subprocess.CompletedProcess:
+        """A command of the coordinator to its end."""
         return subprocess.run(
-            [*HEDGEROW, "coordinator", "run", str(self.fed), str(config), *options],
+            [*HEDGEROW, "coordinator", *map(str, words)],
             cwd=self.folder, env=self._environment, capture_output=True, text=True,
             timeout=seconds, check=False,
         )  # fmt: skip
@@ -207,6 +245,8 @@ class LoopbackFederation:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 line = path.read_bytes()
-                if mark in line and int(path.parent.name) != os.getpid():
+                # This process's own workers name all that it has ever imported from.
+                is_own = int(path.parent.name) == os.getpid() or b"multiprocessing." in line
+                if mark in line and not is_own:
                     found.append(line.replace(b"\0", b" ").decode(errors="replace"))
         return found

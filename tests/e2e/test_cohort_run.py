@@ -301,7 +301,7 @@ def test_what_cannot_be_asked_is_said_in_one_line(federation) -> None:
     ):
         changed = Evaluator(one.transport, one.run, one.config.model_copy(update=changes), one.task)
         with pytest.raises(UsageError, match=says) as refused:
-            require_discoverable(changed, record, 2)
+            require_discoverable(changed.config, record, 2)
         assert "\n" not in str(refused.value)
     EvaluationFolder.of(federation.folder).reference.unlink()
     with pytest.raises(UsageError, match="no reference is frozen yet"):

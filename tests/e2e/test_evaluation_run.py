@@ -32,10 +32,11 @@ from federation.task import SiteRequest, held_out_rows
 from federation.task_loading import load_task
 from federation.timestamp import utc_now
 from privacy.ledger import Ledger
+from server.evaluation_findings import judged_by
 from server.evaluation_run import Evaluator
 from server.metrics_text import metrics_text
+from server.window_evaluation import Asked
 from simulations import evaluation
-from simulations.evaluation import Asked
 from simulations.sites import simulated_agent
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
@@ -449,7 +450,7 @@ def test_a_site_is_named_only_if_it_agreed_to_be(federation: Federation) -> None
 
 def judged(federation: Federation) -> Judged:
     task = load_task(federation.config.task.name, federation.config.task.options)
-    return evaluation.judged_by(federation.folder, federation.config, task)
+    return judged_by(federation.folder, federation.config, task)
 
 
 def test_the_site_keeps_its_own_report_and_nobody_else_has_it(federation: Federation) -> None:

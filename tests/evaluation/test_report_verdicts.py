@@ -161,7 +161,7 @@ def gap(value, low, high, *, metric="demographic_parity_difference", chance=0.05
 def fairness_of(*gaps: Disparity, scope: str = "overall"):
     groups = BASE.fairness[0].groups
     fairness = (Fairness(scope=scope, groups=groups, disparities=gaps),)
-    return verdicts.fairness(BASE.model_copy(update={"fairness": fairness}))
+    return verdicts.fairness(fairness)
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def test_gaps_that_cannot_be_estimated_are_watch_not_ok() -> None:
 
 
 def test_without_groups_fairness_is_off() -> None:
-    assert verdicts.fairness(stopped_without_privacy()).grade == "Off"
+    assert verdicts.fairness(stopped_without_privacy().fairness).grade == "Off"
     empty = (Fairness(scope="overall", groups=(), disparities=()),)
-    assert verdicts.fairness(BASE.model_copy(update={"fairness": empty})).grade == "Off"
+    assert verdicts.fairness(empty).grade == "Off"
 
 
 # -- drift -----------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def drift_of(*kinds: str):
         template.model_copy(update={"feature": f"f{i}", "verdict": kind, "psi": 0.1 * (i + 1)})
         for i, kind in enumerate(kinds)
     )
-    return verdicts.drift(BASE.model_copy(update={"drift": rows}))
+    return verdicts.drift(rows)
 
 
 @pytest.mark.parametrize(

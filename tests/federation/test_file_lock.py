@@ -37,3 +37,14 @@ def test_the_patient_get_it_when_the_holding_process_dies(tmp_path) -> None:
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"cannot open .*nowhere/\.lock: No such file"):
         file_lock.hold(tmp_path / "nowhere" / ".lock")
+
+
+def test_a_look_tells_of_a_holder_and_leaves_nothing_behind(tmp_path) -> None:
+    path = tmp_path / ".lock"
+    assert not file_lock.is_held(path)
+    assert not path.exists()
+    held = file_lock.hold(path)
+    assert file_lock.is_held(path)
+    os.close(held)
+    assert not file_lock.is_held(path)
+    os.close(file_lock.hold(path))  # the look holds nothing either

@@ -204,7 +204,7 @@ def test_wrong_data_is_one_error_that_tells_no_value(spoil, says: str) -> None:
 @pytest.mark.parametrize(
     ("derive", "says"),
     [
-        (lambda t: t["agee"], "deriving old failed: KeyError: 'agee'"),
+        (lambda t: t["agee"], "deriving old failed with KeyError"),
         (lambda t: ["old"], "deriving old gave 1 values for 40 rows"),
         (lambda t: None, "deriving old gave 0 values"),
     ],

@@ -23,6 +23,9 @@ app.add_typer(enrolment_cli.app, name="coordinator")
 app.add_typer(joining_cli.app, name="site")
 
 
+INIT = "site init new --federation heart --dataset rows --epsilon 4"
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -245,13 +248,38 @@ def test_a_new_authority_reaches_the_sites_with_the_next_release(here) -> None:
         ("coordinator init fed --name heart --host x", "exists and is not empty"),
         ("coordinator init new --name Heart --host x", "name = 'Heart'"),
         ("coordinator init new --name heart --host x_y", "a host name in lower case"),
-        ("site join nowhere fed/coordinator.toml", "cannot read the site policy"),
+        ("site join nowhere fed/coordinator.toml", "hedgerow site init makes a site's folder"),
+        ("coordinator enroll fed fed/ca/ca.pem", "fed/ca/ca.pem: it is no site request"),
+        ("coordinator roster accept fed fed/ca/ca.pem", "as hedgerow site join writes"),
+        (
+            "coordinator init new --name heart --host x --existing-ca fed/coordinator.toml",
+            "fed/coordinator.toml: the CA file holds no certificate",
+        ),
+        (
+            "coordinator certificate install fed fed/coordinator.toml",
+            "fed/coordinator.toml: it holds no certificate",
+        ),
+        (f"{INIT} --name s --rows 9 --task hart", "did you mean heart?"),
+        (f"{INIT} --name s --rows 100 --task heart --delta 0.5", "at most 1 / rows = 0.01"),
+        (f"{INIT} --name S --rows 9 --task heart", "site = 'S': expected a name of lower-case"),
+        ("site rotate-keys s", "cannot read the site policy s/site.toml"),
     ],
 )
 def test_a_wrong_command_says_what_is_wrong(here, command: str, says: str) -> None:
     run("coordinator init fed --name heart --host localhost")
     assert says in refused(command)
     assert not (here / "new").exists()
+
+
+def test_keys_that_nobody_knows_are_not_exchanged(here) -> None:
+    run(f"{INIT} --name s --rows 100 --task heart")
+    assert "has joined no federation yet" in refused("site rotate-keys new")
+    assert not list((here / "new").glob("*.rotate.request"))
+
+
+def test_a_command_that_is_told_can_be_typed_wherever_the_folder_is(here) -> None:
+    said = run("coordinator init", "of the heart", "--name", "heart", "--host", "localhost")
+    assert "next: hedgerow coordinator enroll 'of the heart' SITE.request..." in said
 
 
 def test_init_says_that_the_consortiums_key_should_leave(here) -> None:
