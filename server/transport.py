@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from federation.envelope import Phase, Request
@@ -16,6 +17,14 @@ LARGEST_WHOLE = 1 << 20
 """Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
 GROWTH, MOST_TIMES = 1.2, 5.0
 """Of the time between two looks for replies, from one to the next, and at most."""
+
+
+FLOWERS_OWN = {
+    ErrorCode.MESSAGE_UNAVAILABLE: "no reply before the message expired",
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE: "no reply before the message expired",
+    ErrorCode.NODE_UNAVAILABLE: "the site's node is offline",
+}
+"""What a SuperLink's own errors mean for a site."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +122,8 @@ def _payload(message: Message | Spoilt) -> bytes | Lost:
     if isinstance(message, Spoilt):
         return Lost(message.reason)
     if message.has_error():
-        return Lost(message.error.reason or "the node reported an error without a reason")
+        said = FLOWERS_OWN.get(message.error.code)
+        return Lost(said or message.error.reason or "the node reported an error without a reason")
     record = message.content.get(RECORD)
     reply = record.get("reply") if isinstance(record, ArrayRecord | ConfigRecord) else None
     data = reply.data if isinstance(reply, Array) else reply

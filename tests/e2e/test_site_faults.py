@@ -32,6 +32,8 @@ SETTINGS = (
     "privacy.epsilon=4.0",
     f"federation.round_timeout_seconds={TIMEOUT}",
 )
+TOO_LATE = (f"no reply within {TIMEOUT} s", "no reply before the message expired")
+"""The second, if the SuperLink is asked at the very moment."""
 EVIL_NODE = Path(__file__).with_name("scripted_node.py")
 AGENT = Path(__file__).with_name("scripted_agent.py")
 END_SECONDS = 900
@@ -99,7 +101,7 @@ def assert_all_counted(federation: LoopbackFederation, run: RunFolder) -> None:
 def test_a_site_slower_than_the_deadline_is_left_out_and_does_no_stale_work(
     federation, honest
 ) -> None:
-    slow = script(federation, VICTIM, Step("train", "wait", round=1))
+    slow = script(federation, VICTIM, Step("train", "wait", "after", round=1))
     config = federation.settings(*SETTINGS, "run.rounds=3", "run.name=slow")
     with federation.running(config) as run:
         until(lambda: slow.met[-1:] and slow.met[-1]["do"] == "wait", run)
@@ -107,7 +109,7 @@ def test_a_site_slower_than_the_deadline_is_left_out_and_does_no_stale_work(
         slow.open_gate()
         assert run.finished(END_SECONDS) == 0, run.text
     folder, rounds = last(federation)
-    assert f"no reply within {TIMEOUT} s" in rounds[1]["dropped"][VICTIM]
+    assert any(said in rounds[1]["dropped"][VICTIM] for said in TOO_LATE)
     assert VICTIM in rounds[3]["survivors"]
     made = [one["round"] for one in slow.vectors if one["run"] == folder.id and one["entry"]]
     # The first was paid for and came too late; of what nobody waited for any more, nothing.
@@ -193,8 +195,8 @@ def test_a_clock_that_is_wrong_is_told_at_both_ends(federation, honest) -> None:
         ("forged", "the signature is not valid"),
         ("other", f"a reply in the name of '{ACCOMPLICE}' came from '{ROGUE}'"),
         ("half", "parts of one did not get through"),
-        ("late", f"no reply within {TIMEOUT} s"),
-        ("large", f"no reply within {TIMEOUT} s"),
+        ("late", TOO_LATE),
+        ("large", TOO_LATE),
     ],
 )
 def test_a_node_that_does_wrong_costs_its_own_part_and_no_more(federation, deed, says) -> None:
@@ -211,7 +213,8 @@ def test_a_node_that_does_wrong_costs_its_own_part_and_no_more(federation, deed,
     assert done.returncode == 0, done.stdout + done.stderr
     folder, rounds = last(federation)
     for number in (1, 2):
-        assert says in rounds[number]["dropped"][ROGUE]
+        dropped = rounds[number]["dropped"][ROGUE]
+        assert any(said in dropped for said in ([says] if isinstance(says, str) else says))
         assert set(rounds[number]["survivors"]) == set(SITES) - {ROGUE}
         assert rounds[number]["attempts"] == 1
     assert_all_counted(federation, folder)
