@@ -10,6 +10,7 @@ import hashlib
 import math
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -70,6 +71,7 @@ from federation.site_policy import SitePolicy
 from federation.sum_groups import sum_group_of
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats, SiteRequest, Task
+from federation.timestamp import utc_text
 from privacy.arithmetic import arithmetic_on
 from privacy.ledger import Ledger
 from privacy.message_sizes import LARGEST_QUESTION, largest_question, require_size
@@ -190,6 +192,19 @@ class SiteAgent:
             reply = replace(reply, rider=self._signed(rider.head, self._reply(rider)))
         return self._signed(received.head, reply)
 
+    def refuse(self, data: bytes, code: str, reason: str) -> bytes:
+        """The signed refusal of a request, and of the rider on it, that is not looked into.
+
+        Raises:
+            ProtocolViolation: `data` is no request at all.
+        """
+        received = Received.from_bytes(data)
+        reply, rider = Reply(self._site, "refused", code, reason), received.rider
+        self._note_refusal(received.head, code)
+        if rider is not None:
+            reply = replace(reply, rider=self._signed(rider.head, reply))
+        return self._signed(received.head, reply)
+
     def _signed(self, request: Request, reply: Reply) -> bytes:
         return reply.sign(self._assets.roster.federation, request, self._assets.identity)
 
@@ -197,10 +212,7 @@ class SiteAgent:
         request = received.head
         try:
             now = self._assets.clock()
-            if now > request.expires:
-                raise ProtocolViolation("request: it has expired")
-            if request.expires > now + LONGEST_WAIT:
-                raise ProtocolViolation("request: it asks to be good for more than a day")
+            _check_time(request, now)
             require_size(request.phase, len(received.body), self._largest_body(request))
             request = replace(request, body=bytes(received.body))
             return Reply(self._site, "ok", body=self._answers[request.phase](request))
@@ -213,7 +225,7 @@ class SiteAgent:
             return Reply(self._site, "refused", "protocol", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, only its type may leave
             self._sessions.pop(_place(request), None)
-            self._assets.note_fault(traceback.format_exc())
+            self._note_fault()
             fault = f"the site failed with {type(error).__name__}; its faults.log has the details"
             return Reply(self._site, "failed", "internal", fault)
 
@@ -221,6 +233,11 @@ class SiteAgent:
         try:
             self._assets.note_refusal(request.run, request.phase, code)
         except HedgerowError:  # a refusal stays one where it cannot be written down
+            self._note_fault()
+
+    def _note_fault(self) -> None:
+        # On a full disk this fails, too; the reply still says that something did.
+        with suppress(OSError):
             self._assets.note_fault(traceback.format_exc())
 
     def _largest_body(self, request: Request) -> int:
@@ -502,6 +519,25 @@ class SiteAgent:
                 f"{request.phase}: out of order, the session is {type(session.state).__name__}"
             )
         return session, session.state
+
+
+def _check_time(request: Request, now: float) -> None:
+    """Return if a request is good at this moment.
+
+    Raises:
+        ProtocolViolation: it has expired, or is good for longer than any is: either end's clock is
+            wrong, or the site answered late.
+    """
+    if now > request.expires:
+        raise ProtocolViolation(
+            f"request: it has expired {now - request.expires:.0f} s ago by this site's clock "
+            f"({utc_text(now)}); the site was busy for so long, or the clocks differ"
+        )
+    if request.expires > now + LONGEST_WAIT:
+        raise ProtocolViolation(
+            "request: it asks to be good for more than a day by this site's clock "
+            f"({utc_text(now)}); the clocks differ"
+        )
 
 
 def _check_round(number: int, kind: RoundKind, rounds: int) -> None:

@@ -22,13 +22,14 @@ from pathlib import Path
 from client.agent_socket import (
     LARGEST_FRAME,
     LARGEST_GREETING,
+    REFUSAL,
     Greeting,
     LineError,
     receive_frame,
     send_frame,
     short_name,
 )
-from federation.envelope import Received
+from federation.envelope import Received, parse_reply
 from federation.errors import ProtocolViolation, UsageError
 
 MOST_CALLERS = 16
@@ -39,7 +40,10 @@ LOOK_AGAIN_SECONDS = 0.5
 
 Answer = Callable[[bytes], bytes]
 IsApproved = Callable[[str], bool]
+Refuse = Callable[[bytes, str, str], bytes]
+"""Gives the signed refusal of a request, for a code and a reason."""
 Told = Callable[[str, Mapping[str, str | int | float]], None]
+NOT_APPROVED = "bundle_not_approved"
 
 
 @dataclass
@@ -57,6 +61,7 @@ class _Course:
 @dataclass(frozen=True, slots=True)
 class _Job:
     request: bytes
+    answer: Answer
     reply: "Future[bytes]"
 
 
@@ -75,6 +80,7 @@ class AgentService:
         answer: Answer,
         is_approved: IsApproved,
         tell: Told = lambda _event, _fields: None,
+        refuse: Refuse | None = None,
     ) -> None:
         """Bind the socket.
 
@@ -85,6 +91,8 @@ class AgentService:
             answer: gives the signed reply to a request; called in the thread of `serve` alone.
             is_approved: whether messages of the bundle with this SHA-256 are answered.
             tell: given what happens, for the site's log; never a byte of a message.
+            refuse: gives the signed refusal of a request whose bundle is not approved; called in
+                the thread of `serve` alone. None: such a request gets no answer.
 
         Raises:
             UsageError: something else is there, or the folder is not.
@@ -94,6 +102,7 @@ class AgentService:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._course = _Course(time.time())
         self._callers = threading.BoundedSemaphore(MOST_CALLERS)
+        self._refuse = refuse
         self._listener = _bound(self.path)
 
     def serve(self) -> None:
@@ -138,14 +147,17 @@ class AgentService:
     def _work(self, job: _Job) -> None:
         if not job.reply.set_running_or_notify_cancel():
             return
-        about, began = _about(job.request), time.time()
+        about, began, outcome = _about(job.request), time.time(), {}
         with self._course.lock:
             self._course.busy = about | {"since": began}
         try:
-            job.reply.set_result(self._answer(job.request))
+            reply = job.answer(job.request)
+            outcome = _outcome(reply)
+            job.reply.set_result(reply)
         except ProtocolViolation as error:
             # No request at all: there is nothing that a reply could be signed for.
-            job.reply.set_exception(LineError(str(error), "protocol"))
+            outcome = {"code": "protocol", "reason": str(error)}
+            job.reply.set_exception(LineError(str(error), "request"))
         except BaseException as error:
             job.reply.set_exception(LineError(f"the agent ended: {type(error).__name__}"))
             raise
@@ -155,7 +167,8 @@ class AgentService:
                 self._course.answered += 1
                 self._course.busy = None
                 self._course.last = about | {"at": time.time(), "seconds": round(seconds, 3)}
-        self._tell("answered", about | {"seconds": round(seconds, 3)})
+        event = "answered_no" if outcome else "answered"
+        self._tell(event, about | outcome | {"seconds": round(seconds, 3)})
 
     def _accept(self) -> None:
         while not self.stopping.is_set():
@@ -177,8 +190,9 @@ class AgentService:
                 if greeting is None or greeting.asks == "status":
                     return
                 line.settimeout(None)
+                answer = self._answer if greeting.asks != REFUSAL else self._refused
                 while not self.stopping.is_set():
-                    self._pass_on(line)
+                    self._pass_on(line, answer)
         finally:
             self._callers.release()
 
@@ -192,20 +206,24 @@ class AgentService:
         if greeting.asks == "status":
             send_frame(line, _json({"status": "ok", **self.status()}))
             return greeting
-        if not self._is_approved(greeting.bundle):
+        if greeting.asks == REFUSAL:
+            if self._refuse is None or self._is_approved(greeting.bundle):
+                self._turn_away(line, "protocol", "there is nothing to refuse")
+                return None
+        elif not self._is_approved(greeting.bundle):
             shown = greeting.bundle[:16] or "none"
-            self._turn_away(
-                line,
-                "bundle_not_approved",
-                f"this site has not approved the app bundle {shown}",
-            )
+            self._turn_away(line, NOT_APPROVED, f"{_NOT_APPROVED} {shown}")
             return None
         send_frame(line, _json({"status": "ok", "site": self._site}))
         return greeting
 
-    def _pass_on(self, line: socket.socket) -> None:
+    def _refused(self, request: bytes) -> bytes:
+        assert self._refuse is not None
+        return self._refuse(request, NOT_APPROVED, f"{_NOT_APPROVED} of this run")
+
+    def _pass_on(self, line: socket.socket, answer: Answer) -> None:
         reply: Future[bytes] = Future()
-        self._jobs.put(_Job(receive_frame(line, LARGEST_FRAME), reply))
+        self._jobs.put(_Job(receive_frame(line, LARGEST_FRAME), answer, reply))
         send_frame(line, reply.result())
 
     def _turn_away(self, line: socket.socket, code: str, reason: str) -> None:
@@ -216,6 +234,18 @@ class AgentService:
         with self._course.lock:
             self._course.unheard += 1
         self._tell("turned_away", {"code": code})
+
+
+_NOT_APPROVED = "this site has not approved the app bundle"
+
+
+def _outcome(reply: bytes) -> dict[str, str | int | float]:
+    """Code and reason of a reply that is no answer, for the log; empty for an answer."""
+    try:
+        said = parse_reply(memoryview(reply))[0]
+    except ProtocolViolation:
+        return {}
+    return {} if said.status == "ok" else {"code": said.code, "reason": said.reason}
 
 
 def _bound(path: Path) -> socket.socket:

@@ -32,6 +32,8 @@ PIECE = 1 << 20
 LENGTH_BYTES = 8
 LONGEST_NAME = 100
 """Bytes of a Unix socket's path; the system has room for 107."""
+REFUSAL = "refusal"
+"""Asked for instead of answers, under a bundle that is not approved: the agent's signed no."""
 NO_BUNDLE = ""
 """Of a caller that carries no app's messages: the site's own commands."""
 
@@ -51,7 +53,7 @@ class Greeting:
     Attributes:
         bundle: SHA-256 of the app bundle whose messages it carries, 64 hexadecimal digits, or
             NO_BUNDLE.
-        asks: `answers`, or `status` for a look at the agent itself.
+        asks: `answers`; `status` for a look at the agent itself; or `refusal`.
         hedgerow: the caller's version.
     """
 
@@ -86,7 +88,7 @@ class Greeting:
         bundle, asks, hedgerow = map(str, told)
         if bundle != NO_BUNDLE and not _is_digest(bundle):
             raise LineError("greeting: bundle is no SHA-256", "protocol")
-        if asks not in {"answers", "status"}:
+        if asks not in {"answers", "status", REFUSAL}:
             raise LineError("greeting: asks is neither answers nor status", "protocol")
         return cls(bundle, asks, hedgerow)
 

@@ -9,7 +9,6 @@ from pydantic import ValidationError
 from federation.approvals import Approvals
 from federation.audit_log import AuditEntry, AuditLog
 from federation.cohort_record import OwnCohort
-from federation.consortium_files import ConsortiumFiles
 from federation.drift_summary import DriftFinding, WindowDrift
 from federation.errors import IntegrityError
 from federation.kept_file import kept
@@ -17,51 +16,6 @@ from federation.report_page.number_text import setting
 from federation.site_policy import SitePolicy
 
 LATEST_EVENTS, LATEST_WINDOWS, MOST_CHANGES = 10, 4, 6
-
-
-@dataclass(frozen=True, slots=True)
-class SiteFiles:
-    """The files of a home that are looked at, where `client.site_home.SiteHome` has them.
-
-    An onlooker needs no agent, whose home imports torch.
-    """
-
-    path: Path
-
-    @property
-    def policy(self) -> Path:
-        """The site's own rules."""
-        return self.path / "site.toml"
-
-    @property
-    def given(self) -> ConsortiumFiles:
-        """What the consortium gave the site."""
-        return ConsortiumFiles(self.path)
-
-    @property
-    def lock(self) -> Path:
-        """Held by the site's one agent while it runs."""
-        return self.path / ".lock"
-
-    @property
-    def socket(self) -> Path:
-        """Where a deployed site's agent listens."""
-        return self.path / "agent.sock"
-
-    @property
-    def node_state(self) -> Path:
-        """What a deployed site's node last said of itself."""
-        return self.path / "node.json"
-
-    @property
-    def faults(self) -> Path:
-        """What went wrong here."""
-        return self.path / "faults.log"
-
-    @property
-    def cohort(self) -> Path:
-        """In which discovered cohort the site is."""
-        return self.path / "cohort.json"
 
 
 @dataclass(frozen=True, slots=True)

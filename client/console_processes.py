@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from client.agent_socket import LineError, ask_status
-from client.console_contents import SiteFiles
+from client.site_home import SiteHome
 from federation.errors import IntegrityError
 from federation.file_lock import is_held
 from federation.report_page.number_text import duration
@@ -33,7 +33,7 @@ class ProcessNow:
     doing: str
 
 
-def agent_now(home: SiteFiles, now: float) -> ProcessNow:
+def agent_now(home: SiteHome, now: float) -> ProcessNow:
     """The agent, which holds the home's lock while it runs."""
     if not is_held(home.lock):
         return ProcessNow("Agent", NOT_RUNNING, is_well=False, doing="")
@@ -46,7 +46,7 @@ def agent_now(home: SiteFiles, now: float) -> ProcessNow:
     return ProcessNow("Agent", RUNNING, is_well=True, doing=_doing(told, now))
 
 
-def node_now(home: SiteFiles, now: float) -> ProcessNow | None:
+def node_now(home: SiteHome, now: float) -> ProcessNow | None:
     """The node, by what it last said; None if the site has not been up yet.
 
     Raises:

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from client import console_contents
 from client.console_account import AccountNow, ledger_of, read_account
-from client.console_contents import ApprovalNow, EventNow, Fact, SiteFiles, WindowNow
+from client.console_contents import ApprovalNow, EventNow, Fact, WindowNow
 from client.console_processes import NOT_RUNNING, ProcessNow, agent_now, node_now
+from client.site_home import SiteHome
 from federation.certificate_days import days_of_pem, days_of_sites
 from federation.console_page.certificate_notice import end_notice
 from federation.console_page.page import Notice, gravest_first, shown_place
@@ -77,7 +78,7 @@ def site_now(path: Path, clock: Callable[[], float]) -> SiteNow:
         path: of the home.
         clock: seconds since the epoch.
     """
-    now, home = clock(), SiteFiles(path)
+    now, home = clock(), SiteHome(path)
     notices: list[Notice] = []
     policy = _whole(lambda: kept(home.policy, SitePolicy.read), "policy", notices)
     account, no_account = _account(path)
@@ -147,14 +148,14 @@ def _account(home: Path) -> tuple[AccountNow | None, str]:
     return account, "" if account else f"There is no ledger at {ledger}."
 
 
-def _federation(home: SiteFiles) -> str:
+def _federation(home: SiteHome) -> str:
     try:
         return home.given.read_roster_of_any_time().federation
     except HedgerowError:
         return ""  # the certificates' notice says why
 
 
-def _certificates(home: SiteFiles, now: float) -> tuple[tuple[str, float], ...]:
+def _certificates(home: SiteHome, now: float) -> tuple[tuple[str, float], ...]:
     found: list[tuple[str, float]] = []
     if home.given.roster.is_file():
         days = days_of_sites(home.given.read_roster_of_any_time(), now)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from client.audit_predictions import by_model, out_of_fold
 from client.audit_rows import audit_data
-from client.site_home import SiteHome, open_rows
+from client.home_opening import open_rows
+from client.site_home import SiteHome
 from evaluation.audit.document import SiteAudit
 from evaluation.audit.page import render
 from evaluation.audit.site_audit import AuditFacts, site_audit

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from client.home_opening import open_agent
 from client.limits import apply_limits
-from client.site_home import SiteHome, open_agent
+from client.site_home import SiteHome
 from federation.agreement_kinds import AnyAgreement
 from federation.approvals import Approvals
 from federation.site_policy import SitePolicy
@@ -20,12 +21,14 @@ class DeployedAgent:
     Attributes:
         policy: of the site.
         answer: gives the signed reply to a request.
+        refuse: gives the signed refusal of a request, for a code and a reason.
         is_approved: whether messages of the app bundle with this SHA-256 are answered; read anew
             each time, so that an approval that is taken back holds at once.
     """
 
     policy: SitePolicy
     answer: Callable[[bytes], bytes]
+    refuse: Callable[[bytes, str, str], bytes]
     is_approved: Callable[[str], bool]
 
 
@@ -41,7 +44,7 @@ def open_deployed_agent(home: SiteHome) -> DeployedAgent:
         add_search_folder(home.tasks)
     agent = open_agent(home, home.ledger, _load)
     apply_limits(policy.limits)
-    return DeployedAgent(policy, agent.answer, bundle_gate(home))
+    return DeployedAgent(policy, agent.answer, agent.refuse, bundle_gate(home))
 
 
 def bundle_gate(home: SiteHome) -> Callable[[str], bool]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from client.agent_socket import LineError, ask_status
 from client.data_doctor import LoadTask, check_data, load_policys_task
 from client.doctor_check import Check, Verdict, fail, from_error, ok, warn
-from client.site_home import SiteHome, verify_home
+from client.home_opening import verify_home
+from client.site_home import SiteHome
 from client.site_processes import FLOWER_SWITCHES
 from client.site_status import account_of
 from federation import node_key

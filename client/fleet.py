@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -60,10 +61,12 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from federation import node_key
 from federation.errors import IntegrityError, UsageError
+from federation.software import HEADERS
 
 HEARTBEAT_SECONDS = 10.0
 """The shortest that a SuperLink takes; a node that died is noticed, and may return, after two."""
-CALL_SECONDS = 60.0
+CALL_SECONDS = 30.0
+"""Without a byte, until a call counts as lost; whoever answers does so within the second."""
 INSIST_SECONDS = 30.0
 """How long the rest of a message is tried for, when the line breaks within it."""
 MOST_OBJECTS = 4096
@@ -97,6 +100,10 @@ class StillLeased(FleetError):
 
 class Incompatible(FleetError):
     """The SuperLink's Flower is of another version."""
+
+
+class TooLarge(FleetError):
+    """More was sent than the SuperLink, or a proxy before it, takes: no use in insisting."""
 
 
 class RunEnded(FleetError):
@@ -225,6 +232,7 @@ class Fleet:
 
         Raises:
             RunEnded: nobody waits for it any more.
+            TooLarge: it does not get through.
         """
         node = self._known()
         message.metadata.__dict__["_message_id"] = message.object_id
@@ -291,7 +299,7 @@ class _Versions:
 
     def __init__(self) -> None:
         told = RuntimeVersionMetadata.from_local_component("SuperNode")
-        self._headers = dict(told.as_metadata())
+        self._headers = dict(told.as_metadata()) | {HEADERS["hedgerow"]: version("hedgerow")}
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         add_headers(context.request, self._headers)
@@ -337,7 +345,7 @@ def _called(call: Callable[[], R]) -> R:
 def _refused(response: httpx.Response) -> FleetError:
     told = FlowerError.from_json(response.text)
     text = f"HTTP {response.status_code}" + (f" [{told.code}] {told.message}" if told else "")
-    by_status: Mapping[int, type[FleetError]] = {401: NotKnown, 403: RunEnded}
+    by_status: Mapping[int, type[FleetError]] = {401: NotKnown, 403: RunEnded, 413: TooLarge}
     if told is not None and told.code == ACTIVATION_REFUSED:
         return StillLeased(text)
     return by_status.get(response.status_code, Unreachable)(text)

@@ -29,6 +29,7 @@ from client.fleet import (
     NotTrusted,
     RunEnded,
     StillLeased,
+    TooLarge,
     Unreachable,
     assume_run,
 )
@@ -59,7 +60,8 @@ ADVICE: Mapping[type[FleetError], str] = {
     "the coordinator has explained it; hedgerow site check says what is wrong",
     StillLeased: "a node with this key is unknown or counted as online still; after a crash that "
     "ends within half a minute, else another machine uses the key",
-    Incompatible: "install the version of Flower that the coordinator has",
+    Incompatible: "install the version that the coordinator has",
+    TooLarge: "a proxy on the way takes no body so large: have it let five megabytes through",
     Unreachable: "the coordinator is not reached; trying again",
 }
 
@@ -171,6 +173,11 @@ class FleetNode:
             reply = self._answered(fleet, instruction)
             seconds = self._parts.clock() - began
             fleet.reply(reply, seconds)
+        except TooLarge as error:
+            # The SuperLink keeps one reply to a message, and has the head of this one.
+            no = {"code": "too_large", "reason": str(error), "remedy": ADVICE[TooLarge]}
+            self._parts.tell("not_answered", told | no)
+            return
         except RunEnded:
             self._parts.tell("nobody_waits", told)
             return

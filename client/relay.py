@@ -66,5 +66,7 @@ def _outward(error: LineError) -> str:
         "unreachable": "the site's agent does not run",
         "bundle_not_approved": str(error),
         "protocol": "the site's agent and node do not understand each other",
+        "request": "the site's agent does not understand the coordinator: other versions of "
+        "hedgerow, or not a message of its",
     }
     return texts.get(error.code, "the site's agent gave no answer")

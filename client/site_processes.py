@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from client.agent_socket import AgentLine, LineError, ask_status
+from client.agent_socket import LineError, ask_status
+from client.returning_agent import ReturningAgent
 from client.site_home import SiteHome
 from federation.audit_log import AuditLog
 from federation.child_processes import Child, Supervisor, log_tail
 from federation.durable_file import write_atomically
 from federation.errors import UsageError
+from federation.file_lock import hold
 from federation.json_log import JsonLog, open_log
 from federation.shell_word import quoted
 from federation.site_connection import SiteConnection
@@ -33,7 +35,10 @@ FLOWER_SWITCHES = {
 AGENT_GRACE = 600.0
 """Seconds: what the agent is at when it is to end is finished first, for it was paid for."""
 READY_SECONDS = 120.0
+LEAVING_SECONDS = 10.0
+"""How long a node, or `site up`, that was just killed may take to be gone."""
 Told = Callable[[str, Mapping[str, str | int | float]], None]
+WARNED_OF = frozenset({"offline", "not_answered", "answered_no", "turned_away"})
 
 
 def require_joined(home: SiteHome) -> None:
@@ -64,7 +69,9 @@ def serve_agent(home: SiteHome) -> None:
     deployed = open_deployed_agent(home)
     site, choice = deployed.policy.site, deployed.policy.log
     log = open_log(home.log("agent"), choice.level, choice.fields)
-    service = AgentService(home.socket, site, deployed.answer, deployed.is_approved, _teller(log))
+    service = AgentService(
+        home.socket, site, deployed.answer, deployed.is_approved, _teller(log), deployed.refuse
+    )
     AuditLog(home.audit).append("agent_started", pid=os.getpid())
     with _ended_by_signals(service.stopping):
         _say(f"agent of {site} listens at {home.socket}")
@@ -97,8 +104,10 @@ def carry_messages(home: SiteHome) -> None:
             home.bundles.mkdir(exist_ok=True, mode=0o700)
             write_atomically(path, bundle.content, mode=0o600)
 
-    parts = NodeParts(connect, _asking(home), keep, state.tell)
-    with _ended_by_signals(parts.stopping):
+    stopping = threading.Event()
+    ask = ReturningAgent(home.socket, stopping).ask
+    parts = NodeParts(connect, ask, keep, state.tell, stopping)
+    with _alone(home, "node"), _ended_by_signals(parts.stopping):
         _say(f"node of {connection.site} for {connection.superlink}")
         FleetNode(parts).run()
     state.tell("stopped", {})
@@ -125,7 +134,8 @@ def guard_supernode(home: SiteHome, address: str, secret: Path, authority: Path 
         trusted = None if authority is None else authority.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read the CA {authority}: {error.strerror}") from error
-    guard = SupernodeGuard(address, trusted, read_secret(secret), _asking(home), tell, ending)
+    ask = ReturningAgent(home.socket, ending).ask
+    guard = SupernodeGuard(address, trusted, read_secret(secret), ask, tell, ending)
     with _ended_by_signals(ending):
         _say(f"guard behind the SuperNode at {address}")
         guard.run()
@@ -146,7 +156,7 @@ def site_children(home: SiteHome) -> tuple[Child, Child]:
         return Child(
             name=name,
             command=command,
-            log_path=home.log(name).with_suffix(".out"),
+            log_path=_output(home, name),
             env=environment,
             **rest,  # type: ignore[arg-type]
         )
@@ -160,6 +170,13 @@ def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], N
     """Keep agent and node running until SIGTERM or SIGINT; also tell whether the node is online."""
     ending, told = threading.Event(), dict(read_node_state(home))
 
+    def tell(name: str, event: str, details: Mapping[str, object]) -> None:
+        if event == "ended" and details.get("reason") != "stopped":
+            # Why it ended, it said itself: to its own log, where nobody looks first.
+            said = log_tail(_output(home, name), lines=1)
+            details = {**details, "said": said.removeprefix("hedgerow: ")}
+        report(name, event, details)
+
     def is_ending() -> bool:
         state = dict(read_node_state(home))
         if state not in ({}, told):
@@ -168,19 +185,18 @@ def keep_up(home: SiteHome, report: Callable[[str, str, Mapping[str, object]], N
             report("node", str(state["state"]), {"reason": state.get("reason", "")})
         return ending.is_set()
 
-    def say_why(name: str, event: str, details: Mapping[str, object]) -> None:
-        if event == "ended" and details.get("reason") != "stopped":
-            # What the process said last: people see this terminal, and not its log.
-            said = log_tail(home.log(name).with_suffix(".out"), 1)
-            details = {**details, "said": said.removeprefix("hedgerow: ")}
-        report(name, event, details)
-
-    with _ended_by_signals(ending), Supervisor(site_children(home), say_why) as supervisor:
+    with (
+        _alone(home, "up"),
+        _ended_by_signals(ending),
+        Supervisor(site_children(home), tell) as supervisor,
+    ):
         supervisor.run(until=is_ending)
 
 
 def read_node_state(home: SiteHome) -> Mapping[str, object]:
     """What the node last said of itself: state, since, reason and advice; empty before the first.
+
+    A node that said it was online and was killed says nothing more; its state is `gone` then.
 
     Raises:
         UsageError: the file is not what was written.
@@ -191,7 +207,25 @@ def read_node_state(home: SiteHome) -> Mapping[str, object]:
         return {}
     except ValueError as error:
         raise UsageError(f"{home.node_state} is not what was written; remove it") from error
-    return state if isinstance(state, dict) else {}
+    if not isinstance(state, dict):
+        return {}
+    if state.get("state") in {"online", "reached"} and not _is_held(home.path / ".node.lock"):
+        return state | {"state": "gone", "reason": "its process was killed"}
+    return state
+
+
+def _output(home: SiteHome, name: str) -> Path:
+    """What a process of the site writes to its terminal."""
+    return home.log(name).with_suffix(".out")
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a process holds a lock; one that is not ours to look at is taken to be held."""
+    try:
+        os.close(hold(lock))
+    except (BlockingIOError, UsageError):
+        return True
+    return False
 
 
 class _NodeState:
@@ -219,20 +253,32 @@ class _NodeState:
         )
 
 
-def _asking(home: SiteHome) -> Callable[[str, bytes], bytes]:
-    def ask(bundle: str, request: bytes) -> bytes:
-        with AgentLine(home.socket, bundle) as line:
-            return line.answer(request)
-
-    return ask
-
-
 def _teller(log: JsonLog) -> Told:
     def tell(event: str, fields: Mapping[str, str | int | float]) -> None:
-        say = log.warning if event in {"offline", "not_answered", "turned_away"} else log.info
+        say = log.warning if event in WARNED_OF else log.info
         say(event, **fields)
 
     return tell
+
+
+@contextmanager
+def _alone(home: SiteHome, name: str) -> Iterator[None]:
+    """Be the only process of this kind over a home.
+
+    Raises:
+        UsageError: there is one already; two would take each other's messages and sockets.
+    """
+    path = home.path / f".{name}.lock"
+    try:
+        lock = hold(path, LEAVING_SECONDS)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"another hedgerow site {name} is running for {home.path}; a site has one"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager

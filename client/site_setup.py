@@ -9,8 +9,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from client.home_opening import create_ledger
 from client.policy_text import FirstPolicy
-from client.site_home import SiteHome, create_ledger, identity_pem
+from client.site_home import SiteHome, identity_pem
 from federation import node_key, site_request
 from federation.bounded_file import read_bounded
 from federation.durable_file import sync_folder, write_atomically

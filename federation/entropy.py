@@ -1,6 +1,6 @@
 """Randomness as an argument: the operating system's, or a seed's, as different types.
 
-A deployed agent (`client.site_home.open_agent`) takes no randomness from anyone; what a seed can
+A deployed agent (`client.home_opening.open_agent`) takes no randomness from anyone; what a seed can
 repeat is asked for by name (`open_simulated_agent`). Seeded streams are AES-256-CTR keystreams
 (NIST SP 800-38A) under keys derived by HKDF (RFC 5869), one per label, so that two purposes never
 share a stream.

@@ -23,6 +23,11 @@ class Software(Section):
         return cls(hedgerow=version("hedgerow"), flwr=version("flwr"))
 
 
+NAMES = ("hedgerow", "flwr")
+HEADERS = {"hedgerow": "hedgerow-version", "flwr": "flwr-package-version"}
+"""In which a site's node tells its versions; the second is Flower's own."""
+
+
 def require_compatible(here: Software, there: Software, whose: str) -> None:
     """Return if the first two numbers of both versions are the same on both sides.
 
@@ -36,14 +41,22 @@ def require_compatible(here: Software, there: Software, whose: str) -> None:
     Raises:
         UsageError: they differ; the text has both versions and what to install.
     """
-    for name in ("hedgerow", "flwr"):
-        ours, theirs = getattr(here, name), getattr(there, name)
-        if _series(ours) != _series(theirs):
-            raise UsageError(
-                f"{whose} runs {name} {theirs} and this machine {name} {ours}: both ends need the "
-                f"same first two numbers; install {name} {'.'.join(_series(theirs))} here, or "
-                f"{'.'.join(_series(ours))} there"
-            )
+    for name in NAMES:
+        require_same_series(name, getattr(here, name), getattr(there, name), whose)
+
+
+def require_same_series(name: str, ours: str, theirs: str, whose: str) -> None:
+    """As `require_compatible`, of one of the two.
+
+    Raises:
+        UsageError: they differ.
+    """
+    if _series(ours) != _series(theirs):
+        raise UsageError(
+            f"{whose} runs {name} {theirs} and this machine {name} {ours}: both ends need the "
+            f"same first two numbers; install {name} {'.'.join(_series(theirs))} here, or "
+            f"{'.'.join(_series(ours))} there"
+        )
 
 
 def _series(text: str) -> list[str]:

@@ -461,6 +461,7 @@ class RunFacts(Part):
     status: Literal["completed", "stopped", "interrupted"]
     stopped_because: str = ""
     stopped_by_budget: bool = False
+    stopped_by_refusal: bool = False
     started: str
     finished: str
     seconds: float

@@ -21,7 +21,12 @@ def closing_statements(
         body: `COMPLETED` if the sites may forget the vectors of the run; else they may be resent.
         timeout: seconds to wait at most.
     """
-    answers = conversation.ask(Phase.CLOSE, Place(run), dict.fromkeys(sites, body), timeout)
+    asked = tuple(sites)
+    answers = conversation.ask(Phase.CLOSE, Place(run), dict.fromkeys(asked, body), timeout)
+    if answers.silent:
+        # A site that was cut off just now would keep what it was asked to forget.
+        again = dict.fromkeys(answers.silent, body)
+        answers = answers.completed_by(conversation.ask(Phase.CLOSE, Place(run), again, timeout))
     statements = {}
     for site, said in answers.bodies.items():
         # A site whose statement cannot be read has made none.

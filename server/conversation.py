@@ -2,17 +2,22 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from federation.envelope import Data, Phase, Reply, Request, parse_reply, reply_parts
-from federation.errors import ProtocolViolation, RoundFailed
+from federation.errors import PrivacyRefusal, ProtocolViolation, RoundFailed
 from federation.roster import Roster
 from privacy.message_sizes import LARGEST_ANSWER, require_size
 from server.transport import Lost, Transport
+
+LOOK_SECONDS = 0.5
+"""Between two looks for nodes that are not there yet, or that gave no answer."""
+ENLIST_AGAIN_SECONDS = 20.0
+"""After which a node that is silent is asked anew: what died with its process is not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,10 @@ class Question:
     bodies: Mapping[str, bytes]
     largest_answer: int
 
+    def for_only(self, sites: Collection[str]) -> "Question":
+        """The same, of some of the sites."""
+        return replace(self, bodies={s: body for s, body in self.bodies.items() if s in sites})
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -46,11 +55,19 @@ class Answers:
         bodies: per site that answered `ok`, the verified reply's body.
         lost: per site that did not, why.
         refusals: per site that refused, its code.
+        silent: sites that said nothing that they signed.
     """
 
     bodies: Mapping[str, bytes]
     lost: Mapping[str, str]
     refusals: Mapping[str, str]
+    silent: frozenset[str] = frozenset()
+
+    def completed_by(self, later: "Answers") -> "Answers":
+        """These, and what came when the silent were asked once more."""
+        lost = {s: why for s, why in self.lost.items() if s not in later.bodies} | dict(later.lost)
+        refusals = {**self.refusals, **later.refusals}
+        return Answers({**self.bodies, **later.bodies}, lost, refusals, later.silent)
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,7 @@ class Conversation:
                 self._hear(second, site, riding[site], _ridden(raw), largest_riding)
         for site in at.values():
             heard = second if site in alone else first
+            heard.silent.add(site)
             heard.lost[site] = f"{(alone if site in alone else asked)[site].phase}: no reply"
         return first.answers(), second.answers()
 
@@ -136,6 +154,7 @@ class Conversation:
         """Note what a site answered; None if it did not, or not with its signature."""
         phase = request.phase
         if isinstance(raw, Lost):
+            heard.silent.add(site)
             heard.lost[site] = f"{phase}: {raw.reason}"
             return None
         key = self._keys[site]
@@ -143,12 +162,13 @@ class Conversation:
             require_size(phase, len(reply_parts(raw)[0]), largest)
             reply = Reply.verify(raw, self.roster.federation, request, key, site)
         except ProtocolViolation as error:
+            heard.silent.add(site)
             heard.lost[site] = f"{phase}: {error}"
             return None
         if reply.status == "ok":
             heard.answered[site] = reply.body
         else:
-            heard.lost[site] = f"{phase}: {reply.status}: {reply.reason}"
+            heard.lost[site] = f"{phase}: {reply.status}: {reply.code}: {reply.reason}"
             if reply.status == "refused":
                 heard.refusals[site] = reply.code
         return reply
@@ -159,10 +179,11 @@ class Conversation:
         """Which node speaks for which site, and each site's answer to `enlist`.
 
         Nodes that come online late are waited for: Flower starts a ServerApp before all nodes are
-        registered.
+        registered. One that gave no answer is asked again: its agent may be on its way back.
 
         Raises:
             RoundFailed: not every site was found within `timeout` seconds.
+            PrivacyRefusal: a site will not, by its own rules.
         """
         deadline = time.monotonic() + timeout
         addresses: dict[str, int] = {}
@@ -171,10 +192,11 @@ class Conversation:
         trouble: dict[int, str] = {}
         while set(addresses) != set(sites):
             new = [node for node in self.transport.nodes() if node not in heard]
-            for node, site, body in self._enlist(new, place, timeout, trouble):
+            found, unheard = self._enlist(new, sites, place, timeout, trouble)
+            for node, site, body in found:
                 if site in sites and site not in addresses:
                     addresses[site], bodies[site] = node, body
-            heard |= set(new)
+            heard |= set(new) - unheard
             if time.monotonic() > deadline:
                 missing = ", ".join(sorted(set(sites) - set(addresses)))
                 told = f"; {'; '.join(sorted(set(trouble.values())))}" if trouble else ""
@@ -182,23 +204,35 @@ class Conversation:
                     f"{len(addresses)} of {len(sites)} sites are online after {timeout:g} s; "
                     f"missing: {missing}{told}"
                 )
-            if not new:
-                time.sleep(0.05)
+            if not set(new) - unheard:
+                time.sleep(LOOK_SECONDS)
         return addresses, bodies
 
     def _enlist(
-        self, nodes: list[int], place: Place, timeout: float, trouble: dict[int, str]
-    ) -> list[tuple[int, str, bytes]]:
+        self,
+        nodes: list[int],
+        sites: tuple[str, ...],
+        place: Place,
+        timeout: float,
+        trouble: dict[int, str],
+    ) -> tuple[list[tuple[int, str, bytes]], set[int]]:
+        """Node, site and body of those that enlist, and the nodes to be asked again.
+
+        Raises:
+            PrivacyRefusal: one of `sites` refuses.
+        """
         requests = {
             node: self._request(Phase.ENLIST, place, self.roster.federation.encode(), timeout)
             for node in nodes
         }
         found = []
-        keys = self._keys
-        for node, raw in self.transport.exchange(requests, timeout) if requests else ():
+        keys, unheard = self._keys, set(requests)
+        patience = min(timeout, ENLIST_AGAIN_SECONDS)
+        for node, raw in self.transport.exchange(requests, patience) if requests else ():
             if isinstance(raw, Lost):
                 trouble[node] = raw.reason
                 continue
+            unheard.discard(node)
             try:
                 require_size(Phase.ENLIST, len(reply_parts(raw)[0]), LARGEST_ANSWER[Phase.ENLIST])
                 site = parse_reply(raw)[0].site
@@ -208,11 +242,16 @@ class Conversation:
             except ProtocolViolation as error:
                 trouble[node] = str(error)
                 continue
+            trouble.pop(node, None)
             if reply.status == "ok":
                 found.append((node, site, reply.body))
-            else:
-                trouble[node] = f"{site}: {reply.reason}"
-        return found
+                continue
+            trouble[node] = f"{site}: {reply.status}: {reply.code}: {reply.reason}"
+            if reply.status == "refused" and reply.code != "protocol" and site in sites:
+                raise PrivacyRefusal(f"not every site takes part: {trouble[node]}")
+            if reply.status == "failed" or reply.code == "protocol":
+                unheard.add(node)  # a full disk, a late answer: it may pass
+        return found, unheard
 
     def _request(self, phase: Phase, place: Place, body: bytes, timeout: float) -> Request:
         return Request(
@@ -243,6 +282,7 @@ class _Heard:
     answered: dict[str, bytes] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
 
     def answers(self) -> Answers:
-        return Answers(self.answered, self.lost, self.refusals)
+        return Answers(self.answered, self.lost, self.refusals, frozenset(self.silent))

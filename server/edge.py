@@ -10,6 +10,7 @@ Stock SuperNodes go on after 502, 503 and 504 only, and fall silent for good at 
 """
 
 import asyncio
+import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -18,7 +19,9 @@ from typing import Any
 
 import httpx
 
+from federation.errors import UsageError
 from federation.json_log import JsonLog
+from federation.software import HEADERS, Software, require_same_series
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -37,6 +40,11 @@ stolen key be burned for good: both are the coordinator's business."""
 PATHS = {f"{FLEET}{method}": method for method in METHODS}
 HEALTH = "/health"
 
+VERSIONS = {name: header.encode() for name, header in HEADERS.items()}
+OTHER_VERSION = 1001
+"""Flower's code for a version that does not fit; its Fleet API itself looks at none (flwr 1.41)."""
+LONGEST_VERSION = 64
+
 PASSED_ON = frozenset({b"content-type", b"accept"})
 PASSED_ON_PREFIX = b"flwr-"
 """Headers of a request that the SuperLink gets; it needs no others."""
@@ -50,6 +58,13 @@ NOT_BROUGHT_BACK = frozenset({
 STATUSES_TOLD_AS_UNAVAILABLE = frozenset({404, 429, *range(500, 600)})
 """Of the SuperLink's answers on a fleet path: what would end a stock SuperNode for good. A 404
 there is a SuperLink that is still starting, or another version; the node waits for a better one."""
+
+REFUSALS_TOLD = {
+    401: "the SuperLink does not know the node, or the clocks differ",
+    412: "the SuperLink refuses the node: its key is not enrolled or online already, or it runs "
+    "another version of Flower",
+}
+"""What the SuperLink says no to and a person has to look at; the site is told the same."""
 
 RETRY_AFTER_SECONDS = 2
 FAILURES_LOGGED_PER_SECOND = 10
@@ -91,6 +106,18 @@ class Refused(Exception):
 
     def __init__(self, status: int, reason: str) -> None:
         self.status, self.reason = status, reason
+
+
+class OtherVersion(Refused):
+    """The node is of another version; the answer says so as Flower says it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(412, reason)
+
+    @property
+    def body(self) -> str:
+        """What stands in the answer."""
+        return json.dumps({"code": OTHER_VERSION, "detail": self.reason})
 
 
 class Aborted(Exception):
@@ -146,11 +173,13 @@ class Edge:
         client: to the SuperLink; `superlink_client` makes it.
         limits: what a stranger may cost.
         log: of refusals and failures, and a line a minute on the rest; of no body, ever.
+        software: a node that says it runs another series of these is refused; None: none is.
     """
 
     client: httpx.AsyncClient
     limits: EdgeLimits
     log: JsonLog
+    software: Software | None = None
     in_flight: int = 0
     _failures: FewLines = field(default_factory=lambda: FewLines(FAILURES_LOGGED_PER_SECOND))
     _served: _Tally = field(default_factory=_Tally)
@@ -164,7 +193,8 @@ class Edge:
             await self._answer(scope, request, receive, send)
         except Refused as refused:
             request.status, request.reason = refused.status, refused.reason
-            await _reply(send, refused.status, refused.reason)
+            said = refused.body if isinstance(refused, OtherVersion) else refused.reason
+            await _reply(send, refused.status, said)
         except Aborted as aborted:
             request.reason = str(aborted)
         self._note(request)
@@ -182,6 +212,7 @@ class Edge:
             raise Refused(404, "not found")
         if scope["method"] != "POST":
             raise Refused(405, "POST only")
+        self._require_version(scope["headers"])
         length = _content_length(scope["headers"], self.limits.largest_body)
         if self.in_flight >= self.limits.concurrency:
             raise Refused(503, "busy")
@@ -190,6 +221,23 @@ class Edge:
             await self._pass_on(scope, request, _Body(receive, length, self.limits, request), send)
         finally:
             self.in_flight -= 1
+
+    def _require_version(self, headers: Headers) -> None:
+        """Return if the node fits, or does not say.
+
+        Raises:
+            Refused: it does not fit; in the words of Flower's own errors, which nodes read.
+        """
+        if self.software is None:
+            return
+        told = dict(headers)
+        for name, header in VERSIONS.items():
+            theirs = told.get(header, b"")[:LONGEST_VERSION].decode("ascii", "replace")
+            try:
+                if theirs:
+                    require_same_series(name, getattr(self.software, name), theirs, "the node")
+            except UsageError as error:
+                raise OtherVersion(str(error)) from error
 
     async def _pass_on(self, scope: Scope, request: _Request, body: "_Body", send: Send) -> None:
         """Stream the request to the SuperLink and its answer back."""
@@ -210,6 +258,7 @@ class Edge:
             if answer.status_code in STATUSES_TOLD_AS_UNAVAILABLE:
                 raise Refused(503, f"the SuperLink answered {answer.status_code}")
             request.status = answer.status_code
+            request.reason = REFUSALS_TOLD.get(answer.status_code, "")
             await self._bring_back(answer, request, send)
         finally:
             await answer.aclose()

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from federation.json_log import JsonLog, open_log
 from federation.network_address import address
+from federation.software import Software
 from server.edge import Edge, EdgeLimits, FewLines, superlink_client
 from server.federation_home import FederationHome
 from server.superlink import LOOPBACK
@@ -106,7 +107,7 @@ def serve(place: EdgePlace, limits: EdgeLimits, log: JsonLog) -> None:
     # uvicorn has no setting for it, and a minute is long for who says nothing.
     asyncio.constants.SSL_HANDSHAKE_TIMEOUT = HANDSHAKE_SECONDS
     client = superlink_client(place.superlink, str(place.superlink_ca), limits)
-    edge = Edge(client, limits, log)
+    edge = Edge(client, limits, log, Software.installed())
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

@@ -1,5 +1,6 @@
 """Before anything is computed: who is there, under which rules, and that all sign one agreement."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from server.conversation import Answers, Conversation, Place, Question
 from server.ledger_witness import Shown, keep
 from server.transport import Transport
 
+AGREE_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds before each further try; an agent that was killed is back within ten."""
 ENLIST_SECONDS = 60.0
 """How long to wait for all sites to be online."""
 
@@ -78,12 +81,32 @@ def agree(
     question = Question(Phase.AGREE, place, bodies, LARGEST_ANSWER[Phase.AGREE])
     timeout = agreement.federation.round_timeout_seconds
     witness = shown.question(place, agreement.sites)
-    answers, witnessed = conversation.ask_with_rider(question, witness, timeout)
+    answers, witnessed = _asked_until_heard(conversation, question, witness, timeout)
     _require_all(answers)
     if any(body != agreement.digest() for body in answers.bodies.values()):
         raise RoundFailed("a site signed another agreement than the one proposed")
     _require_all(witnessed)
     keep(folder, shown, witnessed)
+
+
+def _asked_until_heard(
+    conversation: Conversation, question: Question, rider: Question, timeout: float
+) -> tuple[Answers, Answers]:
+    """The answers to both questions; a silent site is asked again while it comes back.
+
+    Who agreed twice agreed once: a site keeps an agreement that it knows already.
+    """
+    first, second = conversation.ask_with_rider(question, rider, timeout)
+    for pause in AGREE_PAUSES:
+        silent = first.silent | second.silent
+        if not silent or first.refusals or second.refusals:
+            break
+        time.sleep(pause)
+        late, ridden = conversation.ask_with_rider(
+            question.for_only(silent), rider.for_only(silent), timeout
+        )
+        first, second = first.completed_by(late), second.completed_by(ridden)
+    return first, second
 
 
 def _require_all(answers: Answers) -> None:

@@ -154,8 +154,8 @@ def run(
         summary = _play(home, deployed, console)
     print_summary(summary, folder, quiet=quiet, as_json=as_json)
     if summary.run.status == "stopped":
-        spent = summary.run.stopped_by_budget
-        raise typer.Exit(PrivacyRefusal.exit_code if spent else RoundFailed.exit_code)
+        refused = summary.run.stopped_by_budget or summary.run.stopped_by_refusal
+        raise typer.Exit(PrivacyRefusal.exit_code if refused else RoundFailed.exit_code)
 
 
 def _ready_folder(

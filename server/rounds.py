@@ -76,10 +76,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run does not go on; `by_budget` if a site's ledger forbade it."""
+    """Why a run does not go on.
+
+    Attributes:
+        by_budget: a site's ledger forbade it.
+        by_refusal: a site would not, by its own rules; so its ledger is one of them.
+    """
 
     reason: str
     by_budget: bool = False
+    by_refusal: bool = False
 
 
 Observer = Callable[[Progress], None]
@@ -169,7 +175,7 @@ class Rounds:
             )
         except (FailedRound, DataError) as failure:
             record = _failed(number, RoundKind.TRAIN, failure, attempts, seconds)
-            stop = Stop(f"round {number} failed: {failure}", _is_spent(failure))
+            stop = _stop(f"round {number} failed: {failure}", failure)
             stops = stop.by_budget or self.config.run.on_failed_round == "stop"
             return self._recorded(record, checkpoint, observe), stop if stops else None
         digest = write_checkpoint(self.folder, following)
@@ -214,7 +220,7 @@ class Rounds:
         except (FailedRound, DataError) as failure:
             record = _failed(number, RoundKind.EVALUATE, failure, attempts, seconds)
             self._recorded(record, checkpoint, observe)
-            return Stop(f"the evaluation round failed: {failure}")
+            return _stop(f"the evaluation round failed: {failure}", failure)
         self._recorded(record, checkpoint, observe)
         return None
 
@@ -432,6 +438,11 @@ class Rounds:
         completed = checkpoint.after_round
         observe(Progress(self.agreement, record, completed))
         return checkpoint
+
+
+def _stop(reason: str, failure: FailedRound | DataError) -> Stop:
+    by_refusal = isinstance(failure, FailedRound) and failure.is_by_rules
+    return Stop(reason, _is_spent(failure), by_refusal)
 
 
 def _is_spent(failure: Exception) -> bool:

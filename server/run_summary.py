@@ -91,6 +91,7 @@ def _facts(
         status="stopped" if outcome.stopped else "completed",
         stopped_because=outcome.stopped.reason if outcome.stopped else "",
         stopped_by_budget=outcome.stopped is not None and outcome.stopped.by_budget,
+        stopped_by_refusal=outcome.stopped is not None and outcome.stopped.by_refusal,
         started=started.isoformat(),
         finished=finished.isoformat(timespec="seconds"),
         seconds=sum(r.round.seconds for r in outcome.record.rounds),

@@ -136,6 +136,11 @@ class FailedRound(RoundFailed):
         self.dropped, self.refusals = dict(dropped), dict(refusals)
         super().__init__(reason)
 
+    @property
+    def is_by_rules(self) -> bool:
+        """Whether a site would not; one that refuses a message for its age says nothing of that."""
+        return bool(set(self.refusals.values()) - {"protocol"})
+
 
 @dataclass(frozen=True, slots=True)
 class Line:

@@ -7,7 +7,6 @@ from typing import Generic, TypeVar
 from federation.analytics_agreement import AnalyticsAgreement
 from federation.config import FederationRules
 from federation.durable_file import write_atomically
-from federation.envelope import BUDGET_EXHAUSTED, RUN_OVERSPENT
 from federation.errors import IntegrityError, PrivacyRefusal, RoundFailed, UsageError
 from federation.evaluation_agreement import EvaluationAgreement
 from federation.layout import VectorLayout
@@ -121,7 +120,7 @@ def sum_once(
         done = sum_securely(line, prepared, terms.model, survivors, following=None)
     except FailedRound as failure:
         _close(conversation, agreement, b"")
-        if {BUDGET_EXHAUSTED, RUN_OVERSPENT} & set(failure.refusals.values()):
+        if failure.is_by_rules:
             raise PrivacyRefusal(str(failure)) from failure
         raise
     return SingleSum(

@@ -9,7 +9,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from federation.envelope import Phase, Request
-from server.bounded_pull import pulls_end
+from server.grid_replies import Spoilt, replies_of
 
 RECORD = "hedgerow"
 LARGEST_WHOLE = 1 << 20
@@ -50,7 +50,7 @@ class GridTransport:
     """
 
     def __init__(self, grid: Grid, poll_seconds: float = 0.1) -> None:
-        self._grid = grid
+        self._grid, self._replies = grid, replies_of(grid)
         self._poll_seconds = poll_seconds
 
     def nodes(self) -> list[int]:
@@ -60,33 +60,30 @@ class GridTransport:
     def exchange(
         self, requests: Mapping[int, Request], timeout: float
     ) -> Iterator[tuple[int, bytes | Lost]]:
-        """See `Transport`. Replies that come later are dropped.
-
-        A reply of which parts are missing holds up the others until the deadline at most; those
-        that had come by then are still taken.
-        """
+        """See `Transport`. Replies that come later are dropped."""
         deadline = time.monotonic() + timeout
-        pushed = self._grid.push_messages(
-            [self._message(node, request, timeout) for node, request in requests.items()]
+        pushed = list(
+            self._grid.push_messages(
+                [self._message(node, request, timeout) for node, request in requests.items()]
+            )
         )
-        waiting, pause = dict(zip(pushed, requests, strict=True)), self._poll_seconds
+        # The SuperLink names no message to a node that was put out, and none of too large a push.
+        taken = dict(zip(pushed, requests, strict=False))
+        waiting = {name: node for name, node in taken.items() if name}
+        for node in set(requests) - set(waiting.values()):
+            yield node, Lost("the SuperLink did not take the message: the node is not registered")
+        pause = self._poll_seconds
         while waiting:
-            is_last = time.monotonic() > deadline
-            for message in self._pulled(list(waiting), deadline):
-                node = waiting.pop(message.metadata.reply_to_message_id, None)
-                if node is not None:
-                    yield node, _payload(message)
-            if is_last:
+            for name, message in self._replies.arrived(waiting):
+                if name in waiting:
+                    yield waiting.pop(name), _payload(message)
+            if time.monotonic() > deadline:
                 break
             if waiting:
                 time.sleep(pause)
                 pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
-        for node in waiting.values():
-            yield node, Lost(f"no reply within {timeout:g} s")
-
-    def _pulled(self, asked: list[str], deadline: float) -> list[Message]:
-        with pulls_end(deadline):
-            return list(self._grid.pull_messages(asked))
+        for name, node in waiting.items():
+            yield node, Lost(_too_late(self._replies.missing(name), timeout))
 
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"
@@ -100,6 +97,11 @@ class GridTransport:
         )
 
 
+def _too_late(missing: int, timeout: float) -> str:
+    cut = f"; {missing} parts of one did not get through" if missing else ""
+    return f"no reply within {timeout:g} s{cut}"
+
+
 def _record(request: bytes) -> ArrayRecord | ConfigRecord:
     """A request as the courier reads it."""
     if len(request) <= LARGEST_WHOLE:
@@ -107,7 +109,9 @@ def _record(request: bytes) -> ArrayRecord | ConfigRecord:
     return ArrayRecord({"request": Array("uint8", (len(request),), "hedgerow.bytes", request)})
 
 
-def _payload(message: Message) -> bytes | Lost:
+def _payload(message: Message | Spoilt) -> bytes | Lost:
+    if isinstance(message, Spoilt):
+        return Lost(message.reason)
     if message.has_error():
         return Lost(message.error.reason or "the node reported an error without a reason")
     record = message.content.get(RECORD)

@@ -83,8 +83,8 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     summary = _play(run, console)
     print_summary(summary, run.folder, quiet=quiet, as_json=as_json)
     if summary.run.status == "stopped":
-        spent = summary.run.stopped_by_budget
-        raise typer.Exit(PrivacyRefusal.exit_code if spent else RoundFailed.exit_code)
+        refused = summary.run.stopped_by_budget or summary.run.stopped_by_refusal
+        raise typer.Exit(PrivacyRefusal.exit_code if refused else RoundFailed.exit_code)
 
 
 @app.command()

@@ -16,7 +16,8 @@ from flwr.clientapp import ClientApp
 from client.agent import SiteAgent
 from client.contribution import Workbench, require_trainable
 from client.courier import client_app
-from client.site_home import SiteHome, create_ledger, open_simulated_agent, verify_home
+from client.home_opening import create_ledger, open_simulated_agent, verify_home
+from client.site_home import SiteHome
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement

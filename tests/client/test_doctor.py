@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from client import doctor
 from client.data_doctor import check_data, load_policys_task
 from client.doctor_check import Verdict, from_error, worst
+from client.home_opening import create_ledger
 from client.site_cli import app
-from client.site_home import SiteHome, create_ledger
+from client.site_home import SiteHome
 from client.site_status import read_status
 from federation import node_key
 from federation.approvals import BundleApproval, TaskApproval, change_approvals

@@ -12,8 +12,9 @@ from sample_consortium import KEY, OTHER, roster_of, signed_rules
 from sample_enrolment import CREATED, NOW, SOFTWARE, authority, identity, line, membership_of
 
 from client import joining, site_setup
+from client.home_opening import verify_home
 from client.policy_text import FirstPolicy, usual_delta
-from client.site_home import SiteHome, verify_home
+from client.site_home import SiteHome
 from federation import node_key
 from federation.countersignature import Countersignature, require_countersigned
 from federation.errors import ConfigError, IntegrityError, UsageError
@@ -387,7 +388,8 @@ def test_a_request_is_made_anew_until_the_site_has_joined(home) -> None:
 
 @pytest.mark.parametrize("file", ["node_key", "identity"])
 def test_a_damaged_key_is_named(home, file: str) -> None:
-    path = getattr(home, file)
+    path, members = getattr(home, file), members_with(home)
+    join(home, members)
     path.write_bytes(b"nonsense")
     for attempt in (
         lambda: site_setup.rotate_keys(home, SOFTWARE, LATER, node_key_lost=False),

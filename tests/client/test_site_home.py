@@ -7,8 +7,9 @@ import pytest
 import torch
 from sample_consortium import OTHER, roster_of, signed_rules
 
-from client import site_home
-from client.site_home import SiteHome, create_ledger, open_agent, verify_home
+from client import home_opening
+from client.home_opening import create_ledger, open_agent, verify_home
+from client.site_home import SiteHome
 from federation.agreement import Agreement
 from federation.consortium import END_OF_9999
 from federation.entropy import SystemEntropy
@@ -47,7 +48,7 @@ def ledger(home: SiteHome) -> Path:
 
 
 def test_a_site_has_one_agent_until_it_is_gone(home, monkeypatch) -> None:
-    monkeypatch.setattr(site_home, "LEAVING_SECONDS", 0.0)
+    monkeypatch.setattr(home_opening, "LEAVING_SECONDS", 0.0)
     agent = open_agent(home, ledger(home), load_task)
     assert isinstance(agent._assets.training_entropy, SystemEntropy)
     with pytest.raises(UsageError, match="another agent is running"):

@@ -51,6 +51,27 @@ class Process:
             self._ended = True
             self._news.notify_all()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def finished(self, seconds: float) -> int:
+        """Wait for its end; its exit status."""
+        status = self._process.wait(seconds)
+        self._reader.join(ENDING_SECONDS)
+        return status
+
+    @property
+    def text(self) -> str:
+        """What it has said so far."""
+        with self._news:
+            return "".join(self.lines)
+
     def wait_for(self, text: str, times: int = 1, seconds: float = STARTING_SECONDS) -> None:
         """Return when so many lines hold `text`."""
 
@@ -60,10 +81,6 @@ class Process:
         with self._news:
             self._news.wait_for(lambda: said() or self._ended, seconds)
             assert said(), "".join(self.lines)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def wait(self, seconds: float) -> int:
         """Exit status, once it has ended."""

@@ -1,15 +1,26 @@
 """A whole federation on loopback, set up by the product's own commands and run by its processes."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deployment import BIN, LOOPBACK, Process, flower_environment, free_port
+from deployment import (
+    BIN,
+    LOOPBACK,
+    STARTING_SECONDS,
+    Process,
+    flower_environment,
+    free_port,
+)
+from faulty_line import FaultyLine  # noqa: TC002 - a type that readers look up here
 
 import hedgerow
+from federation import config_file
 from federation.consortium_files import ConsortiumFiles
 from federation.site_connection import SiteConnection
 from federation.site_policy import SitePolicy
@@ -17,11 +28,22 @@ from federation.task import SiteRequest
 from federation.task_loading import load_task
 from server.coordinator_config import CoordinatorConfig
 from server.federation_home import FederationHome
+from simulations.example_config import example
 
 HEDGEROW = (sys.executable, "-P", "-m", "hedgerow")
 AGENT = Path(__file__).with_name("seeded_agent.py")
+SITE = Path(__file__).with_name("scripted_site.py")
 SPLIT_SEED = 7
 PORTS = ("superlink_port", "health_port", "metrics_port", "console_port")
+
+
+def until(claim: Callable[[], bool], run: Process | None = None, seconds: float = 240) -> None:
+    """Return when `claim` holds; fails if it never does, or if the run ends before."""
+    deadline = time.monotonic() + seconds
+    while not claim():
+        assert run is None or run.status is None, run.text
+        assert time.monotonic() < deadline, run.text if run else "it never came to that"
+        time.sleep(0.05)
 
 
 def command(*words: object) -> None:
@@ -35,6 +57,7 @@ class LoopbackFederation:
     Attributes:
         fed: the coordinator's folder.
         homes: per site its home.
+        lines: of sites whose node a test put behind a line that it can break.
     """
 
     def __init__(
@@ -48,6 +71,7 @@ class LoopbackFederation:
         self.folder, self.fed = folder, folder / "fed"
         self.homes = {site: folder / site for site in sites}
         self._processes: list[Process] = []
+        self.lines: dict[str, FaultyLine] = {}
         self._environment = flower_environment(folder / "flwr-unused")
         command("coordinator", "init", self.fed, "--name", "demo", "--host", "localhost",
                 "--port", free_port())  # fmt: skip
@@ -134,6 +158,50 @@ class LoopbackFederation:
         agent.wait_for("listens")
         return agent, self.start("site", "node", home, says="online")
 
+    def start_script(self, script: Path, *words: object, says: str | None = None) -> Process:
+        """A script of these tests as a process."""
+        line = [sys.executable, str(script), *map(str, words)]
+        process = Process(line, self._environment, self.folder)
+        self._processes.append(process)
+        if says:
+            process.wait_for(says)
+        return process
+
+    def route(self, site: str, port: int) -> None:
+        """Have a site's node connect to this port of this machine."""
+        self.route_home(self.homes[site], port)
+
+    @staticmethod
+    def route_home(home: Path, port: int) -> None:
+        """As `route`, for a home that may be a copy."""
+        path = home / "connection.toml"
+        there = SiteConnection.read(path)
+        there.model_copy(update={"superlink": f"localhost:{port}"}).write(path)
+
+    def start_scripted_sites(self, *sites: str) -> dict[str, Process]:
+        """These sites, or all, with agents that meet with what scripted_agent.py reads."""
+        started = {s: self.start_script(SITE, self.homes[s]) for s in sites or self.homes}
+        return self._online(started)
+
+    def start_sites(self) -> dict[str, Process]:
+        """`hedgerow site up` for all sites."""
+        return self._online({s: self.start("site", "up", h) for s, h in self.homes.items()})
+
+    @staticmethod
+    def _online(started: dict[str, Process]) -> dict[str, Process]:
+        for process in started.values():
+            process.wait_for("node: online", seconds=STARTING_SECONDS * len(started))
+        return started
+
+    def settings(self, *overrides: str, task: str = "heart") -> Path:
+        """A federation.toml for all sites of this federation."""
+        path = self.folder / "federation.toml"
+        path.write_text(example(task))
+        sites = f"federation.sites={json.dumps(list(self.homes))}"
+        config = config_file.read(path, [sites, "simulation.baselines=false", *overrides])
+        path.write_text(config_file.write_text(config))
+        return path
+
     def run(self, config: Path, *options: str, seconds: float = 400) -> subprocess.CompletedProcess:
         """`hedgerow coordinator run` to its end."""
         return self.coordinator("run", self.fed, config, *options, seconds=seconds)
@@ -145,6 +213,15 @@ class LoopbackFederation:
             cwd=self.folder, env=self._environment, capture_output=True, text=True,
             timeout=seconds, check=False,
         )  # fmt: skip
+
+    @contextmanager
+    def running(self, config: Path, *options: str) -> Iterator[Process]:
+        """`hedgerow coordinator run` while a test does something to it; then it is ended."""
+        process = self.start("coordinator", "run", self.fed, config, *options)
+        try:
+            yield process
+        finally:
+            process.end()
 
     @property
     def last_run(self) -> Path:

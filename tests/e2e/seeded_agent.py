@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from client.agent_service import AgentService
-from client.site_home import SiteHome, open_simulated_agent
+from client.home_opening import open_simulated_agent
+from client.site_home import SiteHome
 from federation.agreement_kinds import AnyAgreement
 from federation.entropy import SeededEntropy
 from federation.site_policy import SitePolicy

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from client.agent_service import AgentService
 from client.deployed_agent import bundle_gate
-from client.site_home import SiteHome, open_simulated_agent
+from client.home_opening import open_simulated_agent
+from client.site_home import SiteHome
 from federation.agreement_kinds import AnyAgreement
 from federation.entropy import SeededEntropy
 from federation.envelope import Received

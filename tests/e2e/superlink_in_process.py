@@ -15,7 +15,8 @@ from pathlib import Path
 from flwr.app import Context, RecordDict
 
 from client.courier import client_app
-from client.site_home import SiteHome, open_simulated_agent
+from client.home_opening import open_simulated_agent
+from client.site_home import SiteHome
 from federation.entropy import SeededEntropy
 from federation.task_loading import load_task
 from server import app as serverapp

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from client.agent_service import AgentService
 from client.agent_socket import AgentLine, short_name
 from client.console import site_page, site_source
-from client.console_contents import SiteFiles
 from client.console_state import site_now
 from client.site_home import SiteHome
 from evaluation.report.verdicts import verdicts
@@ -494,15 +493,6 @@ def test_a_policy_that_cannot_be_read_is_said(home) -> None:
     assert "site.toml" in words(view.notices, "policy")[0]
     assert view.policy == ()
     assert view.account is not None
-
-
-def test_the_files_are_where_the_agent_has_them(home) -> None:
-    looked_at = SiteFiles(home.path)
-    for name in ("policy", "given", "lock", "faults", "cohort"):
-        assert getattr(looked_at, name) == getattr(home, name)
-
-
-# -- in a browser ---------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -209,7 +209,7 @@ def test_a_site_whose_task_has_no_such_attribute_refuses_with_a_reason(
         raise ConfigError("mitigation.attribute", "sex", "a sensitive attribute of the task")
 
     monkeypatch.setattr("client.agent.mitigated", impossible)
-    with pytest.raises(PrivacyRefusal, match=r"refused: mitigation\.attribute"):
+    with pytest.raises(PrivacyRefusal, match=r"refused: \w+: mitigation\.attribute"):
         federation.play()
 
 

@@ -316,7 +316,10 @@ def test_a_round_that_had_all_its_attempts_stops_the_run_and_is_not_tried_on(
     assert "quorum is 3" in federation.play().stopped.reason
     assert read_record(federation.folder).attempts[2] == 3
     stopped = federation.play().stopped
-    assert "advertise: refused: this site takes part in 5 attempts of a round" in stopped.reason
+    assert (
+        "advertise: refused: attempts_exhausted: this site takes part in 5 attempts of a round"
+        in stopped.reason
+    )
     assert "this is number 6: begin a new run" in stopped.reason
     assert not stopped.by_budget
     federation.play()

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from federation_in_process import Federation
 
-from client import contribution, round_vectors, site_home
+from client import contribution, home_opening, round_vectors
 from client.site_home import SiteHome
 from federation.approvals import TaskApproval, change_approvals
 from federation.audit_log import AuditLog
@@ -57,7 +57,9 @@ def deployed(monkeypatch):
     """Agents as a site deploys them, but for their entropy."""
 
     def opened(home, ledger, load_task, seeded):
-        return site_home._open(home, ledger, load_task, seeded, partial(site_home._deployed, home))
+        return home_opening._open(
+            home, ledger, load_task, seeded, partial(home_opening._deployed, home)
+        )
 
     monkeypatch.setattr("simulations.sites.open_simulated_agent", opened)
     # What it switches off stays off for the process, and other tests import, too.

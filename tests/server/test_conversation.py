@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sample_consortium import roster_of
 
 from federation.envelope import Phase, Reply
-from federation.errors import RoundFailed
+from federation.errors import PrivacyRefusal, RoundFailed
 from privacy.message_sizes import LARGEST_ANSWER
 from server.conversation import Answers, Conversation, Place, Question
 from server.transport import Lost
@@ -77,7 +77,7 @@ def test_each_site_is_asked_at_its_address_with_a_nonce_of_its_own() -> None:
         (lambda r: signed(replace(r, round=2), "b"), "share"),  # of another round
         (lambda r: signed(r, "b")[:-1], "share"),
         (lambda r: signed(r, "b", body=bytes(LARGEST + 1)), "a body of 9 bytes in phase share"),
-        (lambda r: signed(r, "b", status="failed", code="x", reason="disk"), "failed: disk"),
+        (lambda r: signed(r, "b", status="failed", code="x", reason="disk"), "failed: x: disk"),
     ],
 )  # fmt: skip
 def test_what_a_site_did_not_sign_for_this_question_is_a_loss(answer, says: str) -> None:
@@ -91,7 +91,7 @@ def test_a_refusal_keeps_its_code() -> None:
     refuse = lambda r: signed(r, "b", status="refused", code="budget", reason="spent")  # noqa: E731
     answers = ask(Nodes(n1=refuse))
     assert answers.refusals == {"b": "budget"}
-    assert answers.lost == {"b": "share: refused: spent"}
+    assert answers.lost == {"b": "share: refused: budget: spent"}
 
 
 def with_rider(answer) -> tuple[Answers, Answers]:
@@ -135,7 +135,7 @@ def test_nodes_that_come_late_are_waited_for_and_asked_once() -> None:
         (lambda _: Lost("node is down"), "missing: b; node is down"),
         (lambda r: signed(r, "b", KEYS["a"]), "signature"),
         (lambda r: signed(r, "z", KEYS["a"]), "'z', which no roster knows"),
-        (lambda r: signed(r, "b", status="refused", code="x", reason="not ours"), "b: not ours"),
+        (lambda r: signed(r, "b", status="failed", code="x", reason="disk"), "b: failed: x: disk"),
         (
             lambda r: signed(r, "b", body=bytes(LARGEST_ANSWER[Phase.ENLIST] + 1)),
             "bytes in phase enlist: the largest that can be",
@@ -147,3 +147,20 @@ def test_a_site_that_is_not_found_is_named_with_what_is_known(answer, says: str)
     with pytest.raises(RoundFailed, match="2 of 3 sites are online") as failed:
         find(Nodes(n1=answer), timeout=0.0)
     assert says in str(failed.value)
+
+
+def test_a_site_that_will_not_ends_the_search_at_once_and_a_stranger_who_will_not_does_not() -> (
+    None
+):
+    refuse = lambda r: signed(r, "b", status="refused", code="x", reason="not ours")  # noqa: E731
+    with pytest.raises(PrivacyRefusal, match="b: refused: x: not ours"):
+        find(Nodes(n1=refuse))
+    found, _ = Conversation(ROSTER, Nodes(n1=refuse)).find_sites(("a", "c"), Place("r"), 60.0)
+    assert found == {"a": 0, "c": 2}
+
+
+def test_a_node_that_gave_no_answer_is_asked_again() -> None:
+    said = iter([Lost("gone"), None])
+    nodes = Nodes(n1=lambda r: next(said, signed(r, "b")))
+    assert find(nodes)[0] == {"a": 0, "b": 1, "c": 2}
+    assert [sorted(requests) for requests in nodes.asked] == [[0, 1, 2], [1], [1]]

@@ -8,9 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
+from flwr.supercore.runtime_version_compatibility import (
+    get_runtime_version_incompatibility_exit_message,
+)
 from flwr.superlink.routers.fleet.router import router
 
 from federation.json_log import open_log
+from federation.software import Software
 from server.edge import FLEET, METHODS, Edge, EdgeLimits, FewLines, superlink_client
 
 Play = Callable[[httpx.Request], httpx.Response]
@@ -43,6 +47,7 @@ class Asking:
 
     def __init__(self, tmp_path: Path, play: Any, limits: EdgeLimits) -> None:
         self.log = tmp_path / "edge.jsonl"
+        self.software = Software(hedgerow="0.1.0", flwr="1.41.0")
         self._play, self._limits = play, limits
 
     def __call__(self, method: str, path: str, **more: Any) -> httpx.Response:
@@ -51,7 +56,7 @@ class Asking:
                 "127.0.0.1:1", "", self._limits, httpx.MockTransport(self._play)
             )
             with closing(open_log(self.log)) as log:
-                transport = httpx.ASGITransport(Edge(superlink, self._limits, log))
+                transport = httpx.ASGITransport(Edge(superlink, self._limits, log, self.software))
                 async with httpx.AsyncClient(transport=transport, base_url="https://edge") as asked:
                     return await asked.request(method, path, **more)
 
@@ -213,3 +218,26 @@ def test_a_flood_of_refusals_fills_no_disk() -> None:
     written = [few.may_write(now=7.0 + count / 1000)[0] for count in range(500)]
     assert sum(written) == 3
     assert few.may_write(8.0) == (True, 497)
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "fits"),
+    [
+        ("flwr-package-version", "1.41.7", True),
+        ("flwr-package-version", "1.42.0", False),
+        ("hedgerow-version", "0.1.9", True),
+        ("hedgerow-version", "0.2.0", False),
+        ("hedgerow-version", "\x7f" * 500, False),
+    ],
+)
+def test_a_node_of_another_version_is_refused_in_flowers_own_words(
+    edge: Callable[..., Asking], header: str, value: str, fits: bool
+) -> None:
+    asking = edge(echo if fits else unasked)
+    answer = asking("POST", FLEET + "activate-node", headers={header: value}, content=b"x")
+    assert answer.status_code == (200 if fits else 412)
+    if not fits:
+        told = get_runtime_version_incompatibility_exit_message(answer.text)
+        assert told is not None
+        assert "both ends need the same first two numbers" in told
+        assert "both ends need the same first two numbers" in asking.log.read_text()
