@@ -71,7 +71,6 @@ def charges(federation: Federation) -> dict[str, list[tuple[str, object]]]:
     ("copied", "died"),
     [
         ((1, Phase.OPEN), (3, Phase.SIGN)),
-        ((1, Phase.TRAIN), (2, Phase.TRAIN)),
         ((2, Phase.SIGN), (3, Phase.OPEN)),
     ],
     ids=lambda moment: f"{moment[0]}-{moment[1]}",
