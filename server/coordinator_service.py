@@ -15,6 +15,7 @@ from federation.errors import HedgerowError, StorageError, UsageError
 from federation.file_lock import hold
 from federation.json_log import JsonLog, open_log
 from federation.membership import read_membership
+from federation.shell_word import quoted
 from server import app_bundle, superlink
 from server.coordinator_config import CoordinatorConfig
 from server.coordinator_metrics import coordinator_metrics
@@ -68,6 +69,7 @@ def bring_up(
     """
     os.umask(0o077)
     config = home.config()
+    require_certificate(home)
     superlink.furnish(home)
     bundle = app_bundle.build()
     bundle.write(home.bundle(bundle.version))
@@ -212,6 +214,25 @@ class Coordinator:
             self.log.info(event, site=change.site, node=change.node, reason=change.reason)
             self.record(event, site=change.site, node=str(change.node), reason=change.reason)
         self.settled = now
+
+
+def require_certificate(home: FederationHome) -> None:
+    """Return if the public port has a certificate and its key.
+
+    Raises:
+        UsageError: it has not; the text says which command makes it.
+    """
+    missing = [str(one) for one in (home.server_certificate, home.server_key) if not one.is_file()]
+    if not missing:
+        return
+    fed = quoted(home.path)
+    renew = f"hedgerow coordinator certificate renew {fed} --new-key"
+    install = f"hedgerow coordinator certificate install {fed} SERVER.pem"
+    if home.ca_key.is_file() or not home.server_key.is_file():
+        remedy = renew
+    else:
+        remedy = f"have your CA sign {home.server_request}, then: {install}"
+    raise UsageError(f"there is no {' and no '.join(missing)}: {remedy}")
 
 
 def latest_status(home: FederationHome) -> CoordinatorStatus | None:

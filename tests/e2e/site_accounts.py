@@ -18,7 +18,7 @@ from privacy.ledger import Ledger, verify
 def rounds_of(run: RunFolder) -> list[dict]:
     """The rounds as the coordinator recorded them, in order."""
     lines = [json.loads(line) for line in run.rounds.read_text().splitlines()]
-    return [line["round"] for line in lines if isinstance(line.get("round"), dict)]
+    return [line["record"]["round"] for line in lines if line["event"] == "round"]
 
 
 def assert_never_undercounted(home: Path, run: RunFolder) -> int:

@@ -73,7 +73,10 @@ def test_what_policies_refuse_is_named_by_site_and_code_and_costs_nothing(federa
 def test_a_bundle_that_one_site_has_not_approved_starts_no_run(federation) -> None:
     (bundle,) = SiteHome(federation.homes["hungary"]).bundles.glob("*.fab")
     command("site", "approve", federation.homes["hungary"], bundle.stem, "--withdraw")
-    done = federation.run(federation.settings())
+    try:
+        done = federation.run(federation.settings())
+    finally:
+        command("site", "approve", federation.homes["hungary"], bundle.stem, "--yes")
     assert done.returncode == REFUSED, done.stdout + done.stderr
     line = last_line(done.stderr)
     assert "hungary: refused: bundle_not_approved: this site has not approved" in line

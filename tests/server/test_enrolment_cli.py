@@ -14,6 +14,7 @@ from federation.errors import HedgerowError, IntegrityError, UsageError
 from privacy.ledger import stated_public_key
 from server import enrolment_cli
 from server.certificate_authority import KeyAndCertificate, new_authority, server_certificate
+from server.coordinator_service import require_certificate
 from server.countersigning import require_ready
 from server.federation_home import FederationHome
 from server.roster_signing import write_consortium_key
@@ -218,6 +219,22 @@ def test_an_existing_ca_signs_the_request(here) -> None:
         "coordinator certificate renew fed --new-authority"
     )
     assert "wrote fed/tls/server.csr" in run("coordinator certificate renew fed --new-key")
+
+
+def test_without_a_certificate_nothing_is_brought_up(here) -> None:
+    company = new_authority("company", now())
+    (here / "company.pem").write_bytes(company.certificate)
+    run("coordinator init fed --name heart --host x --existing-ca company.pem")
+    run("coordinator init own --name heart --host x")
+    waiting, own = FederationHome(here / "fed"), FederationHome(here / "own")
+    with pytest.raises(UsageError, match=r"sign .*server.csr, then: .* certificate install"):
+        require_certificate(waiting)
+    require_certificate(own)
+    own.server_key.unlink()
+    with pytest.raises(UsageError, match=r"no .*server.key: .* certificate renew .* --new-key$"):
+        require_certificate(own)
+    run("coordinator certificate renew own --new-key")
+    require_certificate(own)
 
 
 def test_a_new_authority_reaches_the_sites_with_the_next_release(here) -> None:
