@@ -41,7 +41,7 @@ def number_text(value: float) -> str | None:
         return None
     if value.is_integer() and abs(value) <= LARGEST_EXACT:
         return str(int(value))
-    return repr(float(value))
+    return repr(float(value)).removesuffix(".0")
 
 
 def decimal_text(value: Decimal) -> str | None:

@@ -112,7 +112,7 @@ def test_garbage_is_no_request(data: bytes) -> None:
 )
 def test_a_wrong_value_is_named(field: str, value: object) -> None:
     changed = json.loads(REQUEST.to_bytes()) | {field: value}
-    with pytest.raises(IntegrityError, match=f"it is no site request: {field}"):
+    with pytest.raises(IntegrityError, match=f"no site request, .*: {field}"):
         SiteEnrolment.from_bytes(canonical.encode(changed) + b"\n")
 
 

@@ -160,7 +160,7 @@ def test_a_superlink_that_is_being_restarted_is_waited_for(superlink) -> None:
     superlink.at_work = fail
     told = play(superlink)
     assert told[0] == "the SuperLink does not answer; waiting for it"
-    assert told[-1].startswith(f"Interrupted {Interrupted.exit_code}: the run was stopped")
+    assert told[-1].startswith(f"Interrupted {Interrupted.exit_code}: it was stopped")
 
 
 def test_nobody_is_submitted_while_another_one_is_at_work_in_the_folder(superlink) -> None:
