@@ -12,7 +12,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from client.agent_socket import LineError
 from client.courier import client_app
 
-NODE_EXCEPTION = 4
+NODE_EXCEPTION = 2
 """Flower's error code for a ClientApp that raised."""
 
 Told = Callable[[str, Mapping[str, str | int | float]], None]

@@ -32,9 +32,8 @@ from simulations.backends.flower_internals import (
 )
 
 FIRST_NODE = 10
-CLIENT_APP_RAISED = 4
-"""Flower's error code for a ClientApp that raised (flwr.app ErrorCode.CLIENT_APP_RAISED...)."""
-WORKER_DIED = 1
+CLIENT_APP_RAISED, WORKER_DIED = 2, 8
+"""Flower's error codes for a ClientApp that raised, and for one that crashed (flwr's ErrorCode)."""
 
 
 @dataclass
