@@ -66,6 +66,18 @@ class Consortium:
                 f"{what} was altered: the consortium's signature does not fit it"
             ) from error
 
+    def require_issuer(self, what: str, issuer: str) -> None:
+        """Return if `issuer`, hexadecimal, is this consortium's key.
+
+        Raises:
+            IntegrityError: it is another's; the text begins with `what`, such as `the rules are`.
+        """
+        if issuer != self.key.hex():
+            raise IntegrityError(
+                f"{what} of another consortium ({issuer[:16]}...) than the pinned one "
+                f"({self.short_name})"
+            )
+
     def to_pem(self) -> bytes:
         """The key as PEM, as `openssl pkey -pubin` reads it."""
         key = Ed25519PublicKey.from_public_bytes(self.key)
@@ -208,11 +220,7 @@ def verify(certificate: SiteCertificate, consortium: Consortium, federation: str
         IntegrityError: another consortium issued it, it was altered, or it is for another
             federation; the text says which.
     """
-    if certificate.issuer != consortium.key.hex():
-        raise IntegrityError(
-            f"{certificate.name} is of another consortium ({certificate.issuer[:16]}...) than the "
-            f"pinned one ({consortium.short_name})"
-        )
+    consortium.require_issuer(f"{certificate.name} is", certificate.issuer)
     consortium.require_signed(
         certificate.name, _CERTIFICATE, certificate.signed, certificate.signature
     )

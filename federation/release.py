@@ -109,9 +109,5 @@ class SignedRelease:
             file = canonical.decode_line(_File, data)
         except ValueError as error:
             raise IntegrityError(f"it is no release: {error}") from error
-        if file.issuer != consortium.key.hex():
-            raise IntegrityError(
-                f"the release is of another consortium ({file.issuer[:16]}...) than the pinned one "
-                f"({consortium.short_name})"
-            )
+        consortium.require_issuer("the release is", file.issuer)
         return cls(consortium, file.release, file.signature)

@@ -106,11 +106,7 @@ class SignedRunRules:
             file = canonical.decode_line(_File, data)
         except ValueError as error:
             raise IntegrityError(f"it is no set of run rules: {error}") from error
-        if file.issuer != consortium.key.hex():
-            raise IntegrityError(
-                f"the rules are of another consortium ({file.issuer[:16]}...) than the pinned one "
-                f"({consortium.short_name})"
-            )
+        consortium.require_issuer("the rules are", file.issuer)
         signed = cls(consortium, file.rules, file.signature)
         if file.rules.federation != federation:
             raise IntegrityError(

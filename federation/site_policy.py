@@ -1,6 +1,5 @@
 """`site.toml`: what a site demands for itself, whatever a coordinator proposes."""
 
-import json
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,15 +7,15 @@ from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from federation import settings_file
 from federation.config import FEWEST_SITES, Name, OptionValue, Section
 from federation.data_choice import DataChoice, parse_data_choice
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
 from federation.json_log import FIELDS, Level
 from federation.opening_hours import OpeningHours
-from federation.setting_error import first_error
 
 _UTC = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"
 """As ledgers write times, so that later ones sort later."""
@@ -241,11 +240,4 @@ class SitePolicy(Section):
             ) from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{path} is not valid TOML: {error}") from error
-        try:
-            # Through JSON, where a list may stand for a tuple and nothing else is converted.
-            return cls.model_validate_json(json.dumps(table, default=str))
-        except (ValidationError, ConfigError) as error:
-            wrong = error if isinstance(error, ConfigError) else first_error(error, cls)
-            raise ConfigError(
-                f"{path}: {wrong.key}", wrong.value, wrong.expected, wrong.remedy
-            ) from error
+        return settings_file.validated(cls, table, path)
