@@ -10,7 +10,6 @@ from evaluation.audit.checks import SEVERITY, worst
 from evaluation.audit.document import Check, SiteAudit, Verdict
 from evaluation.audit.figures import auc_mark, class_bars, share_bar
 from evaluation.audit.rules import RULES
-from federation.report_page import number_text
 from federation.report_page.environment import environment
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -26,14 +25,6 @@ TOPICS: dict[str, tuple[str, ...]] = {
 }
 
 GRADES: dict[Verdict, str] = {"ok": "OK", "watch": "Watch", "act": "Act", "off": "Off"}
-
-_FILTERS = (
-    number_text.count,
-    number_text.listing,
-    number_text.percent,
-    number_text.rate,
-    number_text.significant,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,7 @@ def render(audit: SiteAudit) -> str:
         .get_template("audit.html")
         .render(
             audit=audit,
-            tiles=tiles(audit),
+            topics=tiles(audit),
             grades=GRADES,
             rules=RULES,
             most_listed=MOST_LISTED,
@@ -87,6 +78,6 @@ def _tile(topic: str, checks: list[Check]) -> Tile:
 
 @cache
 def _environment() -> Environment:
-    made = environment(TEMPLATES, _FILTERS)
+    made = environment(TEMPLATES)
     made.globals.update(share_bar=share_bar, auc_mark=auc_mark, class_bars=class_bars)
     return made

@@ -25,7 +25,6 @@ from evaluation.report import (
 from evaluation.report.evaluation_glossary import EVALUATION_TERMS
 from federation.drift_summary import WindowDrift
 from federation.evaluation_summary import EvaluationSummary
-from federation.report_page import number_text
 from federation.report_page.environment import environment
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,17 +50,6 @@ SECTIONS = (
 """In order: id, file name and name in the contents."""
 
 _FILTERS = (
-    number_text.count,
-    number_text.difference,
-    number_text.epsilon,
-    number_text.estimate,
-    number_text.interval,
-    number_text.listing,
-    number_text.moment,
-    number_text.percent,
-    number_text.rate,
-    number_text.setting,
-    number_text.significant,
     group_tables.in_words,
     group_tables.metric_name,
     group_tables.p_value,

@@ -19,7 +19,6 @@ from evaluation.report.drift_tables import drift_tables
 from evaluation.report.glossary import TERMS
 from evaluation.report.verdict_rules import RULES
 from evaluation.report.verdicts import verdicts
-from federation.report_page import number_text
 from federation.report_page.budget_bar import budget_bar
 from federation.report_page.environment import environment
 from federation.summary import Round, Summary
@@ -30,20 +29,6 @@ BASELINE_CELL = 260.0
 """Width of a whisker in the table of yardsticks, in pixels."""
 
 _FILTERS = (
-    number_text.count,
-    number_text.difference,
-    number_text.duration,
-    number_text.epsilon,
-    number_text.estimate,
-    number_text.interval,
-    number_text.listing,
-    number_text.moment,
-    number_text.percent,
-    number_text.rate,
-    number_text.setting,
-    number_text.significant,
-    number_text.size,
-    number_text.span,
     group_tables.in_words,
     group_tables.metric_name,
     group_tables.p_value,

@@ -13,7 +13,6 @@ from typing import Literal
 from jinja2 import Environment
 from markupsafe import Markup
 
-from federation.report_page import number_text
 from federation.report_page.budget_bar import budget_bar
 from federation.report_page.environment import environment
 
@@ -21,21 +20,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 Grade = Literal["OK", "Watch", "Act", "Off"]
 _ORDER: dict[str, int] = {"Act": 0, "Watch": 1}
-
-_FILTERS: tuple[Callable[..., str], ...] = (
-    number_text.count,
-    number_text.duration,
-    number_text.epsilon,
-    number_text.estimate,
-    number_text.interval,
-    number_text.listing,
-    number_text.moment,
-    number_text.percent,
-    number_text.rate,
-    number_text.setting,
-    number_text.significant,
-    number_text.size,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +113,6 @@ def script() -> str:
 
 @cache
 def _environment() -> Environment:
-    made = environment(TEMPLATES, _FILTERS)
+    made = environment(TEMPLATES)
     made.globals.update(budget_bar=budget_bar)
     return made

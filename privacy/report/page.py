@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from federation.report_page import number_text
 from federation.report_page.budget_bar import budget_bar
 from federation.report_page.environment import environment
 from privacy.report import wording
@@ -16,13 +15,6 @@ from privacy.report.terms import TERMS
 TEMPLATES = Path(__file__).parent / "templates"
 
 _FILTERS = (
-    number_text.count,
-    number_text.listing,
-    number_text.moment,
-    number_text.percent,
-    number_text.rate,
-    number_text.setting,
-    number_text.significant,
     wording.bound,
     wording.in_words,
     wording.left,
