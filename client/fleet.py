@@ -8,6 +8,7 @@ All that this package uses of Flower beyond its public API is in this module.
 """
 
 import hashlib
+import math
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -245,15 +246,18 @@ class Fleet:
                 message_object_trees=[tree],
                 clientapp_runtime_list=[seconds],
             )
-            told = _insisted(lambda: self._client.PushMessages(asked))
-            push_one = make_push_object_fn_protobuf(
-                self._client.PushObject, node, message.metadata.run_id, told.session_id
-            )
-            wanted = set(told.objects_to_push)
-            # Kept until all are taken: what is sent again is sent whole.
-            _insisted(
-                lambda: push_objects(parts, push_one, object_ids_to_push=wanted, keep_objects=True)
-            )
+
+            def push() -> None:
+                # Whole each time: the SuperLink knows a reply again, names the parts that it still
+                # lacks, and takes them in a session of their own; an older one may be lost.
+                told = self._client.PushMessages(asked)
+                push_one = make_push_object_fn_protobuf(
+                    self._client.PushObject, node, message.metadata.run_id, told.session_id
+                )
+                wanted = set(told.objects_to_push)
+                push_objects(parts, push_one, object_ids_to_push=wanted, keep_objects=True)
+
+            _insisted(push)
 
     def leave(self) -> None:
         """Go offline, if that can be said to anyone."""
@@ -313,11 +317,13 @@ class _Versions:
 
 def _insisted(call: Callable[[], R]) -> R:
     """As `_called`, tried again for a while: a message that was begun would be lost otherwise."""
-    deadline, pause = time.monotonic() + INSIST_SECONDS, 0.2
+    deadline, pause = math.inf, 0.2
     while True:
         try:
             return _called(call)
         except Unreachable:
+            # From the first failure on: a large message may take longer than that by itself.
+            deadline = min(deadline, time.monotonic() + INSIST_SECONDS)
             if time.monotonic() + pause > deadline:
                 raise
         time.sleep(pause)
