@@ -165,15 +165,16 @@ def _ready_folder(
     from federation import config_file  # noqa: PLC0415 - quick help
     from federation.run_folder import RunFolder  # noqa: PLC0415
     from server.app_bundle import build  # noqa: PLC0415
-    from server.countersigning import require_membership  # noqa: PLC0415
-    from server.run_preparation import prepare, require_bundle  # noqa: PLC0415 - imports torch
+    from server.run_preparation import prepare, require_same_release  # noqa: PLC0415 - imports torch
 
     bundle = build()
     bundle.write(home.bundle(bundle.version))
     if config is None:
         assert resume is not None
-        require_bundle(require_membership(home), bundle)
-        return RunFolder.open(home.runs.absolute() / Path(resume).name), bundle
+        folder = RunFolder.open(home.runs.absolute() / Path(resume).name)
+        if not folder.summary.is_file():
+            require_same_release(home, folder, bundle, "start a new run")
+        return folder, bundle
     wanted = config_file.read(config, settings)
     own_task = config.resolve().parent if ":" in wanted.task.name else None
     return prepare(home, wanted, bundle, own_task), bundle

@@ -9,7 +9,7 @@ from federation import canonical
 from federation.analytics_config import AnalyticsConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
-from federation.errors import ConfigError, PrivacyRefusal, UsageError
+from federation.errors import ConfigError, PrivacyRefusal
 from federation.membership import Membership, install
 from federation.run_folder import RunFolder
 from federation.task import Task
@@ -83,21 +83,4 @@ def _require_within_rules(config: AnalyticsConfig, membership: Membership) -> No
         raise PrivacyRefusal(
             f"queries without epsilon: {', '.join(exact)}; the run rules in force have "
             "allow_without_privacy = false, so every site refuses them: give each an epsilon"
-        )
-
-
-def require_same_release(home: FederationHome, folder: RunFolder, bundle: AppBundle) -> None:
-    """Return if queries can be asked, or asked again, under what is in force.
-
-    Raises:
-        UsageError: the roster is another than the one that the folder was prepared under, or names
-            another app bundle.
-    """
-    membership = require_membership(home)
-    require_bundle(membership, bundle)
-    recorded = folder.read_environment().roster_digest
-    if membership.roster.digest() != recorded:
-        raise UsageError(
-            f"{folder.path} was prepared under another roster than the one in force, which sites "
-            "answer under: ask the queries anew"
         )

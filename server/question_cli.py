@@ -156,10 +156,8 @@ def analytics(
     from server.analytics_folder import open_queries, read_analysis  # noqa: PLC0415 - as above
     from server.analytics_run import analysis_path  # noqa: PLC0415 - as above
     from server.deployed_questions import Queries  # noqa: PLC0415 - as above
-    from server.query_preparation import (  # noqa: PLC0415 - as above
-        prepare_queries,
-        require_same_release,
-    )
+    from server.query_preparation import prepare_queries  # noqa: PLC0415 - as above
+    from server.run_preparation import require_same_release  # noqa: PLC0415 - as above
 
     if (queries is None) == (resume is None):
         raise UsageError("give an analytics.toml or --resume RUN, and not both")
@@ -178,7 +176,11 @@ def analytics(
     if not work.is_done():
         again = f"hedgerow coordinator analytics {home.path} --resume {folder.id}"
         with _noted(home, "analytics", folder, again):
-            _ask(home, work, lambda bundle: require_same_release(home, folder, bundle))
+            _ask(
+                home,
+                work,
+                lambda bundle: require_same_release(home, folder, bundle, "ask the queries anew"),
+            )
     analysis = read_analysis(folder)
     if as_json:
         typer.echo(json.dumps(analysis.model_dump(mode="json")))

@@ -91,6 +91,31 @@ def require_bundle(membership: Membership, bundle: AppBundle) -> None:
         )
 
 
+def require_same_release(
+    home: FederationHome, folder: RunFolder, bundle: AppBundle, instead: str
+) -> None:
+    """Return if what was prepared can go on, or be asked again, under what is in force.
+
+    Args:
+        home: of the federation.
+        folder: prepared earlier.
+        bundle: the app bundle that would be shipped.
+        instead: what to do otherwise, for the error.
+
+    Raises:
+        UsageError: the roster is another than the one that the folder was prepared under, or names
+            another app bundle.
+    """
+    membership = require_membership(home)
+    require_bundle(membership, bundle)
+    recorded = folder.read_environment().roster_digest
+    if membership.roster.digest() != recorded:
+        raise UsageError(
+            f"{folder.path} was prepared under another roster than the one in force, which sites "
+            f"answer under: {instead}"
+        )
+
+
 def resolve(config: FederationConfig, enrolled_sites: tuple[str, ...]) -> FederationConfig:
     """The configuration with its sites named.
 
