@@ -48,7 +48,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
-            [*COMMAND, "simulate", *arguments],
+            [*COMMAND, "simulate", "--set", "simulation.baselines=false", *arguments],
             cwd=cwd,
             env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())},
             stdout=subprocess.PIPE,

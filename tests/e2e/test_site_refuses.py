@@ -68,6 +68,7 @@ def test_what_policies_refuse_is_named_by_site_and_code_and_costs_nothing(federa
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_a_bundle_that_one_site_has_not_approved_starts_no_run(federation) -> None:
     (bundle,) = SiteHome(federation.homes["hungary"]).bundles.glob("*.fab")
     command("site", "approve", federation.homes["hungary"], bundle.stem, "--withdraw")
