@@ -77,7 +77,8 @@ class LoopbackFederation:
                 "--port", free_port())  # fmt: skip
         settings = FederationHome(self.fed).config_file
         config = CoordinatorConfig.read(settings)
-        config.model_copy(update={name: free_port() for name in PORTS}).write(settings)
+        ours = {name: free_port() for name in PORTS} | {"bind": "127.0.0.1"}
+        config.model_copy(update=ours).write(settings)
         loaded = load_task(task, {})
         for site, home in self.homes.items():
             rows = len(loaded.load(SiteRequest(site, split_seed)).train)

@@ -104,12 +104,13 @@ def test_a_copy_of_the_folder_is_refused_beside_it_and_finds_no_site_elsewhere(
         assert ended(second) == UsageError.exit_code
         assert "Address already in use" in "".join(second.lines)
 
+        # Another machine: the address that the sites were told is not where it listens.
         settings = FederationHome(copy).config_file
-        ports = {name: free_port() for name in (*PORTS, "port")}
-        CoordinatorConfig.read(settings).model_copy(update=ports).write(settings)
+        elsewhere = {name: free_port() for name in PORTS} | {"bind": "127.0.0.2"}
+        CoordinatorConfig.read(settings).model_copy(update=elsewhere).write(settings)
         federation.start("coordinator", "up", copy, says="all processes are ready")
         alone = federation.start("coordinator", "run", copy, expected.settings)
-        assert ended(alone) == RoundFailed.exit_code
+        assert ended(alone) == RoundFailed.exit_code, "".join(alone.lines)
         assert "0 of 3 sites are online" in "".join(alone.lines)
         assert federation.charges(HELD) == []
 
