@@ -96,15 +96,17 @@ class AuditLog:
         return tuple(self._verified())
 
     def verify(self) -> tuple[int, str]:
-        """Number and hash of the last entry, where all is as it was written; (0, zeros) if none.
+        """Number and hash of the last entry, where all is as it was written.
 
         Raises:
-            IntegrityError: as `entries`.
+            IntegrityError: as `entries`; or there is none, where every folder was made with one.
             UsageError: as `entries`.
         """
         head = 0, BEGINNING
         for entry in self._verified():
             head = entry.seq, entry.hash
+        if head[0] == 0:
+            raise IntegrityError(f"{self.path} holds no entry: what was noted here is lost")
         return head
 
     def _verified(self) -> Iterator[AuditEntry]:
