@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from client import deployed_agent, site_home, site_processes
+from client import deployed_agent, home_opening, site_processes
 from client.round_vectors import RoundVectors
+from client.site_home import SiteHome
 from federation.durable_file import append_durably, write_atomically
 from federation.envelope import Received
 
@@ -167,7 +168,7 @@ def _scripted(script: Script, answer: Callable[[bytes], bytes]) -> Callable[[byt
 def main(home: Path) -> None:
     """As `client.site_processes.serve_agent`, with the script around it."""
     script = Script(home)
-    contribute, complete = RoundVectors.contribute, site_home._deployed
+    contribute, complete = RoundVectors.contribute, home_opening._deployed
 
     def noted(self, bench, terms, kind, given):
         entry, vector = contribute(self, bench, terms, kind, given)
@@ -184,9 +185,9 @@ def main(home: Path) -> None:
         deployed = opened(home_)
         return replace(deployed, answer=_scripted(script, deployed.answer))
 
-    RoundVectors.contribute, site_home._deployed = noted, skewed
+    RoundVectors.contribute, home_opening._deployed = noted, skewed
     deployed_agent.open_deployed_agent = open_scripted
-    site_processes.serve_agent(site_home.SiteHome(home))
+    site_processes.serve_agent(SiteHome(home))
 
 
 if __name__ == "__main__":
