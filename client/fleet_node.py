@@ -59,7 +59,8 @@ ADVICE: Mapping[type[FleetError], str] = {
     NotTrusted: "the coordinator's certificate is not what this site trusts: do not go on before "
     "the coordinator has explained it; hedgerow site check says what is wrong",
     StillLeased: "a node with this key is unknown or counted as online still; after a crash that "
-    "ends within half a minute, else another machine uses the key",
+    "ends within half a minute, else another machine uses the key, or the site is not enrolled "
+    "any more: ask the coordinator",
     Incompatible: "install the version that the coordinator has",
     TooLarge: "a proxy on the way takes no body so large: have it let five megabytes through",
     Unreachable: "the coordinator is not reached; trying again",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -197,7 +198,10 @@ class LoopbackFederation:
     def settings(self, *overrides: str, task: str = "heart") -> Path:
         """A federation.toml for all sites of this federation."""
         path = self.folder / "federation.toml"
-        path.write_text(example(task))
+        text = example(task)
+        if 'privacy.mode="off"' in overrides:
+            text = re.sub(r"(?m)^epsilon = .*\n", "", text)
+        path.write_text(text)
         sites = f"federation.sites={json.dumps(list(self.homes))}"
         config = config_file.read(path, [sites, "simulation.baselines=false", *overrides])
         path.write_text(config_file.write_text(config))

@@ -47,6 +47,6 @@ def test_a_site_that_is_revoked_within_a_run_is_put_out_and_the_run_goes_on(fede
     assert {one["status"] for one in rounds.values()} == {"completed"}
     assert REVOKED not in rounds[3]["survivors"]
     assert REVOKED not in rounds[4]["survivors"]
-    assert "does not know this node's key" in str(read_node_state(home)["remedy"])
+    assert "ask the coordinator" in str(read_node_state(home)["remedy"])
     for path in federation.homes.values():
         assert_never_undercounted(path, folder)
