@@ -17,7 +17,7 @@ def test_site_up_says_why_an_agent_does_not_start(tmp_path) -> None:
     federation.set_policy("hungary", minimum_quorum=held + 1)
     try:
         up = federation.start("site", "up", federation.homes["hungary"], says="ended")
-        says = f"said hedgerow: minimum_quorum is {held + 1} in site.toml and {held} in the ledger"
+        says = f"said minimum_quorum is {held + 1} in site.toml and {held} in the ledger"
         assert says in up.text
         assert "set it back, or have the ledger amended" in up.text
         federation.set_policy("hungary", minimum_quorum=held)
