@@ -11,6 +11,7 @@ from faulty_line import limiting
 from loopback_federation import LoopbackFederation, command
 from site_accounts import rounds_of
 
+from client.home_opening import create_ledger
 from client.site_home import SiteHome
 from federation.run_folder import RunFolder
 from server.federation_home import FederationHome
@@ -39,7 +40,10 @@ def federation(tmp_path_factory) -> Iterator[LoopbackFederation]:
     for site, home in made.homes.items():
         (home / "tasks").mkdir()
         shutil.copy(made.folder / "wide_heart.py", home / "tasks")
-        made.set_policy(site, tasks=(TASK,), allow_without_privacy=True)
+        made.set_policy(site, tasks=(TASK,), allow_without_privacy=True, epsilon_budget=None)
+        # No budget covers a run without privacy; these sites were never to have one.
+        (home / "ledger.sqlite").unlink()
+        create_ledger(SiteHome(home), home / "ledger.sqlite")
         command("site", "approve-task", home, TASK, "--yes")
     fed = FederationHome(made.fed)
     rules = fed.rules_draft.read_text()
