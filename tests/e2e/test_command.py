@@ -402,9 +402,8 @@ def test_a_ledger_whose_tail_was_cut_off_is_found(stopped, in_process, tmp_path)
     assert (code, "something was cut off" in error) == (6, True), error
 
 
-@pytest.mark.parametrize(
-    "sign", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP])
 def test_whoever_ends_the_run_is_told_how_to_go_on(tmp_path, sign) -> None:
     process = start("--rounds", "50", cwd=tmp_path)
     wait_for_round(tmp_path, process, 1)

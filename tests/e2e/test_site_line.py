@@ -106,9 +106,9 @@ def test_a_line_that_stalls_is_told_and_heals_by_itself(home, line, node) -> Non
     ("status", "body"),
     [
         (500, b""),
-        (429, b"slow down"),
+        pytest.param(429, b"slow down", marks=pytest.mark.slow),
         pytest.param(404, b"<html>not found</html>", marks=pytest.mark.slow),
-        (413, b"<html>too large</html>"),
+        pytest.param(413, b"<html>too large</html>", marks=pytest.mark.slow),
         pytest.param(502, b"", marks=pytest.mark.slow),
         pytest.param(302, b"", marks=pytest.mark.slow),
         (200, b"<html>please sign in to the network</html>"),

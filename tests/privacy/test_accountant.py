@@ -302,8 +302,8 @@ def test_what_rounds_to_no_loss_still_costs() -> None:
     ("epsilon", "delta", "q", "steps"),
     [
         (2.0, 1e-3, 0.25, 60),
-        (1.0, 1e-5, 0.01, 1000),
-        (8.0, 1e-3, 0.2, 100),
+        pytest.param(1.0, 1e-5, 0.01, 1000, marks=pytest.mark.slow),
+        pytest.param(8.0, 1e-3, 0.2, 100, marks=pytest.mark.slow),
         (0.08, 1e-5, 0.001, 10_000),  # where the fast bound is far off
     ],
 )

@@ -147,7 +147,9 @@ def test_plans_of_one_window_are_charged_together() -> None:
 
 
 @pytest.mark.parametrize("solve", [laplace_count_noise, gaussian_count_noise])
-@pytest.mark.parametrize("release", [of(4), of(4, honest=2, sites=9)])
+@pytest.mark.parametrize(
+    "release", [pytest.param(of(4), marks=pytest.mark.slow), of(4, honest=2, sites=9)]
+)
 def test_sums_have_the_variance_that_the_plan_says_whoever_drops_out(solve, release) -> None:
     plan = solve(1.0, DELTA, replace(release, dimension=100_000))
     shares = [

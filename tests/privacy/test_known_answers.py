@@ -325,7 +325,7 @@ def test_replacing_under_sampling_has_a_distribution_and_no_renyi_bound(q, sigma
         assert ours.epsilon_pld == pytest.approx(2.843, abs=6e-4)
 
 
-@pytest.mark.parametrize("records", [1, 2, 5])
+@pytest.mark.parametrize("records", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("epsilon", [0.1, 0.5, 1.5])
 def test_replaced_records_meet_the_divergence_of_their_mixtures(records, epsilon) -> None:
     # By numerical integration of the positive part: no threshold, no lemma.

@@ -179,7 +179,10 @@ def test_a_chosen_plan_costs_under_a_percent_and_wastes_no_ring(
             break
 
 
-@pytest.mark.parametrize(("noise", "rounds", "delta"), [(1.0, 50, 1e-5), (0.6, 5, 1e-3)])
+@pytest.mark.parametrize(
+    ("noise", "rounds", "delta"),
+    [(1.0, 50, 1e-5), pytest.param(0.6, 5, 1e-3, marks=pytest.mark.slow)],
+)
 def test_epsilon_is_that_of_continuous_noise_and_a_hair_more(noise, rounds, delta) -> None:
     plan = choose_shared_plan(10**5, STEP, 1.0, noise, sites=10, honest=8)
     central = cost([PoissonSampledGaussian(0.25, noise, rounds)], delta).epsilon
@@ -192,7 +195,10 @@ def test_a_site_gets_by_with_far_less_noise_than_where_each_adds_the_whole() -> 
     assert plan.noise_deviation(16) == pytest.approx(whole / 4, rel=0.011)
 
 
-@pytest.mark.parametrize(("epsilon", "delta", "rounds"), [(2.0, 1e-3, 60), (0.5, 1e-5, 1000)])
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "rounds"),
+    [(2.0, 1e-3, 60), pytest.param(0.5, 1e-5, 1000, marks=pytest.mark.slow)],
+)
 def test_calibration_meets_the_target_and_wastes_nothing(epsilon, delta, rounds) -> None:
     def plan(noise: float) -> SharedRecordNoisePlan:
         return choose_shared_plan(1_000, STEP, 1.0, noise, sites=4, honest=3)

@@ -92,7 +92,7 @@ def assert_same(one: Rows, other: Rows) -> None:
 
 @pytest.mark.parametrize("site", TASK.sites)
 @pytest.mark.parametrize("kind", ["csv", "parquet", "sqlite", "postgres"])
-@pytest.mark.parametrize("rows", [50, 65_536])
+@pytest.mark.parametrize("rows", [50, pytest.param(65_536, marks=pytest.mark.slow)])
 def test_every_source_gives_what_the_built_in_table_gives(
     site: str, kind: str, rows: int, tmp_path: Path, postgres: Server, monkeypatch
 ) -> None:
