@@ -1,8 +1,9 @@
 """Requests to nodes and replies from them, over any Flower Grid: embedded, Ray or a SuperLink."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -17,7 +18,11 @@ LARGEST_WHOLE = 1 << 20
 """Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
 GROWTH, MOST_TIMES = 1.2, 5.0
 """Of the time between two looks for replies, from one to the next, and at most."""
+STALLED_SHARE = 0.2
+"""Of the timeout, in which no part comes of a reply that has begun: then the question is put again.
 
+A SuperLink that dies while it takes the head of a reply may never take the parts: it gave the head
+away, and forgets the question with that. A site gives the same question the same answer."""
 
 FLOWERS_OWN = {
     ErrorCode.MESSAGE_UNAVAILABLE: "no reply before the message expired",
@@ -71,28 +76,46 @@ class GridTransport:
     ) -> Iterator[tuple[int, bytes | Lost]]:
         """See `Transport`. Replies that come later are dropped."""
         deadline = time.monotonic() + timeout
+        waiting = self._push(requests, timeout)
+        for node in set(requests) - set(waiting.values()):
+            yield node, Lost("the SuperLink did not take the message: the node is not registered")
+        stalls = _Stalls(STALLED_SHARE * timeout)
+        pause = self._poll_seconds
+        while waiting:
+            for name, message in self._replies.arrived(waiting):
+                if name in waiting:
+                    answered = waiting[name]
+                    waiting = {one: node for one, node in waiting.items() if node != answered}
+                    yield answered, _payload(message)
+            left = deadline - time.monotonic()
+            if left < 0:
+                break
+            stalled = {
+                waiting[name]
+                for name in waiting
+                if stalls.stalls(name, self._replies.missing(name))
+            }
+            waiting |= self._push({node: requests[node] for node in stalled}, left)
+            if waiting:
+                time.sleep(pause)
+                pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
+        missing = dict.fromkeys(waiting.values(), 0)
+        for name, node in waiting.items():
+            missing[node] = max(missing[node], self._replies.missing(name))
+        for node, parts in missing.items():
+            yield node, Lost(_too_late(parts, timeout))
+
+    def _push(self, requests: Mapping[int, Request], timeout: float) -> dict[str, int]:
+        """Send requests; the nodes that the SuperLink takes one for, by the name of the message."""
+        if not requests:
+            return {}
         pushed = list(
             self._grid.push_messages(
                 [self._message(node, request, timeout) for node, request in requests.items()]
             )
         )
         # The SuperLink names no message to a node that was put out, and none of too large a push.
-        taken = dict(zip(pushed, requests, strict=False))
-        waiting = {name: node for name, node in taken.items() if name}
-        for node in set(requests) - set(waiting.values()):
-            yield node, Lost("the SuperLink did not take the message: the node is not registered")
-        pause = self._poll_seconds
-        while waiting:
-            for name, message in self._replies.arrived(waiting):
-                if name in waiting:
-                    yield waiting.pop(name), _payload(message)
-            if time.monotonic() > deadline:
-                break
-            if waiting:
-                time.sleep(pause)
-                pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
-        for name, node in waiting.items():
-            yield node, Lost(_too_late(self._replies.missing(name), timeout))
+        return {name: node for name, node in zip(pushed, requests, strict=False) if name}
 
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"
@@ -104,6 +127,26 @@ class GridTransport:
             ttl=timeout,
             group_id=str(request.round),
         )
+
+
+@dataclass
+class _Stalls:
+    """Tells which replies have begun and do not go on for so many seconds; of each, once."""
+
+    seconds: float
+    _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def stalls(self, name: str, missing: int) -> bool:
+        """Whether it stalls, now that so many of its parts are missing (0: it has not begun)."""
+        now = time.monotonic()
+        before, since = self._seen.get(name, (0, now))
+        if missing != before:
+            self._seen[name] = missing, now
+            return False
+        if not missing or now - since <= self.seconds:
+            return False
+        self._seen[name] = missing, math.inf
+        return True
 
 
 def _too_late(missing: int, timeout: float) -> str:

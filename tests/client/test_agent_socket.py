@@ -59,6 +59,28 @@ def test_every_request_of_an_approved_bundle_is_answered_in_order(tmp_path) -> N
         ]  # fmt: skip
 
 
+def test_a_question_put_again_gets_the_same_bytes_without_asking_the_agent_again(tmp_path) -> None:
+    path, asked = tmp_path / "agent.sock", []
+
+    def answer(data: bytes) -> bytes:
+        asked.append(data)
+        return b"%d" % len(asked)
+
+    with served(path, answer), AgentLine(path, GOOD) as line:
+        assert [line.answer(data) for data in (b"a", b"a", b"b", b"a")] == [b"1", b"1", b"2", b"3"]
+        with AgentLine(path, GOOD) as other:
+            assert other.answer(b"a") == b"3"
+    assert asked == [b"a", b"b", b"a"]
+
+
+def test_a_reply_too_large_to_be_kept_is_made_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("client.agent_service.LARGEST_REMEMBERED", 3)
+    replies = iter((b"long", b"shrt", b"no"))
+    path = tmp_path / "agent.sock"
+    with served(path, lambda _: next(replies)), AgentLine(path, GOOD) as line:
+        assert [line.answer(b"a") for _ in range(4)] == [b"long", b"shrt", b"no", b"no"]
+
+
 @pytest.mark.parametrize("bundle", [BAD, ""])
 def test_a_bundle_that_is_not_approved_is_not_listened_to(tmp_path, bundle) -> None:
     asked, told = [], []
