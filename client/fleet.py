@@ -228,14 +228,17 @@ class Fleet:
             raise IntegrityError(f"the SuperLink gave {found[:16]}... for bundle {digest[:16]}...")
         return Bundle(digest, content)
 
-    def reply(self, message: Message, seconds: float) -> None:
-        """Send a reply that took so many seconds to make.
+    def reply(self, message: Message, seconds: float) -> bool:
+        """Send a reply that took so many seconds to make; whether it surely got through.
+
+        It may not have where it had to be sent again: a SuperLink that gave its head away already
+        takes no more of it, and says nothing of that.
 
         Raises:
             RunEnded: nobody waits for it any more.
             TooLarge: it does not get through.
         """
-        node = self._known()
+        node, tries = self._known(), 0
         message.metadata.__dict__["_message_id"] = message.object_id
         with no_object_id_recompute():
             tree, parts = get_object_tree(message), get_all_nested_objects(message)
@@ -248,6 +251,8 @@ class Fleet:
             )
 
             def push() -> None:
+                nonlocal tries
+                tries += 1
                 # Whole each time: the SuperLink knows a reply again, names the parts that it still
                 # lacks, and takes them in a session of their own; an older one may be lost.
                 told = self._client.PushMessages(asked)
@@ -258,6 +263,7 @@ class Fleet:
                 push_objects(parts, push_one, object_ids_to_push=wanted, keep_objects=True)
 
             _insisted(push)
+        return tries == 1
 
     def leave(self) -> None:
         """Go offline, if that can be said to anyone."""

@@ -97,6 +97,7 @@ class FleetNode:
         """A node that is not online yet."""
         self._parts, self._relay = parts, Relay(parts.ask, parts.tell)
         self._bundles: dict[int, str] = {}
+        self._answered_last = ""
         self._last_message = -float("inf")
         self._pause = QUICK_SECONDS
 
@@ -168,12 +169,16 @@ class FleetNode:
 
     def _carry_one(self, fleet: Fleet, instruction: Instruction) -> None:
         began = self._parts.clock()
-        told = about(instruction.message)
+        told, question = about(instruction.message), _question(instruction)
+        if question and question == self._answered_last:
+            # The coordinator asks again where nothing came for a while; the answer is there.
+            self._parts.tell("asked_again", told)
+            return
         assume_run(instruction.run)
         try:
             reply = self._answered(fleet, instruction)
             seconds = self._parts.clock() - began
-            fleet.reply(reply, seconds)
+            surely = fleet.reply(reply, seconds)
         except TooLarge as error:
             # The SuperLink keeps one reply to a message, and has the head of this one.
             no = {"code": "too_large", "reason": str(error), "remedy": ADVICE[TooLarge]}
@@ -183,6 +188,7 @@ class FleetNode:
             self._parts.tell("nobody_waits", told)
             return
         if not reply.has_error():
+            self._answered_last = question if surely else ""
             self._parts.tell("carried", told | {"seconds": round(seconds, 3)})
 
     def _answered(self, fleet: Fleet, instruction: Instruction) -> Message:
@@ -212,6 +218,12 @@ class FleetNode:
             return IDLE_SECONDS
         pause, self._pause = self._pause, min(GROWTH * self._pause, WARM_SECONDS)
         return pause
+
+
+def _question(instruction: Instruction) -> str:
+    """What a message asks, in short: the same for two that ask the same."""
+    message = instruction.message
+    return f"{instruction.run} {message.content.object_id}" if message.has_content() else ""
 
 
 class _Heartbeat:

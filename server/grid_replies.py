@@ -41,6 +41,11 @@ class Spoilt:
 class Replies(Protocol):
     """What came in reply to messages that were pushed."""
 
+    @property
+    def can_be_lost(self) -> bool:
+        """Whether a message or its reply can get lost on the way with nobody knowing."""
+        ...
+
     def arrived(self, waiting: Iterable[str]) -> Iterator[tuple[str, Message | Spoilt]]:
         """Per message that was answered since the last look, its id and the answer."""
         ...
@@ -60,6 +65,11 @@ class GridReplies:
     """Over a Grid whose replies come whole: within one process, or from Flower's simulation."""
 
     grid: Grid
+
+    @property
+    def can_be_lost(self) -> bool:
+        """See `Replies`."""
+        return False
 
     def arrived(self, waiting: Iterable[str]) -> Iterator[tuple[str, Message | Spoilt]]:
         """See `Replies`."""
@@ -88,6 +98,11 @@ class HttpReplies:
         """Nothing is waited for yet."""
         self._grid = grid
         self._partial: dict[str, _Partial] = {}
+
+    @property
+    def can_be_lost(self) -> bool:
+        """See `Replies`."""
+        return True
 
     def arrived(self, waiting: Iterable[str]) -> Iterator[tuple[str, Message | Spoilt]]:
         """See `Replies`. What nobody waits for any more is forgotten."""

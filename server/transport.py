@@ -18,11 +18,13 @@ LARGEST_WHOLE = 1 << 20
 """Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
 GROWTH, MOST_TIMES = 1.2, 5.0
 """Of the time between two looks for replies, from one to the next, and at most."""
-STALLED_SHARE = 0.2
-"""Of the timeout, in which no part comes of a reply that has begun: then the question is put again.
+QUIET_SHARE = 0.2
+"""Of the timeout, without anything more of a reply: then the question is put again.
 
-A SuperLink that dies while it takes the head of a reply may never take the parts: it gave the head
-away, and forgets the question with that. A site gives the same question the same answer."""
+Two things are lost for good where a process dies at the wrong moment: a question that a node was
+just taking, which counts as delivered, and the parts of a reply whose head the SuperLink gave away,
+since it forgets the question with that. A site gives the same question the same answer.
+"""
 
 FLOWERS_OWN = {
     ErrorCode.MESSAGE_UNAVAILABLE: "no reply before the message expired",
@@ -79,7 +81,7 @@ class GridTransport:
         waiting = self._push(requests, timeout)
         for node in set(requests) - set(waiting.values()):
             yield node, Lost("the SuperLink did not take the message: the node is not registered")
-        stalls = _Stalls(STALLED_SHARE * timeout)
+        quiet = _Quiet(QUIET_SHARE * timeout)
         pause = self._poll_seconds
         while waiting:
             for name, message in self._replies.arrived(waiting):
@@ -90,12 +92,13 @@ class GridTransport:
             left = deadline - time.monotonic()
             if left < 0:
                 break
-            stalled = {
-                waiting[name]
-                for name in waiting
-                if stalls.stalls(name, self._replies.missing(name))
-            }
-            waiting |= self._push({node: requests[node] for node in stalled}, left)
+            if self._replies.can_be_lost:
+                again = {
+                    node
+                    for name, node in waiting.items()
+                    if quiet.too_long(name, self._replies.missing(name))
+                }
+                waiting |= self._push({node: requests[node] for node in again}, left)
             if waiting:
                 time.sleep(pause)
                 pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
@@ -130,20 +133,20 @@ class GridTransport:
 
 
 @dataclass
-class _Stalls:
-    """Tells which replies have begun and do not go on for so many seconds; of each, once."""
+class _Quiet:
+    """Tells of which messages nothing more has come for so many seconds; of each, once."""
 
     seconds: float
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    def stalls(self, name: str, missing: int) -> bool:
-        """Whether it stalls, now that so many of its parts are missing (0: it has not begun)."""
+    def too_long(self, name: str, missing: int) -> bool:
+        """Whether it is so now, where so many parts of the reply are missing (0: none has come)."""
         now = time.monotonic()
-        before, since = self._seen.get(name, (0, now))
+        before, since = self._seen.setdefault(name, (missing, now))
         if missing != before:
             self._seen[name] = missing, now
             return False
-        if not missing or now - since <= self.seconds:
+        if now - since <= self.seconds:
             return False
         self._seen[name] = missing, math.inf
         return True

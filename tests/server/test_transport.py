@@ -1,4 +1,4 @@
-"""A reply that has begun and does not go on is asked for again; the first that is whole counts."""
+"""A question to which nothing more comes is put again; the first answer that is whole counts."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,7 +7,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from federation.envelope import Phase
-from server.transport import RECORD, GridTransport, Lost, _Stalls
+from server.transport import RECORD, GridTransport, Lost, _Quiet
 
 NODE, OTHER = 3, 4
 
@@ -21,16 +21,19 @@ class Question:
         return b"who was there?"
 
 
-class HalfReplies:
-    """A Grid and its replies: of the first message to `NODE` only the head comes.
+class LossyReplies:
+    """A Grid and its replies: of the first message to `NODE`, so many parts are missing.
 
     Attributes:
         pushed: name and node of every message, in order.
     """
 
-    def __init__(self, later: bool, whole: bool = True) -> None:
+    def __init__(
+        self, later: bool, whole: bool = True, lacks: int = 2, can_be_lost: bool = True
+    ) -> None:
         self.pushed: list[tuple[str, int]] = []
-        self._later, self._whole = later, whole
+        self.can_be_lost = can_be_lost
+        self._later, self._whole, self._lacks = later, whole, lacks
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         names = []
@@ -53,7 +56,7 @@ class HalfReplies:
         return self._later == (name == "message 0")
 
     def missing(self, name: str) -> int:
-        return 0 if dict(self.pushed)[name] == OTHER else 2
+        return 0 if dict(self.pushed)[name] == OTHER else self._lacks
 
 
 @pytest.fixture(autouse=True)
@@ -62,37 +65,44 @@ def _as_a_task(monkeypatch) -> None:
         monkeypatch.setattr(TaskIdentity, f"_{name}", 1)
 
 
-def exchanged(replies: HalfReplies, timeout: float) -> list[tuple[int, bytes | Lost]]:
+def exchanged(replies: LossyReplies, timeout: float) -> list[tuple[int, bytes | Lost]]:
     transport = GridTransport(replies, poll_seconds=0.01)
     transport._replies = replies
     return list(transport.exchange({NODE: Question(), OTHER: Question()}, timeout))
 
 
+@pytest.mark.parametrize("lacks", [0, 2])
 @pytest.mark.parametrize("later", [False, True])
-def test_a_reply_that_stalls_is_asked_for_again_and_given_once(later) -> None:
-    replies = HalfReplies(later)
+def test_what_stays_away_is_asked_for_again_and_given_once(later, lacks) -> None:
+    replies = LossyReplies(later, lacks=lacks)
     given = exchanged(replies, 2.0)
     assert [node for node, _ in given] == [OTHER, NODE]
     assert [node for _, node in replies.pushed] == [NODE, OTHER, NODE]
     assert given[1][1] == (b"message 0" if later else b"message 2")
 
 
+def test_where_nothing_can_get_lost_nothing_is_asked_again() -> None:
+    replies = LossyReplies(later=False, whole=False, lacks=0, can_be_lost=False)
+    assert exchanged(replies, 0.3)[1] == (NODE, Lost("no reply within 0.3 s"))
+    assert len(replies.pushed) == 2
+
+
 def test_what_stalls_to_the_end_is_lost_with_what_is_missing_of_it() -> None:
-    replies = HalfReplies(later=False, whole=False)
+    replies = LossyReplies(later=False, whole=False)
     given = exchanged(replies, 1.0)
     assert given[1] == (NODE, Lost("no reply within 1 s; 2 parts of one did not get through"))
     assert len(given) == 2
     assert 3 <= len(replies.pushed) <= 7  # each of NODE's messages is put again once at most
 
 
-def test_a_reply_that_goes_on_however_slowly_does_not_stall(monkeypatch) -> None:
+def test_a_reply_that_goes_on_however_slowly_is_waited_for(monkeypatch) -> None:
     now = 0.0
     monkeypatch.setattr("server.transport.time.monotonic", lambda: now)
-    stalls = _Stalls(10.0)
+    quiet = _Quiet(10.0)
     told = []
     for missing in (0, 0, 5, 5, 4, 4, 3, 3, 3):
         now += 9.0
-        told.append(stalls.stalls("it", missing))
+        told.append(quiet.too_long("it", missing))
     assert told == [False] * 8 + [True]
     now += 1000.0
-    assert not stalls.stalls("it", 3)
+    assert not quiet.too_long("it", 3)
