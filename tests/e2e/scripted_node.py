@@ -22,7 +22,7 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_obje
 
 from client.agent_socket import AgentLine
 from client.courier import RECORD, _record, _request
-from client.fleet import Fleet, FleetError, Instruction, assume_run
+from client.fleet import Fleet, FleetError, Instruction, StillLeased, assume_run
 from client.site_home import SiteHome
 from client.site_processes import read_node_state
 from federation.envelope import Received
@@ -83,9 +83,13 @@ def do(deed: str, fleet: Fleet, home: SiteHome, bundle: str, it: Instruction, ot
 
 
 def main(home: SiteHome, phase: str, deed: str, accomplice: str) -> None:
-    fleet = connected(home)
-    fleet.activate()
-    ended = threading.Event()
+    fleet, ended = connected(home), threading.Event()
+    while True:
+        try:
+            fleet.activate()
+            break
+        except StillLeased:  # by the node before, which was killed
+            ended.wait(0.5)
 
     def beat() -> None:
         while not ended.wait(3.0):

@@ -211,6 +211,7 @@ def test_a_node_that_does_wrong_costs_its_own_part_and_no_more(federation, deed,
     assert done.returncode == 0, done.stdout + done.stderr
     folder, rounds = last(federation)
     for number in (1, 2):
+        assert ROGUE in rounds[number]["dropped"], rounds[number]
         dropped = rounds[number]["dropped"][ROGUE]
         assert any(said in dropped for said in ([says] if isinstance(says, str) else says))
         assert set(rounds[number]["survivors"]) == set(SITES) - {ROGUE}
