@@ -4,7 +4,7 @@ It speaks the product's protocol, and for every other phase is a node as any. DE
 `half`: it sends the head of its reply and none of the parts.
 `forged`: the node of ACCOMPLICE, another site's home, answers in this site's name, with this site's
     reply in which one bit of the body is another.
-`other`: likewise, with an answer that ACCOMPLICE's agent signed.
+`other`: likewise, with a reply that ACCOMPLICE's agent signed.
 `late`: it sends nothing.
 `large`: it answers with a hundred megabytes in one part.
 """
@@ -20,7 +20,7 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.inflatable.inflatable_object import get_object_tree, no_object_id_recompute
 
-from client.agent_socket import AgentLine
+from client.agent_socket import REFUSAL, AgentLine
 from client.courier import RECORD, _record, _request
 from client.fleet import Fleet, FleetError, Instruction, StillLeased, assume_run
 from client.site_home import SiteHome
@@ -73,9 +73,11 @@ def do(deed: str, fleet: Fleet, home: SiteHome, bundle: str, it: Instruction, ot
         return
     accomplice = SiteHome(Path(other))
     forged = bytearray(reply)
-    forged[-1] ^= 1
+    forged[len(forged) // 2] ^= 1  # within the vector; the last bytes are a rider's
     if deed == "other":
-        forged = bytearray(asked(accomplice, bundle, request))
+        # What it says no to is not asked of its session, which goes on.
+        with AgentLine(accomplice.socket, "0" * 64, REFUSAL) as line:
+            forged = bytearray(line.answer(request))
     line = connected(accomplice)
     line._node = Node(node_id=int(str(read_node_state(accomplice)["node"])))
     line.reply(answered(it, bytes(forged)), 0.1)  # TaskIdentity is still this site's
