@@ -41,8 +41,8 @@ SOCKET_MODE = 0o660
 """The site's agent and, by their common group, the node beside it."""
 GREETING_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.5
-LARGEST_REMEMBERED = 2**24
-"""Bytes of a reply that is kept until the next question."""
+LARGEST_REMEMBERED = 2**28
+"""Bytes of a reply that is kept until the next question; of a larger one memory has no second."""
 
 Answer = Callable[[bytes], bytes]
 IsApproved = Callable[[str], bool]

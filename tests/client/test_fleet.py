@@ -13,7 +13,7 @@ from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.task_identity import TaskIdentity
 
 from client import fleet
-from client.fleet import Bundle, Fleet, Instruction, Unreachable
+from client.fleet import Bundle, Fleet, Instruction, TooLarge, Unreachable
 from client.fleet_node import FleetNode, NodeParts
 
 
@@ -105,7 +105,7 @@ def test_a_reply_that_never_gets_through_is_given_up(reply, monkeypatch) -> None
 class Line:
     """A SuperLink's end: gives these instructions, and takes replies as `surely` says of each."""
 
-    def __init__(self, instructions: list[Instruction], surely: list[bool], stop) -> None:
+    def __init__(self, instructions: list[Instruction], surely: list[bool | None], stop) -> None:
         self._instructions, self._surely, self._stop = instructions, surely, stop
         self.replied = 0
 
@@ -126,7 +126,10 @@ class Line:
 
     def reply(self, message: Message, seconds: float) -> bool:
         self.replied += 1
-        return self._surely.pop(0)
+        surely = self._surely.pop(0)
+        if surely is None:
+            raise TooLarge("413")
+        return surely
 
     def leave(self) -> None: ...
 
@@ -144,6 +147,7 @@ def asked(text: bytes) -> Instruction:
     [
         ((b"a", b"a"), [True], [b"a"]),  # it has the answer: nothing more is sent
         ((b"a", b"a"), [False, True], [b"a", b"a"]),  # it may lack some of it
+        ((b"a", b"a", b"b"), [None, True], [b"a", b"b"]),  # it does not get through, ever
         ((b"a", b"b", b"a"), [True, True, True], [b"a", b"b", b"a"]),
     ],
 )
