@@ -180,8 +180,8 @@ class FleetNode:
             seconds = self._parts.clock() - began
             surely = fleet.reply(reply, seconds)
         except TooLarge as error:
-            # The SuperLink keeps one reply to a message, and has the head of this one; put again, the
-            # question would have a reply as large.
+            # The SuperLink keeps one reply to a message, and has the head of this one; to the
+            # question put again, the reply would be as large.
             self._answered_last = question
             no = {"code": "too_large", "reason": str(error), "remedy": ADVICE[TooLarge]}
             self._parts.tell("not_answered", told | no)
