@@ -19,8 +19,8 @@ from faulty_federation import (
 
 SITES = ("cleveland", "hungary", "va_long_beach")
 HELD = SITES[1]
-MOMENTS = ((0, "agree"), (1, "share"), (2, "train"), (3, "sign"), (4, "open"), (5, "advertise"))
-"""One phase a round; keys for round 5 are exchanged while round 4 is opened."""
+MOMENTS = ((0, "agree"), (1, "share"), (2, "train"), (4, "advertise"), (4, "sign"), (5, "open"))
+"""Each phase once, in order; keys for round 4 are asked for with the vectors of round 3."""
 
 
 @pytest.fixture(scope="module")
