@@ -221,9 +221,8 @@ def test_sites_do_not_sum_in_groups_that_a_coordinator_chose(tmp_path, monkeypat
     assert "not signed by the site for these terms" in outcome.stopped.reason
 
 
-@pytest.mark.parametrize(
-    "workers", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 3])
 def test_any_number_of_workers_gives_the_same_bits(undisturbed, tmp_path, workers: int) -> None:
     options = table(12, MEDIAN | {"groups": 4}, workers=workers)
     folder = prepare(config_file.parse(options), tmp_path)

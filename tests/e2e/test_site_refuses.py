@@ -49,6 +49,7 @@ def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_policies_refuse_is_named_by_site_and_code_and_costs_nothing(federation) -> None:
     done = federation.run(federation.settings("privacy.epsilon=4.0"))
