@@ -85,14 +85,16 @@ def highest_memory(federation: LoopbackFederation) -> dict[str, int]:
 def test_a_model_of_a_hundred_megabytes_passes_and_memory_is_bounded(federation) -> None:
     config = federation.settings(
         "run.rounds=1", 'privacy.mode="off"', f'task.name="{TASK}"', "federation.quorum=3",
-        "federation.round_timeout_seconds=300", "training.local_steps=1",
+        "federation.round_timeout_seconds=200", "training.local_steps=1",
     )  # fmt: skip
     done = federation.run(config, seconds=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (federation.last_run / "model.safetensors").stat().st_size > LEAST_BYTES
     (training, evaluation) = rounds_of(RunFolder(federation.last_run))
     assert set(training["survivors"]) == set(SITES) - {CRAMPED}
-    assert "parts of one did not get through" in training["dropped"][CRAMPED]
+    why = training["dropped"][CRAMPED]
+    # The second, where the message has expired by the time the SuperLink is asked for its parts.
+    assert any(one in why for one in ("parts of one did not get through", "reply was cut off")), why
     # Counts are small: they pass the proxy, and the site is back.
     assert set(evaluation["survivors"]) == set(SITES)
     log = SiteHome(federation.homes[CRAMPED]).log("node").read_text()
