@@ -47,7 +47,7 @@ def main(home: Path, seed: int) -> None:
                 tap.write(data + reply)
         return reply
 
-    service = AgentService(site.socket, name, answer, bundle_gate(site))
+    service = AgentService(site.socket, name, answer, bundle_gate(site), refuse=agent.refuse)
     signal.signal(signal.SIGTERM, lambda *_: service.stopping.set())
     say(f"agent of {name} listens")
     service.serve()

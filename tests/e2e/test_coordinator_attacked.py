@@ -42,7 +42,7 @@ from client.journal import Journal
 from client.site_home import SiteHome
 from federation.agreement import Agreement
 from federation.consortium_files import ConsortiumFiles
-from federation.envelope import Phase, Reply, Request
+from federation.envelope import Phase, Reply, Request, parse_reply
 from federation.errors import IntegrityError, ProtocolViolation
 from federation.run_folder import RunFolder
 from federation.task import SiteRequest
@@ -326,13 +326,15 @@ def at_the_agent(path: Path, chance: random.Random) -> None:
 
 
 def test_a_modified_bundle_never_gets_an_answer(federation, expected, tmp_path) -> None:
-    """The site's node hands its messages to nobody, and keeps the bundle for people to look at."""
+    """But the agent's signed refusal; and the site keeps the bundle for people to look at."""
     bundle = next((federation.fed / "app").glob("*.fab")).read_bytes()
     spool = Spool.create(tmp_path / "spool")
     with rogue(federation, with_rogue_app(bundle, spool), "modified") as run:
-        told = [spool.ask(node, b"anything at all") for node in spool.nodes(3)]
-        assert len(told) == 3
-        assert all(reply.startswith(b"!bundle_not_approved") for reply in told), told
+        asked = Request("r", 0, 0, Phase.ENLIST, "0" * 32, late_enough(), b"who?").to_bytes()
+        for node in spool.nodes(3):
+            refused = parse_reply(memoryview(spool.ask(node, asked)))[0]
+            assert (refused.status, refused.code) == ("refused", "bundle_not_approved")
+            assert spool.ask(node, b"anything at all").startswith(b"!")
     assert run
     digest = hashlib.sha256(with_rogue_app(bundle, spool)).hexdigest()
     for site in SITES:
