@@ -85,7 +85,7 @@ class LoopbackFederation:
             rows = len(loaded.load(SiteRequest(site, split_seed)).train)
             command("site", "init", home, "--name", site, "--federation", "demo", "--task", task,
                     "--dataset", f"{task}/{site}", "--rows", rows, "--epsilon", epsilon,
-                    "--delta", 1e-3, "--split-seed", split_seed)  # fmt: skip
+                    "--split-seed", split_seed)  # fmt: skip
         command("coordinator", "enroll", self.fed,
                 *(home / f"{site}.request" for site, home in self.homes.items()))  # fmt: skip
         command("coordinator", "bundle", self.fed)
