@@ -86,9 +86,13 @@ class GridTransport:
         while waiting:
             for name, message in self._replies.arrived(waiting):
                 if name in waiting:
-                    answered = waiting[name]
-                    waiting = {one: node for one, node in waiting.items() if node != answered}
-                    yield answered, _payload(message)
+                    node = waiting[name]
+                    payload = _payload(message)
+                    parts = self._most_missing(waiting, node)
+                    if isinstance(payload, Lost) and parts:
+                        payload = Lost(_too_late(parts, timeout))
+                    waiting = {one: at for one, at in waiting.items() if at != node}
+                    yield node, payload
             left = deadline - time.monotonic()
             if left < 0:
                 break
@@ -102,11 +106,12 @@ class GridTransport:
             if waiting:
                 time.sleep(pause)
                 pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
-        missing = dict.fromkeys(waiting.values(), 0)
-        for name, node in waiting.items():
-            missing[node] = max(missing[node], self._replies.missing(name))
-        for node, parts in missing.items():
-            yield node, Lost(_too_late(parts, timeout))
+        for node in dict.fromkeys(waiting.values()):
+            yield node, Lost(_too_late(self._most_missing(waiting, node), timeout))
+
+    def _most_missing(self, waiting: Mapping[str, int], node: int) -> int:
+        """How many parts are missing of what a node has begun to send."""
+        return max(self._replies.missing(name) for name, at in waiting.items() if at == node)
 
     def _push(self, requests: Mapping[int, Request], timeout: float) -> dict[str, int]:
         """Send requests; the nodes that the SuperLink takes one for, by the name of the message."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
 from federation.envelope import Phase
@@ -79,6 +80,28 @@ def test_what_stays_away_is_asked_for_again_and_given_once(later, lacks) -> None
     assert [node for node, _ in given] == [OTHER, NODE]
     assert [node for _, node in replies.pushed] == [NODE, OTHER, NODE]
     assert given[1][1] == (b"message 0" if later else b"message 2")
+
+
+class Expiring(LossyReplies):
+    """What is asked again expires before anybody answers."""
+
+    def arrived(self, waiting: Iterable[str]) -> Iterator[tuple[str, Message]]:
+        yield from super().arrived(waiting)
+        if "message 2" in waiting:
+            error = Error(ErrorCode.MESSAGE_UNAVAILABLE)
+            yield "message 2", Message(error, reply_to=self._question)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [
+        (2, "no reply within 1 s; 2 parts of one did not get through"),
+        (0, "no reply before the message expired"),
+    ],
+)
+def test_that_half_a_reply_came_is_told_before_that_the_rest_expired(lacks, says) -> None:
+    replies = Expiring(later=False, whole=False, lacks=lacks)
+    assert exchanged(replies, 1.0)[1] == (NODE, Lost(says))
 
 
 def test_where_nothing_can_get_lost_nothing_is_asked_again() -> None:
