@@ -15,6 +15,19 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Home = Annotated[Path, typer.Argument(metavar="HOME", help="The site's folder.")]
 
+OPTIONS = {
+    "site": "--name",
+    "federation": "--federation",
+    "dataset": "--dataset",
+    "public_rows": "--rows",
+    "tasks": "--task",
+    "epsilon_budget": "--epsilon",
+    "delta": "--delta",
+    "records_per_person": "--records-per-person",
+    "split_seed": "--split-seed",
+}
+"""Of `site init`, by the setting of site.toml that each gives."""
+
 
 @app.callback()
 def _group() -> None:
@@ -53,6 +66,7 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
     from client.site_home import SiteHome  # noqa: PLC0415 - as above
     from federation.digest_text import grouped  # noqa: PLC0415 - as above
     from federation.errors import ConfigError  # noqa: PLC0415 - as above
+    from federation.settings_file import as_typed  # noqa: PLC0415 - as above
     from federation.software import Software  # noqa: PLC0415 - as above
     from federation.task_loading import require_task_name  # noqa: PLC0415 - as above
     from federation.timestamp import utc_now  # noqa: PLC0415 - as above
@@ -74,7 +88,10 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per option of the command
         delta=usual_delta(rows) if delta is None else delta,
         records_per_person=records_per_person,
     )
-    request = site_setup.set_up(site, policy, federation, Software.installed(), utc_now())
+    try:
+        request = site_setup.set_up(site, policy, federation, Software.installed(), utc_now())
+    except ConfigError as wrong:
+        raise as_typed(wrong, OPTIONS) from wrong
     _note(site.audit, "site_set_up", request=request.digest(), dataset=dataset)
     typer.echo(f"made {home}: keys, policy ({site.policy}) and ledger; keys stay here")
     typer.echo(f"budget: epsilon {policy.epsilon:g} at delta {policy.delta:g} over all runs")

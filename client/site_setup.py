@@ -17,6 +17,7 @@ from federation.bounded_file import read_bounded
 from federation.durable_file import sync_folder, write_atomically
 from federation.errors import ConfigError, IntegrityError, UsageError
 from federation.membership import read_membership
+from federation.settings_file import validated
 from federation.site_policy import SitePolicy
 from federation.site_request import (
     RequestedSite,
@@ -171,6 +172,7 @@ def _fill(
     except ConfigError as error:  # of a file that is gone in a moment: name the value alone
         key = error.key.removeprefix(f"{home.policy}: ")
         raise ConfigError(key, error.value, error.expected, error.remedy) from error
+    wanted = _wanted(read, federation)
     home.create_identity()
     node = node_key.generate_node_key()
     write_atomically(home.node_key, node_key.private_bytes(node), mode=0o600)
@@ -179,15 +181,18 @@ def _fill(
     for folder in (home.bundles, home.log("any").parent):
         folder.mkdir(mode=0o700)
     keys = SiteKeys(home.read_identity(), node)
-    request = make_request(_wanted(read, federation), keys, software, created)
+    request = make_request(wanted, keys, software, created)
     write_atomically(home.request(read.site), request.to_bytes())
     return request
 
 
 def _wanted(policy: SitePolicy, federation: str) -> RequestedSite:
-    return RequestedSite(
-        site=policy.site,
-        federation=federation,
-        public_rows=policy.public_rows,
-        delta=policy.delta,
+    return validated(
+        RequestedSite,
+        {
+            "site": policy.site,
+            "federation": federation,
+            "public_rows": policy.public_rows,
+            "delta": policy.delta,
+        },
     )

@@ -163,7 +163,8 @@ def _kind(facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one line per kind of
 
 
 def _number(value: float) -> str:
-    return "2^63" if value == 2**63 else f"{value:g}"
+    powers = {2**bits: f"2^{bits}" for bits in (31, 63)}
+    return powers.get(value) or f"{value:g}"
 
 
 def _plural(kind: str) -> str:

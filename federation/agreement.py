@@ -17,6 +17,7 @@ from federation.config import (
     FederationRules,
     Mitigation,
     Name,
+    PublicRows,
     Robustness,
     Section,
     ServerOptimizer,
@@ -24,8 +25,6 @@ from federation.config import (
     Training,
 )
 from federation.errors import UsageError
-
-LARGEST_PUBLIC_ROWS = 2**31 - 1
 
 
 class NoiseInTheSum(Section):
@@ -179,7 +178,7 @@ class Agreement(ReadApart):
     rounds: Annotated[int, Field(ge=1)]
     seed: int
     task: TaskChoice
-    public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
+    public_rows: dict[Name, PublicRows]
     training: Training
     server: ServerOptimizer
     robustness: Robustness = Robustness()

@@ -4,10 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from federation.agreement import LARGEST_PUBLIC_ROWS, SignedByAll
+from federation.agreement import SignedByAll
 from federation.analytics_query import Query, require_distinct_names
 from federation.canonical import Digest
-from federation.config import FEWEST_SITES, Name, TaskChoice
+from federation.config import FEWEST_SITES, Name, PublicRows, TaskChoice
 from federation.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ class AnalyticsAgreement(SignedByAll):
     run: str
     rules_digest: Digest
     task: TaskChoice
-    public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
+    public_rows: dict[Name, PublicRows]
     minimum_contributors: Annotated[int, Field(ge=FEWEST_SITES)]
     queries: tuple[Query, ...]
 

@@ -21,6 +21,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+PublicRows = Annotated[int, Field(ge=1, lt=2**31)]
+"""A site's training rows, as it declares them in public."""
 LARGEST_EXAMPLE_WEIGHT = 10.0
 """Weight of a group and label so rare that it would be larger: few rows decide nothing."""
 

@@ -10,10 +10,10 @@ from pydantic import (
     model_validator,
 )
 
-from federation.agreement import LARGEST_PUBLIC_ROWS, ReadApart
+from federation.agreement import ReadApart
 from federation.canonical import Digest
 from federation.cluster_terms import ClusterTerms
-from federation.config import Mitigation, Name, Section, TaskChoice
+from federation.config import Mitigation, Name, PublicRows, Section, TaskChoice
 from federation.errors import ConfigError
 
 MOST_PARAMETERS = 1 << 28
@@ -155,7 +155,7 @@ class EvaluationAgreement(ReadApart):
     run: str
     rules_digest: Digest
     task: TaskChoice
-    public_rows: dict[Name, Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]]
+    public_rows: dict[Name, PublicRows]
     stage: Stage
     window: WindowName
     model: ModelTerms | None = None

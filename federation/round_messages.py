@@ -1,14 +1,13 @@
 """Bodies of the phases that are not the secure sum's own messages, with every length checked."""
 
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from federation import canonical
-from federation.agreement import LARGEST_PUBLIC_ROWS
 from federation.canonical import Digest
-from federation.config import Name, Section
+from federation.config import Name, PublicRows, Section
 from federation.errors import ProtocolViolation
 from federation.ledger_head import HeadStatement
 from federation.round_layout import RoundKind
@@ -44,7 +43,7 @@ class Body(Section):
 class Enlistment(Body):
     """A site's public facts, in answer to `enlist`."""
 
-    public_rows: Annotated[int, Field(ge=1, le=LARGEST_PUBLIC_ROWS)]
+    public_rows: PublicRows
     roster_digest: Digest
     rules_digest: Digest
     delta: float

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,21 +31,40 @@ def read_table(path: Path, what: str) -> dict[str, object]:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
 
 
-def validated(model: type[M], table: dict[str, object], path: Path) -> M:
+def validated(model: type[M], table: Mapping[str, object]) -> M:
     """The settings that a table states.
 
     Raises:
-        ConfigError: a key or value is wrong; names file, key, value, expectation and the nearest
-            name that is known.
+        ConfigError: names key, value, expectation and the nearest name that is known.
     """
     try:
         # Through JSON, where a list may stand for a tuple and nothing else is converted.
         return model.model_validate_json(json.dumps(table, default=str))
-    except (ValidationError, ConfigError) as error:
-        wrong = error if isinstance(error, ConfigError) else first_error(error, model)
-        raise ConfigError(
-            f"{path}: {wrong.key}", wrong.value, wrong.expected, wrong.remedy
-        ) from error
+    except ValidationError as error:
+        raise first_error(error, model) from error
+
+
+def validated_of(path: Path, model: type[M], table: Mapping[str, object]) -> M:
+    """The settings that a file's table states.
+
+    Raises:
+        ConfigError: as `validated`; names the file, too.
+    """
+    try:
+        return validated(model, table)
+    except ConfigError as wrong:
+        key = f"{path}: {wrong.key}"
+        raise ConfigError(key, wrong.value, wrong.expected, wrong.remedy) from wrong
+
+
+def as_typed(wrong: ConfigError, options: Mapping[str, str]) -> ConfigError:
+    """The error under the name of the option that the value was given by, if it was by one.
+
+    >>> str(as_typed(ConfigError("hosts.0", "x y", "a host name"), {"hosts": "--host"}))
+    "--host = 'x y': expected a host name"
+    """
+    option = options.get(wrong.key.split(".", 1)[0], wrong.key)
+    return ConfigError(option, wrong.value, wrong.expected, wrong.remedy)
 
 
 def read(model: type[M], path: Path, what: str) -> M:
@@ -56,6 +76,6 @@ def read(model: type[M], path: Path, what: str) -> M:
         what: it is, for errors: `the settings of the coordinator`.
 
     Raises:
-        UsageError, ConfigError: as `read_table` and `validated`.
+        UsageError, ConfigError: as `read_table` and `validated_of`.
     """
-    return validated(model, read_table(path, what), path)
+    return validated_of(path, model, read_table(path, what))

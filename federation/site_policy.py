@@ -10,7 +10,7 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from federation import settings_file
-from federation.config import FEWEST_SITES, Name, OptionValue, Section
+from federation.config import FEWEST_SITES, Name, OptionValue, PublicRows, Section
 from federation.data_choice import DataChoice, parse_data_choice
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
@@ -66,7 +66,7 @@ class SitePolicy(Section):
     """The site's name in the roster."""
     dataset: Annotated[str, Field(min_length=1)]
     """Names the rows that the ledger keeps the budget of."""
-    public_rows: Annotated[int, Field(ge=1)]
+    public_rows: PublicRows
     """The number of training rows the site declares in public."""
     tasks: tuple[str, ...]
     """Names of the tasks the site runs."""
@@ -240,4 +240,4 @@ class SitePolicy(Section):
             ) from error
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{path} is not valid TOML: {error}") from error
-        return settings_file.validated(cls, table, path)
+        return settings_file.validated_of(path, cls, table)

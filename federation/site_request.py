@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from federation import canonical, node_key
 from federation.canonical import Digest
-from federation.config import Name, Section
+from federation.config import Name, PublicRows, Section
 from federation.consortium import PublicKey, Signature
 from federation.errors import IntegrityError
 from federation.node_key import NodeKeyLine, NodeSignature
@@ -48,7 +48,7 @@ class RequestedSite(Section):
     """The name in the roster."""
     federation: Name
     """The request is good for this one alone."""
-    public_rows: Annotated[int, Field(ge=1)]
+    public_rows: PublicRows
     """The number of training rows the site declares in public."""
     delta: Annotated[float, Field(gt=0, lt=1)]
     """That the site states its budget at."""

@@ -53,13 +53,18 @@ def init(
     """  # noqa: D301 - \b keeps the lines apart
     from federation import settings_file  # noqa: PLC0415 - a help text is quick without
     from federation.digest_text import grouped  # noqa: PLC0415 - as above
+    from federation.errors import ConfigError  # noqa: PLC0415 - as above
     from server.coordinator_config import CoordinatorConfig  # noqa: PLC0415 - as above
     from server.federation_home import FederationHome  # noqa: PLC0415 - as above
     from server.federation_setup import set_up  # noqa: PLC0415 - as above
 
     home = FederationHome(fed)
     values: dict[str, object] = {"name": name, "hosts": host, "port": port}
-    config = settings_file.validated(CoordinatorConfig, values, home.config_file)
+    try:
+        config = settings_file.validated(CoordinatorConfig, values)
+    except ConfigError as wrong:
+        options = {"name": "--name", "hosts": "--host", "port": "--port"}
+        raise settings_file.as_typed(wrong, options) from wrong
     set_up(home, config, _now(), existing_ca=existing_ca, consortium=consortium_pub)
     key = home.given.read_consortium().key.hex()
     home.note("federation_made", name=name, consortium_key=key)

@@ -62,8 +62,8 @@ def read_draft(path: Path, federation: str, before: RunRules | None) -> RunRules
     for key in _GIVEN.keys() & table.keys():
         raise ConfigError(f"{path}: {key}", table[key], f"no such key: {_GIVEN[key]}")
     same = before.version if before else 1
-    rules = settings_file.validated(
-        RunRules, {**table, "federation": federation, "version": same}, path
+    rules = settings_file.validated_of(
+        path, RunRules, {**table, "federation": federation, "version": same}
     )
     if before is None or rules == before:
         return rules
