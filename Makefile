@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
         sbom audit wheel
 .DEFAULT_GOAL := simulate
 
+# A federation is many processes; with this set, each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 venv: $(STAMP)
 
 # The CPU build of torch is pinned first and through the constraints file: unpinned, pip takes

@@ -22,6 +22,7 @@ from evaluation.audit.rows import HELD_OUT, SPLITS, AuditData, Split
 from federation.errors import DataError, UsageError
 from federation.initial_model import initial_model
 from federation.task import Floats, Rows, SiteData, Task
+from federation.torch_seed import seed_torch
 
 FOLDS = 5
 BATCH = 64
@@ -93,7 +94,7 @@ def _trained(task: Task, inputs: Tensor, targets: Tensor, seed: int) -> nn.Modul
     model = initial_model(task, seed)
     steps = min(max(math.ceil(EPOCHS * len(targets) / BATCH), FEWEST_STEPS), MOST_STEPS)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         optimizer = torch.optim.Adam(
             [p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE
         )

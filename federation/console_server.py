@@ -15,6 +15,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -268,15 +269,12 @@ def bind(port: int) -> socket.socket:
 
 
 def serve(source: Source, bound: socket.socket, told: Callable[[str], None]) -> None:
-    """Answer until Ctrl-C.
+    """Answer until Ctrl-C or SIGTERM; then return.
 
     Args:
         source: makes the pages.
         bound: what `bind` returned; closed at the end.
         told: is called with the address to open, once it can be.
-
-    Raises:
-        KeyboardInterrupt: at the end.
     """
     entry = Entry()
     port = bound.getsockname()[1]
@@ -293,4 +291,7 @@ def serve(source: Source, bound: socket.socket, told: Callable[[str], None]) -> 
         timeout_graceful_shutdown=1,
     )
     told(f"http://{ADDRESS}:{port}/?token={entry.token}")
-    uvicorn.Server(config).run(sockets=[bound])
+    # uvicorn raises the signal that ended it once more; whether that still interrupts depends on
+    # how far its loop has come.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[bound])

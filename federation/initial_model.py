@@ -4,12 +4,13 @@ import torch
 from torch import nn
 
 from federation.task import Task
+from federation.torch_seed import seed_torch
 
 
 def initial_model(task: Task, seed: int) -> nn.Module:
     """A fresh model whose parameters come from the seed alone; torch's generator is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        seed_torch(seed)
         return task.build_model()
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from federation.entropy import Entropy
 from federation.errors import PrivacyRefusal
+from federation.torch_seed import seed_torch
 from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.clipped_sum import clipped_gradient_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
@@ -216,5 +217,5 @@ def _torch_seeded(entropy: Entropy, model: nn.Module) -> Iterator[None]:
     """Dropout layers draw from torch's global generator: seed it for this round, then restore."""
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(int.from_bytes(entropy.bytes(8), "little"))
+        seed_torch(int.from_bytes(entropy.bytes(8), "little"))
         yield

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from federation.errors import PrivacyRefusal, UsageError
+from federation.torch_seed import seed_torch
 from privacy.flat_parameters import trainable
 from privacy.per_sample_gradients import UNTRAINABLE, Loss, per_example, per_sample_gradients
 
@@ -94,7 +95,7 @@ def require_records_apart(model: nn.Module, loss: Loss, rows: tuple[Tensor, Tens
         return
     probed = copy.deepcopy(model).train()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        seed_torch(0)
         pick = torch.arange(PROBED_ROWS + 1) % len(rows[1])
         targets = rows[1][pick]
         inputs = torch.randn((PROBED_ROWS + 1, *rows[0].shape[1:]))
@@ -118,7 +119,7 @@ def require_records_apart(model: nn.Module, loss: Loss, rows: tuple[Tensor, Tens
 def _require_whole_gradients(
     model: nn.Module, rows: tuple[Tensor, Tensor], loss: Loss, found: Tensor
 ) -> None:
-    torch.manual_seed(1)
+    seed_torch(1)
     parameters = trainable(model)
     losses = per_example(loss, model(rows[0]), rows[1]).sum()
     parts = torch.autograd.grad(losses, parameters, allow_unused=True)
@@ -136,6 +137,6 @@ def _require_whole_gradients(
 
 def _gradients(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     # Dropout draws anew in every forward pass; the same draws tell records apart from chance.
-    torch.manual_seed(1)
+    seed_torch(1)
     gradients = per_sample_gradients(model, (inputs, targets), loss)
     return torch.nan_to_num(gradients)

@@ -13,7 +13,6 @@ from federation.errors import ConfigError
 from federation.evaluation_record import EvaluationFolder
 from federation.run_folder import RunFolder
 from federation.task_loading import load_task
-from server.analytics_folder import answer_queries, open_queries
 from server.cohort_search import CohortQuestion, find_cohorts
 from server.coordination import Outcome, coordinate
 from server.evaluation_run import Evaluator
@@ -91,6 +90,11 @@ def _find_cohorts(grid: Grid, _: Context, settings: Settings) -> None:
 
 def _answer_queries(grid: Grid, _: Context, settings: Settings) -> None:
     """Ask the queries that stand in the folder that is named."""
+    from server.analytics_folder import (  # noqa: PLC0415 - imports scipy's optimizers: a second
+        answer_queries,
+        open_queries,
+    )
+
     folder = open_queries(Path(settings["run"]))
     with folder.sole_user(), failure_told(folder.failure):
         answer_queries(lambda _: GridTransport(grid), folder)

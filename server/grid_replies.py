@@ -8,9 +8,10 @@ reply is given when it is whole, and whoever waits for it decides for how long.
 All that the coordinator's transport uses of Flower beyond its public API is in this module.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from flwr.app import Message
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
@@ -23,9 +24,11 @@ from flwr.supercore.inflatable.inflatable_utils import (
     ObjectUnavailableError,
     inflate_object_from_contents,
 )
-from flwr.superlink.grid.http_grid import HttpGrid
 
 from federation.envelope import LARGEST_MESSAGE
+
+if TYPE_CHECKING:
+    from flwr.superlink.grid.http_grid import HttpGrid
 
 MOST_PARTS = 4096
 """Of one reply; a gibibyte in Flower's pieces of five megabytes is far fewer."""
@@ -57,7 +60,9 @@ class Replies(Protocol):
 
 def replies_of(grid: Grid) -> Replies:
     """The replies that come in over a Grid."""
-    return HttpReplies(grid) if isinstance(grid, HttpGrid) else GridReplies(grid)
+    # Half a second to import, for a simulation's grid is another.
+    http = sys.modules.get("flwr.superlink.grid.http_grid")
+    return HttpReplies(grid) if http and isinstance(grid, http.HttpGrid) else GridReplies(grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class _Partial:
 class HttpReplies:
     """Over a SuperLink, where a reply's parts come one by one."""
 
-    def __init__(self, grid: HttpGrid) -> None:
+    def __init__(self, grid: "HttpGrid") -> None:
         """Nothing is waited for yet."""
         self._grid = grid
         self._partial: dict[str, _Partial] = {}

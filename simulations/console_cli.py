@@ -39,10 +39,8 @@ def console(
     if not path.is_dir():
         raise UsageError(f"there is no folder {path}; hedgerow console --help says what it shows")
     source = _source(path)
-    try:
-        serve(source, bind(port), lambda url: typer.echo(f"open {url}\nCtrl-C ends it"))
-    except KeyboardInterrupt:
-        typer.echo("ended")
+    serve(source, bind(port), lambda url: typer.echo(f"open {url}\nCtrl-C ends it"))
+    typer.echo("ended")
 
 
 def _source(path: Path) -> "Source":

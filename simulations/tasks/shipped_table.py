@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -30,8 +31,14 @@ def read_shipped(name: str, sha256: str) -> pd.DataFrame:
             f"{path} has SHA-256 {actual[:16]}..., expected {sha256[:16]}...: it is not the table "
             "that was checked; restore it, or rewrite it with data/extract.py"
         )
-    data = gzip.decompress(packed) if name.endswith(".gz") else packed
-    return pd.read_csv(io.BytesIO(data), dtype=str)
+    return _parsed(packed, packed_with_gzip=name.endswith(".gz")).copy()
+
+
+# One process plays many sites, each of which reads the table.
+@lru_cache(maxsize=2)
+def _parsed(data: bytes, *, packed_with_gzip: bool) -> pd.DataFrame:
+    table = gzip.decompress(data) if packed_with_gzip else data
+    return pd.read_csv(io.BytesIO(table), dtype=str)
 
 
 def require_facts(

@@ -120,7 +120,13 @@ def test_one_worker_gives_the_same_model_bit_for_bit(finished, tmp_path) -> None
     assert ours == theirs
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        pytest.param(signal.SIGKILL, id="kill -9"),
+        pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_resumes_to_the_same_model(finished, tmp_path, sign) -> None:
     process = start("--rounds", "4", cwd=tmp_path)
     wait_for_round(tmp_path, process, 2)

@@ -180,8 +180,22 @@ def test_impossible_settings_are_named(tmp_path, table: dict, key: str) -> None:
         Federation(tmp_path, {"privacy": {"epsilon": 2.0, "site_level": table}})
 
 
-@pytest.mark.parametrize("bits", [16, 20, 24])
-@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+@pytest.mark.parametrize(
+    ("bits", "rounding"),
+    [
+        (16, "nearest"),
+        (20, "stochastic"),
+        *(
+            pytest.param(bits, rounding, marks=pytest.mark.slow)
+            for bits, rounding in [
+                (16, "stochastic"),
+                (20, "nearest"),
+                (24, "nearest"),
+                (24, "stochastic"),
+            ]
+        ),
+    ],
+)
 def test_updates_in_narrow_rings_give_nearly_the_same_model(tmp_path, bits: int, rounding: str):
     plain = Federation(tmp_path / "plain")
     plain.play()

@@ -111,7 +111,7 @@ def test_a_line_that_stalls_is_told_and_heals_by_itself(home, line, node) -> Non
         pytest.param(413, b"<html>too large</html>", marks=pytest.mark.slow),
         pytest.param(502, b"", marks=pytest.mark.slow),
         pytest.param(302, b"", marks=pytest.mark.slow),
-        (200, b"<html>please sign in to the network</html>"),
+        pytest.param(200, b"<html>please sign in to the network</html>", marks=pytest.mark.slow),
         pytest.param(200, b"", marks=pytest.mark.slow),
         pytest.param(400, b'{"code": 1, "message": "no"}', marks=pytest.mark.slow),
         pytest.param(400, b"\xff\xfe\x00" * 100_000, marks=pytest.mark.slow),
@@ -170,7 +170,7 @@ def certificate(fed: FederationHome, folder: Path, kind: str) -> tuple[Path, Pat
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("expired", "certificate has expired"),
+        pytest.param("expired", "certificate has expired", marks=pytest.mark.slow),
         pytest.param("other host", "Hostname mismatch", marks=pytest.mark.slow),
         pytest.param("other CA", "unable to get local issuer certificate", marks=pytest.mark.slow),
     ],
