@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from federation import config_file
+from federation.config import FederationConfig
 from federation.durable_file import write_atomically
 from federation.errors import Interrupted, PrivacyRefusal, RoundFailed, UsageError
+from federation.run_folder import RunFolder
 from federation.summary import Summary
 from server.run_display import print_summary, rounds_bar
-from simulations.defaults import DEFAULT_TASK
+from simulations.backends.fork_server import start_fork_server
+from simulations.defaults import DEFAULT_TASK, default_config
 from simulations.example_config import example
+from simulations.offline import go_offline
 
 if TYPE_CHECKING:
     from simulations.run_control import ReadyRun
@@ -64,8 +69,6 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
       6    something durable is damaged, or the disk refuses
       130  interrupted; the run can be resumed
     """  # noqa: D301 - \b keeps the lines apart
-    from simulations.run_control import go_on, start  # noqa: PLC0415 - imports torch: seconds
-
     options = {"run.rounds": rounds, "run.seed": seed, "simulation.workers": workers}
     overrides = [*(settings or []), *(f"{k}={v}" for k, v in options.items() if v is not None)]
     if resume is not None and config is not None:
@@ -75,10 +78,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
             "--task chooses a built-in federation: leave it out with a file or --resume"
         )
     console = Console(stderr=as_json, quiet=quiet)
-    if resume is not None:
-        run = go_on(resume, overrides)
-    else:
-        run = start(config, task or DEFAULT_TASK, overrides, out)
+    run = _go_on(resume, overrides) if resume is not None else _start(config, task, overrides, out)
     console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}", highlight=False)
     summary = _play(run, console)
     print_summary(summary, run.folder, quiet=quiet, as_json=as_json)
@@ -104,6 +104,35 @@ def init(
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     typer.echo(f"wrote {path}; run it with: hedgerow simulate {path}")
+
+
+def _start(path: Path | None, task: str | None, overrides: list[str], out: Path) -> "ReadyRun":
+    """A new run of a file's configuration, or of a task's built-in federation."""
+    # First, for it takes no time: what is wrong with it is told at once.
+    config = (
+        default_config(task or DEFAULT_TASK, overrides)
+        if path is None
+        else config_file.read(path, overrides)
+    )
+    _import_twice_at_once(config)
+    from simulations.run_control import start  # noqa: PLC0415 - imports torch: seconds
+
+    return start(config, path, out)
+
+
+def _go_on(path: Path, overrides: list[str]) -> "ReadyRun":
+    """An interrupted run."""
+    _import_twice_at_once(config_file.read(RunFolder.open(path).config, overrides))
+    from simulations.run_control import go_on  # noqa: PLC0415 - imports torch: seconds
+
+    return go_on(path, overrides)
+
+
+def _import_twice_at_once(config: FederationConfig) -> None:
+    """Workers import what this process does: on two cores, at the same time."""
+    go_offline()
+    if config.simulation.backend == "embedded":
+        start_fork_server()
 
 
 def _play(run: "ReadyRun", console: Console) -> Summary:

@@ -12,9 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from typing import Self
 
 import torch
@@ -30,6 +29,7 @@ from simulations.backends.flower_internals import (
     received_message,
     set_message_id,
 )
+from simulations.backends.fork_server import fork_server
 
 FIRST_NODE = 10
 CLIENT_APP_RAISED, WORKER_DIED = 2, 8
@@ -69,8 +69,7 @@ class EmbeddedGrid(Grid):
         assume_identity(self._run.run_id, SERVER_NODE)
         self._ids = itertools.count(1)
         self._nodes = list(range(FIRST_NODE, FIRST_NODE + nodes))
-        self._processes: ForkServerContext = get_context("forkserver")
-        self._processes.set_forkserver_preload(["simulations.backends.embedded", "client.agent"])
+        self._processes = fork_server()
         self._workers = [self._start() for _ in range(min(workers, nodes))]
         self._done: dict[str, Message] = {}
 

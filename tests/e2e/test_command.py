@@ -109,6 +109,7 @@ def test_the_smoke_check_finds_the_summary_complete(finished) -> None:
     assert missing(Summary.model_validate_json(summary.read_bytes())) == []
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_same_model_bit_for_bit(finished, tmp_path) -> None:
     hedgerow(
         "simulate", "--rounds", "4", "--workers", "1", "--quiet",
@@ -127,17 +128,23 @@ def test_one_worker_gives_the_same_model_bit_for_bit(finished, tmp_path) -> None
         pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.slow),
     ],
 )
-def test_an_interrupted_run_resumes_to_the_same_model(finished, tmp_path, sign) -> None:
+def test_an_interrupted_run_is_not_started_twice_and_resumes_to_the_same_model(
+    finished, tmp_path, sign
+) -> None:
     process = start("--rounds", "4", cwd=tmp_path)
     wait_for_round(tmp_path, process, 2)
+    run = only_run(tmp_path)
+    os.killpg(process.pid, signal.SIGSTOP)
+    twice = hedgerow("simulate", "--resume", str(run), cwd=tmp_path, check=2)
+    assert "in use by another process" in twice.stderr
     os.killpg(process.pid, sign)
+    os.killpg(process.pid, signal.SIGCONT)
     said = process.communicate(timeout=60)[0]
     if sign is signal.SIGINT:
         assert process.returncode == 130, said
         assert "--resume" in said
         assert "Traceback" not in said
-    run = only_run(tmp_path)
-    hedgerow("simulate", "--resume", str(run), "--quiet", cwd=tmp_path)
+    hedgerow("simulate", "--resume", str(run), "--workers", "1", "--quiet", cwd=tmp_path)
     assert (run / "model.safetensors").read_bytes() == (
         only_run(finished[0]) / "model.safetensors"
     ).read_bytes()
@@ -169,18 +176,6 @@ def test_a_reader_that_leaves_early_is_no_error(finished) -> None:
         said = process.stderr.read()
         assert process.wait(timeout=120) == 0, said
     assert not {"Traceback", "BrokenPipe", "bug"} & set(said.replace(":", " ").split())
-
-
-def test_a_run_in_use_is_not_started_twice(tmp_path) -> None:
-    process = start("--rounds", "50", cwd=tmp_path)
-    try:
-        wait_for_round(tmp_path, process, 1)
-        run = str(only_run(tmp_path))
-        done = hedgerow("simulate", "--resume", run, cwd=tmp_path, check=2)
-        assert "in use by another process" in done.stderr
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -203,7 +203,15 @@ def test_a_lost_site_is_left_out_and_named(federation: Federation) -> None:
     assert record.in_scope("overall")["rows"] == sum(map(len, rows))
 
 
-@pytest.mark.parametrize("phase", [Phase.AGREE, Phase.TRAIN, Phase.OPEN, Phase.CLOSE])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        pytest.param(Phase.AGREE, marks=pytest.mark.slow),
+        Phase.TRAIN,
+        pytest.param(Phase.OPEN, marks=pytest.mark.slow),
+        Phase.CLOSE,
+    ],
+)
 def test_a_kill_is_gone_on_from_with_the_same_vectors(phase: Phase, federation: Federation) -> None:
     reference = evaluator(federation).freeze("reference")
     line = federation.transport()

@@ -222,7 +222,7 @@ def test_sites_do_not_sum_in_groups_that_a_coordinator_chose(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_any_number_of_workers_gives_the_same_bits(undisturbed, tmp_path, workers: int) -> None:
     options = table(12, MEDIAN | {"groups": 4}, workers=workers)
     folder = prepare(config_file.parse(options), tmp_path)

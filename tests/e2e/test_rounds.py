@@ -183,7 +183,13 @@ def test_a_retry_resends_the_same_vectors_and_costs_nothing(undisturbed, tmp_pat
 
 
 @pytest.mark.parametrize("phase", list(Phase)[3:8])
-@pytest.mark.parametrize("restarted", [False, True], ids=["agents live", "agents die too"])
+@pytest.mark.parametrize(
+    "restarted",
+    [
+        pytest.param(False, id="agents live", marks=pytest.mark.slow),
+        pytest.param(True, id="agents die too"),
+    ],
+)
 def test_a_killed_run_resumes_to_the_same_model_and_spends_nothing_twice(
     undisturbed, tmp_path, phase: Phase, restarted: bool
 ) -> None:
@@ -382,7 +388,9 @@ def test_a_site_that_says_nonsense_is_named_and_ends_nothing_by_a_traceback(
     assert summary.privacy.noise_source == "seeded (simulation)"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 8))]
+)
 def test_counts_that_no_rows_can_give_fail_the_round(tmp_path, monkeypatch, seed: int) -> None:
     federation = Federation(tmp_path, {"run": {"name": "test", "rounds": 1}})
     honest, random = round_vectors.evaluation_contribution, np.random.default_rng(seed)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rehearsal import Rehearsal, Stage, make_terms, names, play, play_again
 
-from federation.agreement import LARGEST_PUBLIC_ROWS, Agreement
+from federation.agreement import Agreement
 from federation.config import (
     EvaluationRules,
     FederationRules,
@@ -123,7 +123,7 @@ def test_what_is_said_outside_sessions_has_room() -> None:
         }
     )
     enlistment = Enlistment(
-        public_rows=LARGEST_PUBLIC_ROWS,
+        public_rows=2**31 - 1,
         roster_digest=digest,
         rules_digest=digest,
         delta=longest,
