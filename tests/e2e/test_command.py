@@ -154,11 +154,11 @@ def test_an_interrupted_run_is_not_started_twice_and_resumes_to_the_same_model(
         assert account["reserved"] == account["committed"] == 4
 
 
-def test_json_prints_the_summary_and_nothing_else(finished) -> None:
-    folder, _ = finished
-    run = only_run(folder)
-    done = hedgerow("simulate", "--resume", str(run), "--json", cwd=folder)
-    summary = json.loads(done.stdout)
+def test_json_prints_the_summary_and_nothing_else(finished, in_process) -> None:
+    run = only_run(finished[0])
+    code, printed, _ = in_process("simulate", "--resume", str(run), "--json")
+    assert code == 0
+    summary = json.loads(printed)
     assert summary["schema_id"] == "hedgerow/summary/1"
     assert summary == json.loads((run / "summary.json").read_text())
     assert summary["run"]["resumed"] == 0

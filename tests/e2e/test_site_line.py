@@ -188,7 +188,8 @@ def test_a_certificate_that_is_not_trusted_is_told_from_a_line_that_is_down(
     comes_back(home, node)
 
 
-@pytest.mark.parametrize("software", ["flwr", pytest.param("hedgerow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("software", ["flwr", "hedgerow"])
 def test_another_version_is_told_at_both_ends(federation, software) -> None:
     edge_log = FederationHome(federation.fed).log / "edge.jsonl"
     before = edge_log.read_text()
