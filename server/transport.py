@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 from federation.envelope import Phase, Request
 from server.grid_replies import Spoilt, replies_of
 
+T = TypeVar("T")
 RECORD = "hedgerow"
 LARGEST_WHOLE = 1 << 20
 """Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
@@ -24,6 +25,15 @@ QUIET_SHARE = 0.2
 Two things are lost for good where a process dies at the wrong moment: a question that a node was
 just taking, which counts as delivered, and the parts of a reply whose head the SuperLink gave away,
 since it forgets the question with that. A site gives the same question the same answer.
+"""
+
+OUTAGE_SECONDS = 3.0
+"""A SuperLink that takes so long to answer one call was away, as far as anybody can tell here."""
+BACK_SECONDS, ASK_AGAIN_SECONDS = 30.0, 2.0
+"""How long nodes may take to be back after an outage; they try every 24 seconds at the least.
+
+Till then a SuperLink that was killed holds nodes offline whose last sign of life is too old,
+answers for them, and forgets the question with that: it is put again as often.
 """
 
 FLOWERS_OWN = {
@@ -39,6 +49,9 @@ class Lost:
     """No reply came; `reason` says what is known."""
 
     reason: str
+
+
+NOT_TAKEN = Lost("the SuperLink did not take the message: the node is not registered")
 
 
 class Transport(Protocol):
@@ -68,6 +81,7 @@ class GridTransport:
     def __init__(self, grid: Grid, poll_seconds: float = 0.1) -> None:
         self._grid, self._replies = grid, replies_of(grid)
         self._poll_seconds = poll_seconds
+        self._outage = _Outage()
 
     def nodes(self) -> list[int]:
         """Node ids, sorted."""
@@ -79,49 +93,57 @@ class GridTransport:
         """See `Transport`. Replies that come later are dropped."""
         deadline = time.monotonic() + timeout
         waiting = self._push(requests, timeout)
-        for node in set(requests) - set(waiting.values()):
-            yield node, Lost("the SuperLink did not take the message: the node is not registered")
-        quiet = _Quiet(QUIET_SHARE * timeout)
+        unanswered = set(waiting.values())
+        for node in set(requests) - unanswered:
+            yield node, NOT_TAKEN
+        quiet, away = _Quiet(QUIET_SHARE * timeout), _Away(self._outage)
         pause = self._poll_seconds
-        while waiting:
-            for name, message in self._replies.arrived(waiting):
-                if name in waiting:
-                    node = waiting[name]
-                    payload = _payload(message)
-                    parts = self._most_missing(waiting, node)
-                    if isinstance(payload, Lost) and parts:
-                        payload = Lost(_too_late(parts, timeout))
-                    waiting = {one: at for one, at in waiting.items() if at != node}
-                    yield node, payload
+        while waiting or away:
+            for name, message in self._outage.watched(self._replies.arrived(waiting)):
+                if name not in waiting:
+                    continue
+                node, parts = waiting[name], self._most_missing(waiting, waiting[name])
+                if away.puts_off(node, message):
+                    waiting = {one: at for one, at in waiting.items() if one != name}
+                    continue
+                away.forget(node)
+                waiting = {one: at for one, at in waiting.items() if at != node}
+                unanswered.remove(node)
+                payload = _payload(message)
+                missed = isinstance(payload, Lost) and parts
+                yield node, Lost(_too_late(parts, timeout)) if missed else payload
             left = deadline - time.monotonic()
             if left < 0:
                 break
-            if self._replies.can_be_lost:
-                again = {
-                    node
-                    for name, node in waiting.items()
-                    if quiet.too_long(name, self._replies.missing(name))
-                }
-                waiting |= self._push({node: requests[node] for node in again}, left)
-            if waiting:
+            again = self._unheard(waiting, quiet) | away.due()
+            waiting |= self._push({node: requests[node] for node in again}, left)
+            if waiting or away:
                 time.sleep(pause)
                 pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
-        for node in dict.fromkeys(waiting.values()):
-            yield node, Lost(_too_late(self._most_missing(waiting, node), timeout))
+        for node in unanswered:
+            late = Lost(_too_late(self._most_missing(waiting, node), timeout))
+            yield node, late if node in {*waiting.values(), *away.nodes} else NOT_TAKEN
+
+    def _unheard(self, waiting: Mapping[str, int], quiet: "_Quiet") -> set[int]:
+        """Nodes of which nothing more has come for long, where it can have been lost."""
+        if not self._replies.can_be_lost:
+            return set()
+        missing = self._replies.missing
+        return {node for name, node in waiting.items() if quiet.too_long(name, missing(name))}
 
     def _most_missing(self, waiting: Mapping[str, int], node: int) -> int:
         """How many parts are missing of what a node has begun to send."""
-        return max(self._replies.missing(name) for name, at in waiting.items() if at == node)
+        missing = (self._replies.missing(name) for name, at in waiting.items() if at == node)
+        return max(missing, default=0)
 
     def _push(self, requests: Mapping[int, Request], timeout: float) -> dict[str, int]:
         """Send requests; the nodes that the SuperLink takes one for, by the name of the message."""
         if not requests:
             return {}
-        pushed = list(
-            self._grid.push_messages(
-                [self._message(node, request, timeout) for node, request in requests.items()]
-            )
-        )
+        messages = [self._message(node, request, timeout) for node, request in requests.items()]
+        began = time.monotonic()
+        pushed = list(self._grid.push_messages(messages))
+        self._outage.note(began)
         # The SuperLink names no message to a node that was put out, and none of too large a push.
         return {name: node for name, node in zip(pushed, requests, strict=False) if name}
 
@@ -155,6 +177,66 @@ class _Quiet:
             return False
         self._seen[name] = missing, math.inf
         return True
+
+
+class _Outage:
+    """Whether the SuperLink has been away lately."""
+
+    def __init__(self) -> None:
+        self._back = -math.inf
+
+    def watched(self, answers: Iterable[T]) -> Iterator[T]:
+        """The same answers; the time that each takes is looked at."""
+        began = time.monotonic()
+        for answer in answers:
+            self.note(began)
+            yield answer
+            began = time.monotonic()
+        self.note(began)
+
+    def note(self, began: float) -> None:
+        """A call that began then has been answered now."""
+        now = time.monotonic()
+        if now - began > OUTAGE_SECONDS:
+            self._back = now
+
+    def is_recent(self) -> bool:
+        """Whether nodes may not be back yet."""
+        return time.monotonic() - self._back < BACK_SECONDS
+
+
+@dataclass
+class _Away:
+    """Nodes that may only seem to be offline, and when each is asked again."""
+
+    outage: _Outage
+    nodes: dict[int, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.nodes)
+
+    def puts_off(self, node: int, message: Message | Spoilt) -> bool:
+        """Whether this reply says that the node is offline, and it may be back in a moment."""
+        offline = (
+            not isinstance(message, Spoilt)
+            and message.has_error()
+            and message.error.code == ErrorCode.NODE_UNAVAILABLE
+        )
+        if not offline or not self.outage.is_recent():
+            return False
+        self.nodes[node] = time.monotonic() + ASK_AGAIN_SECONDS
+        return True
+
+    def forget(self, node: int) -> None:
+        """It has answered."""
+        self.nodes.pop(node, None)
+
+    def due(self) -> set[int]:
+        """Those whose time has come; they are not kept any more."""
+        now = time.monotonic()
+        due = {node for node, at in self.nodes.items() if now >= at}
+        self.nodes = {node: at for node, at in self.nodes.items() if node not in due}
+        return due
 
 
 def _too_late(missing: int, timeout: float) -> str:

@@ -8,7 +8,7 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
 from federation.envelope import Phase
-from server.transport import RECORD, GridTransport, Lost, _Quiet
+from server.transport import BACK_SECONDS, NOT_TAKEN, RECORD, GridTransport, Lost, _Quiet
 
 NODE, OTHER = 3, 4
 
@@ -129,3 +129,96 @@ def test_a_reply_that_goes_on_however_slowly_is_waited_for(monkeypatch) -> None:
     assert told == [False] * 8 + [True]
     now += 1000.0
     assert not quiet.too_long("it", 3)
+
+
+class Clock:
+    """Time that passes by what is done, not by itself."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class RestartedSuperLink(LossyReplies):
+    """It answers the first look after `outage` seconds, and then holds `NODE` offline for a time.
+
+    Attributes:
+        offline: seconds after the outage until `NODE` has given a sign of life.
+        put_out: whether it is not registered any more after the first message.
+    """
+
+    def __init__(
+        self, clock: Clock, outage: float, offline: float, *, put_out: bool = False
+    ) -> None:
+        super().__init__(later=False)
+        self.offline, self.put_out = offline, put_out
+        self._clock, self._outage, self._back = clock, outage, 0.0
+        self._forgotten: set[str] = set()
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        again = bool(self.pushed)
+        names = super().push_messages(messages)
+        return ["" for _ in names] if again and self.put_out else names
+
+    def arrived(self, waiting: Iterable[str]) -> Iterator[tuple[str, Message]]:
+        self._clock.now += self._outage
+        if self._outage:
+            self._outage, self._back = 0.0, self._clock.now
+        asked = dict(self.pushed)
+        for name in sorted(waiting):
+            assert name not in self._forgotten
+            if asked[name] == NODE and self._clock.now < self._back + self.offline:
+                self._forgotten.add(name)
+                error = Error(ErrorCode.NODE_UNAVAILABLE)
+                yield name, Message(error, reply_to=self._question)
+            else:
+                content = RecordDict({RECORD: ConfigRecord({"reply": name.encode()})})
+                yield name, Message(content, reply_to=self._question)
+
+    def missing(self, name: str) -> int:
+        return 0
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("server.transport.time", clock)
+    return clock
+
+
+def test_a_node_that_an_outage_left_behind_is_asked_until_it_is_back(clock) -> None:
+    replies = RestartedSuperLink(clock, outage=29.0, offline=21.0)
+    given = exchanged(replies, 120.0)
+    assert given[0] == (OTHER, b"message 1")
+    assert given[1] == (NODE, f"message {len(replies.pushed) - 1}".encode())
+    assert len(given) == 2
+    assert 10 <= len(replies.pushed) <= 13  # every two seconds
+    assert {node for _, node in replies.pushed[2:]} == {NODE}
+
+
+def test_a_node_that_stays_away_after_an_outage_is_lost_before_the_timeout(clock) -> None:
+    replies = RestartedSuperLink(clock, outage=29.0, offline=500.0)
+    began = clock.now
+    assert exchanged(replies, 120.0)[1] == (NODE, Lost("the site's node is offline"))
+    assert 29 + BACK_SECONDS <= clock.now - began <= 29 + BACK_SECONDS + 3
+
+
+def test_a_timeout_is_kept_while_a_node_is_waited_for(clock) -> None:
+    replies = RestartedSuperLink(clock, outage=29.0, offline=500.0)
+    assert exchanged(replies, 40.0)[1] == (NODE, Lost("no reply within 40 s"))
+
+
+def test_a_node_that_is_put_out_meanwhile_is_lost(clock) -> None:
+    replies = RestartedSuperLink(clock, outage=29.0, offline=500.0, put_out=True)
+    assert exchanged(replies, 120.0)[1] == (NODE, NOT_TAKEN)
+
+
+def test_without_an_outage_a_node_that_is_offline_is_lost_at_once(clock) -> None:
+    replies = RestartedSuperLink(clock, outage=0.0, offline=5000.0)
+    assert exchanged(replies, 120.0)[0] == (NODE, Lost("the site's node is offline"))
+    assert len(replies.pushed) == 2
