@@ -102,19 +102,20 @@ def test_a_line_that_stalls_is_told_and_heals_by_itself(home, line, node) -> Non
     comes_back(home, node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body"),
     [
         (500, b""),
-        pytest.param(429, b"slow down", marks=pytest.mark.slow),
-        pytest.param(404, b"<html>not found</html>", marks=pytest.mark.slow),
-        pytest.param(413, b"<html>too large</html>", marks=pytest.mark.slow),
-        pytest.param(502, b"", marks=pytest.mark.slow),
-        pytest.param(302, b"", marks=pytest.mark.slow),
-        pytest.param(200, b"<html>please sign in to the network</html>", marks=pytest.mark.slow),
-        pytest.param(200, b"", marks=pytest.mark.slow),
-        pytest.param(400, b'{"code": 1, "message": "no"}', marks=pytest.mark.slow),
-        pytest.param(400, b"\xff\xfe\x00" * 100_000, marks=pytest.mark.slow),
+        (429, b"slow down"),
+        (404, b"<html>not found</html>"),
+        (413, b"<html>too large</html>"),
+        (502, b""),
+        (302, b""),
+        (200, b"<html>please sign in to the network</html>"),
+        (200, b""),
+        (400, b'{"code": 1, "message": "no"}'),
+        (400, b"\xff\xfe\x00" * 100_000),
     ],
 )
 def test_garbage_from_a_box_in_between_makes_no_zombie(
