@@ -1,12 +1,11 @@
 """`analytics.toml`: which queries are asked, of which sites, and what simulated sites allow."""
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from federation import config_file
 from federation.analytics_query import Query, require_distinct_names
@@ -19,7 +18,7 @@ from federation.config import (
     TaskChoice,
 )
 from federation.errors import ConfigError, UsageError
-from federation.setting_error import first_error
+from federation.settings_file import validated
 
 
 class AnalyticsSitePolicy(Section):
@@ -119,8 +118,4 @@ def parse_analytics(text: str) -> AnalyticsConfig:
         TOMLDecodeError: not TOML.
         ConfigError: as `read_analytics`.
     """
-    table = tomllib.loads(text)
-    try:
-        return AnalyticsConfig.model_validate_json(json.dumps(table, default=str))
-    except ValidationError as error:
-        raise first_error(error, AnalyticsConfig) from error
+    return validated(AnalyticsConfig, tomllib.loads(text))

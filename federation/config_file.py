@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import ValidationError
 
 from federation.config import FederationConfig, usual_quorum, usual_threshold
 from federation.errors import ConfigError, UsageError
-from federation.setting_error import first_error
+from federation.settings_file import validated
 
 Table = dict[str, Any]  # a TOML table before validation: whatever the user wrote
 
@@ -45,10 +44,7 @@ def parse(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Federation
     for override in overrides:
         _apply(merged, override)
     _suit_to_the_sites(merged)
-    try:
-        return FederationConfig.model_validate_json(json.dumps(merged))
-    except ValidationError as error:
-        raise first_error(error, FederationConfig) from error
+    return validated(FederationConfig, merged)
 
 
 def write_text(config: FederationConfig) -> str:

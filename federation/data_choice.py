@@ -1,16 +1,15 @@
 """`[data]` of a site's `site.toml`: where its rows are, without a password in it."""
 
 import codecs
-import json
 import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from federation.config import Section
 from federation.errors import ConfigError
-from federation.setting_error import first_error
+from federation.settings_file import validated
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -156,9 +155,8 @@ def parse_data_choice(table: object) -> DataChoice:
     if chosen is None:
         raise ConfigError("data.kind", table.get("kind"), f"one of {', '.join(KINDS)}")
     try:
-        return chosen.model_validate_json(json.dumps(table, default=str))
-    except ValidationError as error:
-        wrong = first_error(error, chosen)
+        return validated(chosen, table)
+    except ConfigError as wrong:
         raise ConfigError(f"data.{wrong.key}", wrong.value, wrong.expected, wrong.remedy) from None
 
 
