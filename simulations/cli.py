@@ -114,7 +114,7 @@ def _start(path: Path | None, task: str | None, overrides: list[str], out: Path)
         if path is None
         else config_file.read(path, overrides)
     )
-    _import_twice_at_once(config)
+    _get_ready(config)
     from simulations.run_control import start  # noqa: PLC0415 - imports torch: seconds
 
     return start(config, path, out)
@@ -122,14 +122,16 @@ def _start(path: Path | None, task: str | None, overrides: list[str], out: Path)
 
 def _go_on(path: Path, overrides: list[str]) -> "ReadyRun":
     """An interrupted run."""
-    _import_twice_at_once(config_file.read(RunFolder.open(path).config, overrides))
+    folder = RunFolder.open(path)
+    config = config_file.read(folder.config, overrides)
+    _get_ready(config)
     from simulations.run_control import go_on  # noqa: PLC0415 - imports torch: seconds
 
-    return go_on(path, overrides)
+    return go_on(folder, config)
 
 
-def _import_twice_at_once(config: FederationConfig) -> None:
-    """Workers import what this process does: on two cores, at the same time."""
+def _get_ready(config: FederationConfig) -> None:
+    """What comes before torch is imported: workers import it at the same time, on another core."""
     go_offline()
     if config.simulation.backend == "embedded":
         start_fork_server()

@@ -7,8 +7,7 @@ from federation.config import FederationConfig
 from federation.run_folder import RunFolder
 from federation.summary import Summary
 from server.rounds import Observer
-from simulations.offline import go_offline
-from simulations.simulate import config_to_resume, run
+from simulations.simulate import require_resumable, run
 from simulations.sites import prepare, read_config
 
 
@@ -21,7 +20,6 @@ class ReadyRun:
 
     def play(self, observe: Observer) -> Summary:
         """Run it to its end; see `simulations.simulate.run`."""
-        go_offline()
         return run(self.folder, self.config, observe)
 
 
@@ -41,10 +39,16 @@ def start(config: FederationConfig, path: Path | None, out: Path) -> ReadyRun:
     return ReadyRun(folder, read_config(folder.path))
 
 
-def go_on(path: Path, overrides: list[str]) -> ReadyRun:
+def go_on(folder: RunFolder, config: FederationConfig) -> ReadyRun:
     """An interrupted run.
 
+    Args:
+        folder: of the run.
+        config: that stands there, with overrides.
+
     Raises:
-        UsageError: `path` is no run folder, or an override would change the agreement.
+        UsageError: an override would change the agreement.
+        IntegrityError: the configuration is not the one that the run began with.
     """
-    return ReadyRun(RunFolder.open(path), config_to_resume(path, overrides))
+    require_resumable(folder, config)
+    return ReadyRun(folder, config)

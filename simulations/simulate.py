@@ -1,12 +1,10 @@
 """A whole simulated run: prepare or resume, run on a backend, put the yardsticks beside it."""
 
-from pathlib import Path
-
 from flwr.app import Context, RecordDict
 from safetensors.torch import load
 from torch import nn
 
-from federation import canonical, config_file
+from federation import canonical
 from federation.config import FederationConfig
 from federation.errors import IntegrityError, UsageError
 from federation.initial_model import initial_model
@@ -87,16 +85,18 @@ def _final_model(folder: RunFolder, task: Task, config: FederationConfig) -> nn.
     return model
 
 
-def config_to_resume(path: Path, overrides: list[str]) -> FederationConfig:
-    """The configuration of an interrupted run; only how it is simulated may be changed.
+def require_resumable(folder: RunFolder, config: FederationConfig) -> None:
+    """Return if a run may go on under this; only how it is simulated may have been changed.
+
+    Args:
+        folder: of the interrupted run.
+        config: that stands there, with overrides.
 
     Raises:
         UsageError: an override would change what the sites agreed to.
         IntegrityError: the configuration is not the one that the run began with.
     """
-    folder = RunFolder.open(path)
-    config = config_file.read(folder.config, overrides)
-    recorded = read_config(path)
+    recorded = read_config(folder.path)
     if (
         canonical.digest(recorded.model_dump(mode="json"))
         != folder.read_environment().config_digest
@@ -114,4 +114,3 @@ def config_to_resume(path: Path, overrides: list[str]) -> FederationConfig:
             f"--resume goes on under the agreement the sites signed; {', '.join(changed)} cannot "
             "be changed, only simulation.* can"
         )
-    return config
