@@ -93,8 +93,7 @@ class GridTransport:
         """See `Transport`. Replies that come later are dropped."""
         deadline = time.monotonic() + timeout
         waiting = self._push(requests, timeout)
-        unanswered = set(waiting.values())
-        for node in set(requests) - unanswered:
+        for node in set(requests) - set(waiting.values()):
             yield node, NOT_TAKEN
         quiet, away = _Quiet(QUIET_SHARE * timeout), _Away(self._outage)
         pause = self._poll_seconds
@@ -102,27 +101,26 @@ class GridTransport:
             for name, message in self._outage.watched(self._replies.arrived(waiting)):
                 if name not in waiting:
                     continue
-                node, parts = waiting[name], self._most_missing(waiting, waiting[name])
+                node = waiting[name]
                 if away.puts_off(node, message):
                     waiting = {one: at for one, at in waiting.items() if one != name}
                     continue
+                payload = self._told(message, waiting, node, timeout)
                 away.forget(node)
                 waiting = {one: at for one, at in waiting.items() if at != node}
-                unanswered.remove(node)
-                payload = _payload(message)
-                missed = isinstance(payload, Lost) and parts
-                yield node, Lost(_too_late(parts, timeout)) if missed else payload
+                yield node, payload
             left = deadline - time.monotonic()
             if left < 0:
                 break
             again = self._unheard(waiting, quiet) | away.due()
             waiting |= self._push({node: requests[node] for node in again}, left)
+            for node in again - set(waiting.values()):
+                yield node, NOT_TAKEN
             if waiting or away:
                 time.sleep(pause)
                 pause = min(GROWTH * pause, MOST_TIMES * self._poll_seconds)
-        for node in unanswered:
-            late = Lost(_too_late(self._most_missing(waiting, node), timeout))
-            yield node, late if node in {*waiting.values(), *away.nodes} else NOT_TAKEN
+        for node in dict.fromkeys([*waiting.values(), *away.nodes]):
+            yield node, Lost(_too_late(self._most_missing(waiting, node), timeout))
 
     def _unheard(self, waiting: Mapping[str, int], quiet: "_Quiet") -> set[int]:
         """Nodes of which nothing more has come for long, where it can have been lost."""
@@ -130,6 +128,14 @@ class GridTransport:
             return set()
         missing = self._replies.missing
         return {node for name, node in waiting.items() if quiet.too_long(name, missing(name))}
+
+    def _told(
+        self, message: Message | Spoilt, waiting: Mapping[str, int], node: int, timeout: float
+    ) -> bytes | Lost:
+        """What a reply holds; of a loss, half a reply that came is the better reason."""
+        payload = _payload(message)
+        parts = self._most_missing(waiting, node) if isinstance(payload, Lost) else 0
+        return Lost(_too_late(parts, timeout)) if parts else payload
 
     def _most_missing(self, waiting: Mapping[str, int], node: int) -> int:
         """How many parts are missing of what a node has begun to send."""
