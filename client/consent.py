@@ -5,10 +5,11 @@ Where both set one, the stricter holds: each is checked by itself.
 
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement
-from federation.config import FEWEST_SITES, TaskChoice
+from federation.config import TaskChoice
 from federation.errors import ConfigError, IntegrityError, PrivacyRefusal
 from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
+from federation.section import FEWEST_SITES
 from federation.site_policy import SitePolicy
 from federation.sum_groups import smallest_sum_group
 from privacy.run_plan import noise_in_the_sum

@@ -18,19 +18,12 @@ from evaluation.audit.document import SiteAudit
 from federation.analysis import ANALYSIS, Analysis
 from federation.analytics_config import AnalyticsConfig, AnalyticsSitePolicy
 from federation.analytics_query import Query
-from federation.config import (
-    Attacker,
-    Dropout,
-    FederationConfig,
-    PrivacyChoice,
-    Section,
-    SharedNoiseChoice,
-    Simulation,
-    SiteLevelChoice,
-)
+from federation.config import FederationConfig, PrivacyChoice, SharedNoiseChoice, SiteLevelChoice
 from federation.data_choice import KINDS
 from federation.evaluation_summary import EVALUATION, EvaluationSummary
 from federation.run_rules import RunRules
+from federation.section import Section
+from federation.simulation_choice import Attacker, Dropout, Simulation
 from federation.site_policy import Limits, LogChoice, SitePolicy
 from federation.summary import SCHEMA, Summary
 from privacy.report.document import SCHEMA as PRIVACY_REPORT

@@ -16,15 +16,13 @@ from federation.config import (
     EvaluationRules,
     FederationRules,
     Mitigation,
-    Name,
-    PublicRows,
     Robustness,
-    Section,
     ServerOptimizer,
     TaskChoice,
     Training,
 )
 from federation.errors import UsageError
+from federation.section import Name, PublicRows, Section
 
 
 class NoiseInTheSum(Section):

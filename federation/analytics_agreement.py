@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 from federation.agreement import SignedByAll
 from federation.analytics_query import Query, require_distinct_names
 from federation.canonical import Digest
-from federation.config import FEWEST_SITES, Name, PublicRows, TaskChoice
+from federation.config import TaskChoice
 from federation.errors import ConfigError
+from federation.section import FEWEST_SITES, Name, PublicRows
 
 
 class AnalyticsAgreement(SignedByAll):

@@ -9,15 +9,9 @@ from pydantic import Field, model_validator
 
 from federation import config_file
 from federation.analytics_query import Query, require_distinct_names
-from federation.config import (
-    FEWEST_SITES,
-    FederationRules,
-    Name,
-    Positive,
-    Section,
-    TaskChoice,
-)
+from federation.config import FederationRules, TaskChoice
 from federation.errors import ConfigError, UsageError
+from federation.section import FEWEST_SITES, Name, Positive, Section
 from federation.settings_file import validated
 
 

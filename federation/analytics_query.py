@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from federation.config import Name, Section
 from federation.errors import ConfigError
+from federation.section import Name, Section
 
 Kind = Literal["count", "sum", "mean", "variance", "histogram", "quantile"]
 MOMENTS: tuple[Kind, ...] = ("sum", "mean", "variance")

@@ -9,10 +9,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError
 
 from federation.canonical import Digest
-from federation.config import Section
 from federation.durable_file import write_atomically
 from federation.errors import IntegrityError, StorageError, UsageError
 from federation.file_lock import hold
+from federation.section import Section
 
 LARGEST_BYTES = 2**20
 """The file is never longer."""

@@ -13,10 +13,10 @@ from typing import Annotated, BinaryIO
 from pydantic import Field
 
 from federation import canonical
-from federation.config import Section
 from federation.durable_file import sync_folder
 from federation.errors import IntegrityError, StorageError, UsageError
 from federation.file_lock import hold
+from federation.section import Section
 from federation.timestamp import utc_now
 
 LONGEST_LINE = 65_536

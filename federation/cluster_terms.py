@@ -8,8 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from federation.config import Section
 from federation.errors import ConfigError
+from federation.section import Section
 
 MOST_STEPS = 22
 """So a discovery takes 45 sums at most: the starts, and two a step."""

@@ -7,39 +7,19 @@ run. What concerns one machine only (`site_policy`, `simulation`) is not.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from federation.errors import ConfigError
-
-FEWEST_SITES = 3
-"""With two sites each learns the other's update from the sum; Bonawitz et al. 2017 need three."""
+from federation.section import FEWEST_SITES, Fraction, Name, OptionValue, Positive, Rate, Section
+from federation.simulation_choice import Simulation
 
 FEWEST_GROUPS = 3
 """Of two groups' values the median is their mean, which either of them can move anywhere."""
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-PublicRows = Annotated[int, Field(ge=1, lt=2**31)]
-"""A site's training rows, as it declares them in public."""
 LARGEST_EXAMPLE_WEIGHT = 10.0
 """Weight of a group and label so rare that it would be larger: few rows decide nothing."""
 
 ExampleWeight = Annotated[float, Field(gt=0, le=LARGEST_EXAMPLE_WEIGHT)]
-OptionValue = bool | int | float | str | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, no unknown key, no silent conversion."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
 
 
 class Run(Section):
@@ -62,7 +42,7 @@ class TaskChoice(Section):
 
     name: Annotated[str, Field(min_length=1)] = "heart"
     """`heart`, `acs-employment`, `digits`, or the `module:attribute` of a task of your own."""
-    options: dict[str, OptionValue] = {}
+    options: dict[str, OptionValue] = Field(default_factory=dict)
     """Keyword arguments that the task is constructed with."""
 
 
@@ -380,46 +360,6 @@ class SitePolicyChoice(Section):
     out, and any cost if there is none."""
 
 
-class Dropout(Section):
-    """A site that falls silent in one phase of one round, for simulations and tests."""
-
-    site: Name
-    """Which site."""
-    round: Annotated[int, Field(ge=1)]
-    """In which round."""
-    phase: Literal["advertise", "share", "train", "sign", "open"] = "train"
-    """From which phase of the round on it is silent."""
-    attempts: Annotated[int, Field(ge=1)] = 1
-    """How many attempts at that round it misses."""
-
-
-class Attacker(Section):
-    """A site that poisons its update in every training round, for simulations and tests."""
-
-    site: Name
-    """Which site."""
-    kind: Literal["label_flip", "sign_flip", "scaled_update"] = "sign_flip"
-    """`label_flip`: trains on reversed labels. `sign_flip`: sends minus its update.
-    `scaled_update`: sends a multiple of it, past the clip that honest sites keep to."""
-    factor: Annotated[float, Field(ge=-1e6, le=1e6)] = 10.0
-    """Of scaled_update: the multiple; below 0 it also points the other way."""
-
-
-class Simulation(Section):
-    """How this machine plays all the sites."""
-
-    backend: Literal["embedded", "ray"] = "embedded"
-    """`embedded`: worker processes of this machine. `ray`: Flower's engine on Ray."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 2
-    """Worker processes, or cores that Ray may use; changes no result."""
-    baselines: bool = True
-    """Put each site alone and the centralized model beside the result."""
-    dropouts: tuple[Dropout, ...] = ()
-    """Sites that fall silent, for trying out what a federation survives."""
-    attackers: tuple[Attacker, ...] = ()
-    """Sites that poison their updates, for trying out `robustness`."""
-
-
 class FederationConfig(Section):
     """The whole file.
 
@@ -432,7 +372,7 @@ class FederationConfig(Section):
     run: Run = Run()
     task: TaskChoice = TaskChoice()
     federation: FederationRules = FederationRules()
-    cohorts: dict[Name, tuple[Name, ...]] = {}
+    cohorts: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
     """Named sets of sites whose sums are read apart, such as `north = ["a", "b", "c"]`."""
     training: Training = Training()
     server: ServerOptimizer = ServerOptimizer()

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import Field, model_validator
 
 from federation import canonical
-from federation.config import Name, Section
 from federation.entropy import Entropy
 from federation.errors import IntegrityError
+from federation.section import Name, Section
 
 END_OF_9999 = 253_402_300_799
 """Seconds since the epoch; the last that a date can be written for."""

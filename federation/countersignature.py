@@ -7,11 +7,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from federation import canonical
 from federation.canonical import Digest
-from federation.config import Name, Section
 from federation.consortium import Signature
 from federation.errors import IntegrityError
 from federation.roster import Roster
 from federation.run_rules import SignedRunRules
+from federation.section import Name, Section
 
 LARGEST_BYTES = 4096
 """No countersignature is longer."""

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
-from federation.config import Section
 from federation.errors import ConfigError
+from federation.section import Section
 from federation.settings_file import validated
 
 Text = Annotated[str, Field(min_length=1)]

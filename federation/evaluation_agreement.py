@@ -13,8 +13,9 @@ from pydantic import (
 from federation.agreement import ReadApart
 from federation.canonical import Digest
 from federation.cluster_terms import ClusterTerms
-from federation.config import Mitigation, Name, PublicRows, Section, TaskChoice
+from federation.config import Mitigation, TaskChoice
 from federation.errors import ConfigError
+from federation.section import Name, PublicRows, Section
 
 MOST_PARAMETERS = 1 << 28
 WINDOW_PATTERN = r"^[^\x00-\x1f/\\]{1,64}$"

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from federation import canonical
 from federation.canonical import Digest
-from federation.config import Name, Section
 from federation.errors import ProtocolViolation
+from federation.section import Name, Section
 
 _SIGNING = b"hedgerow/ledger-head/v1\x00"
 

@@ -10,7 +10,6 @@ from typing import Literal, Self
 
 from federation import canonical
 from federation.bounded_file import read_bounded
-from federation.config import Section
 from federation.consortium import Consortium
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
@@ -19,6 +18,7 @@ from federation.release import Release, SignedRelease
 from federation.revocation import require_grown, require_none_revoked
 from federation.roster import Roster
 from federation.run_rules import RunRules, SignedRunRules
+from federation.section import Section
 
 LARGEST_BYTES = 2**24
 """No membership is longer: thousands of sites."""

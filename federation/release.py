@@ -12,12 +12,12 @@ from pydantic import Field
 
 from federation import canonical
 from federation.canonical import Digest
-from federation.config import Name, Section
 from federation.consortium import Consortium, ConsortiumKey, PublicKey, Signature
 from federation.errors import IntegrityError
 from federation.network_address import Address
 from federation.node_key import NodeKeyLine
 from federation.revocation import RevocationList
+from federation.section import Name, Section
 from federation.software import Software, Version
 
 _LABEL = b"hedgerow/release/v1\x00"

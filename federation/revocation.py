@@ -9,9 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from federation import canonical
-from federation.config import Name, Section
 from federation.errors import IntegrityError
 from federation.roster import Roster
+from federation.section import Name, Section
 
 LARGEST_BYTES = 2**22
 """No list is longer."""

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import Field
 
 from federation import canonical
-from federation.config import Section
 from federation.consortium import Consortium, SiteCertificate, require_current, verify
 from federation.errors import IntegrityError
+from federation.section import Section
 
 
 class _File(Section):

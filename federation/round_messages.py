@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from federation import canonical
 from federation.canonical import Digest
-from federation.config import Name, PublicRows, Section
 from federation.errors import ProtocolViolation
 from federation.ledger_head import HeadStatement
 from federation.round_layout import RoundKind
+from federation.section import Name, PublicRows, Section
 
 MODEL_LENGTH_BYTES = 8
 """Before the model in the body of `train`."""

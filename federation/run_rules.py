@@ -10,10 +10,10 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator
 
 from federation import canonical
-from federation.config import FEWEST_SITES, Name, Positive, Section
 from federation.consortium import Consortium, ConsortiumKey, PublicKey, Signature
 from federation.errors import IntegrityError
 from federation.ring_vector import RING_BITS
+from federation.section import FEWEST_SITES, Name, Positive, Section
 
 _RULES = b"hedgerow/run-rules/v1\x00"
 

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from federation import settings_file
 from federation.canonical import Digest
-from federation.config import Name, Section
 from federation.durable_file import write_atomically
 from federation.network_address import Address, split_address
+from federation.section import Name, Section
 
 _COMMENT = """\
 # Written by `hedgerow site join` from what the consortium signed; changed by joining with a newer

@@ -8,9 +8,9 @@ from cryptography import x509
 from pydantic import Field
 
 from federation import canonical, membership
-from federation.config import Name, Section
 from federation.errors import IntegrityError
 from federation.membership import Membership
+from federation.section import Name, Section
 from federation.site_connection import SiteConnection
 
 LARGEST_BYTES = membership.LARGEST_BYTES + 2**20

@@ -10,12 +10,12 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from federation import settings_file
-from federation.config import FEWEST_SITES, Name, OptionValue, PublicRows, Section
 from federation.data_choice import DataChoice, parse_data_choice
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
 from federation.json_log import FIELDS, Level
 from federation.opening_hours import OpeningHours
+from federation.section import FEWEST_SITES, Name, OptionValue, PublicRows, Section
 
 _UTC = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"
 """As ledgers write times, so that later ones sort later."""

@@ -16,10 +16,10 @@ from pydantic import AfterValidator, Field
 
 from federation import canonical, node_key
 from federation.canonical import Digest
-from federation.config import Name, PublicRows, Section
 from federation.consortium import PublicKey, Signature
 from federation.errors import IntegrityError
 from federation.node_key import NodeKeyLine, NodeSignature
+from federation.section import Name, PublicRows, Section
 from federation.software import Software, Version
 
 LARGEST_BYTES = 16_384

@@ -5,8 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from federation.config import Section
 from federation.errors import UsageError
+from federation.section import Section
 
 Version = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+[0-9A-Za-z.+-]{0,40}$")]
 

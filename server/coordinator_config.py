@@ -6,10 +6,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from federation import settings_file
-from federation.config import Name, Section
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError
 from federation.network_address import Host, Port, address
+from federation.section import Name, Section
 
 _TEMPLATE = """\
 # The coordinator of the federation {name}. `hedgerow coordinator up` reads this file.

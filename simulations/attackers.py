@@ -19,7 +19,6 @@ from client.journal import Journal
 from client.site_home import SiteHome
 from evaluation.run_layout import run_layout, run_tally_spec
 from federation.agreement import Agreement
-from federation.config import Attacker
 from federation.envelope import Phase, Request, parse_reply
 from federation.initial_model import parameter_count
 from federation.layout import VectorLayout
@@ -27,6 +26,7 @@ from federation.mitigated_task import mitigated
 from federation.ring_vector import RingVector
 from federation.round_layout import UPDATE, RoundKind
 from federation.schema import TaskSchema
+from federation.simulation_choice import Attacker
 from federation.task import SiteData, SiteRequest, Task
 from federation.task_loading import load_task
 from privacy.secure_sum.messages import MaskedInput

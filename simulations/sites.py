@@ -22,7 +22,7 @@ from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement
-from federation.config import Attacker, Dropout, FederationConfig
+from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
@@ -33,6 +33,7 @@ from federation.mitigated_task import mitigated
 from federation.roster import Roster
 from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
+from federation.simulation_choice import Attacker, Dropout
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task

@@ -6,7 +6,7 @@ that what the page says is what whoever reads the JSON was told.
 
 from typing import Literal
 
-from federation.config import Section
+from federation.section import Section
 from privacy.budget import Unit
 
 SCHEMA: Literal["hedgerow/privacy-report/1"] = "hedgerow/privacy-report/1"

@@ -7,11 +7,11 @@ from typing import Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from federation import canonical
-from federation.config import Section
 from federation.consortium_files import ConsortiumFiles
 from federation.errors import IntegrityError, ProtocolViolation, UsageError
 from federation.ledger_head import HeadStatement, dataset_digest, verify_head
 from federation.roster import Roster
+from federation.section import Section
 from privacy.ledger import first_body, stated_public_key, verify
 from privacy.ledger_entry import Entry
 
