@@ -1,5 +1,7 @@
 """What is counted in a run and where it stands in the vector, as both sides derive it alone."""
 
+from dataclasses import dataclass
+
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
 from federation.config import EvaluationRules
@@ -45,3 +47,26 @@ def run_layout(
         *spec.window_segments("current", summands),
     )
     return evaluation_layout(agreement, outcomes + spec.report_segments(summands), windows)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLayouts:
+    """The vectors of a run's rounds.
+
+    Attributes:
+        spec: what is counted.
+        agreement: of the run.
+        parameters: number of trainable parameters.
+    """
+
+    spec: TallySpec
+    agreement: Agreement
+    parameters: int
+
+    def of(self, kind: RoundKind) -> VectorLayout:
+        """The layout of a round's vector.
+
+        Raises:
+            ConfigError: a sum could overflow the ring.
+        """
+        return run_layout(self.spec, self.agreement, self.parameters, kind)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evaluation.run_layout import run_tally_spec
+from evaluation.run_layout import RunLayouts, run_tally_spec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
@@ -24,10 +24,11 @@ from federation.timestamp import utc_now
 from server.conversation import Place
 from server.enlistment import agree, common_rules, enlist
 from server.group_counts import counted_weights, counts_are_needed
-from server.ledger_witness import Shown, show_at_the_end
+from server.ledger_witness import Shown
 from server.proposal import Weights, propose, settled_mitigation
 from server.rounds import Observer, Rounds, Stop
 from server.run_record import RunRecord, read_record, record_start
+from server.secure_sums import SecureSums
 from server.transport import Transport
 
 
@@ -86,23 +87,41 @@ def coordinate(
 
     # 2. One agreement, signed by every site before anything is computed.
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
-    agreement = _settled(folder, config, task, rows, common_rules(enlisted), weights)
+    agreement = settled(folder, config, task, rows, common_rules(enlisted), weights)
     agree(conversation, agreement, folder, Shown.at_the_start(enlisted))
-    rounds = Rounds(
+    trained = mitigated(task, agreement.mitigation)
+    layouts = RunLayouts(
+        run_tally_spec(task.schema, agreement),
+        agreement,
+        parameter_count(trained, agreement.seed),
+    )
+    sums = SecureSums(
         conversation,
         folder,
-        config,
-        mitigated(task, agreement.mitigation),
         agreement,
-        roster,
+        roster.federation,
+        layouts.of,
         dict(past.survivors),
         dict(past.attempts),
     )
+    rounds = Rounds(sums, folder, config, trained, agreement, layouts)
+    return play(rounds, past, observe, roster.digest())
 
+
+def play(rounds: Rounds, past: RunRecord, observe: Observer, roster_digest: str) -> Outcome:
+    """The rounds that are left of a run, its evaluation, and what the sites' ledgers say.
+
+    Args:
+        rounds: of the run.
+        past: what is recorded of it already.
+        observe: told after each round.
+        roster_digest: of the roster that replies are verified with.
+    """
     # 3. Rounds from where the past ends.
+    agreement, folder, rule = rounds.agreement, rounds.folder, rounds.config.run.on_failed_round
     checkpoint = rounds.starting_point(past)
     stopped: Stop | None = None
-    for number in range(past.next_round(config.run.on_failed_round), agreement.rounds + 1):
+    for number in range(past.next_round(rule), agreement.rounds + 1):
         checkpoint, stopped = rounds.train(number, checkpoint, past.tried.get(number, 0), observe)
         if stopped:
             break
@@ -115,21 +134,19 @@ def coordinate(
         stopped = stopped or unjudged
 
     # 5. What the ledgers say.
-    statements = rounds.close(completed=not stopped)
-    show_at_the_end(conversation, folder, statements, config.federation.round_timeout_seconds)
-    stretches = rounds.layout(RoundKind.TRAIN).stretches
+    statements = rounds.sums.close(completed=not stopped)
     return Outcome(
         agreement,
-        roster.digest(),
+        roster_digest,
         read_record(folder),
         statements,
         stopped,
         checkpoint.model_bytes(),
-        stretches,
+        rounds.layouts.of(RoundKind.TRAIN).stretches,
     )
 
 
-def _settled(
+def settled(
     folder: RunFolder,
     config: FederationConfig,
     task: Task,

@@ -2,26 +2,23 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from safetensors.torch import save as save_model
 
 from evaluation import findings
 from evaluation.mitigation.multiplier_ascent import ascended, shown_rates
-from evaluation.run_layout import run_layout, run_tally_spec
+from evaluation.run_layout import RunLayouts
 from evaluation.tally_spec import TallySpec
 from federation.adversary import predictor_of
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.envelope import ATTEMPTS_EXHAUSTED, BUDGET_EXHAUSTED, RUN_OVERSPENT
 from federation.errors import DataError
-from federation.initial_model import initial_model, parameter_count
-from federation.layout import VectorLayout
+from federation.initial_model import initial_model
 from federation.mitigated_task import multiplier_count
 from federation.multipliers import multipliers
-from federation.roster import Roster
 from federation.round_layout import (
     CLIPPED_UPDATES,
     TRAINING_LOSS,
@@ -31,38 +28,18 @@ from federation.round_layout import (
     RoundKind,
     scoped,
 )
-from federation.round_messages import COMPLETED, Invitation, Statement
 from federation.run_folder import RunFolder
-from federation.sum_groups import SumGroup, sum_groups
 from federation.summary import Fairness, Round, UtilityPoint
 from federation.task import Floats, Task
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.run_plan import noise_in_the_sum
-from privacy.secure_sum.terms import SessionTerms
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from server.closing import closing_statements
-from server.conversation import Conversation
-from server.grouped_round import GroupedSum, sum_in_groups
+from server.grouped_round import GroupedSum
 from server.noised_update import put_back_in_place, without_surplus
 from server.robust_update import robust_update
-from server.run_record import (
-    RoundRecord,
-    RunRecord,
-    record_attempt,
-    record_round,
-    record_survivors,
-)
-from server.secure_round import (
-    FailedRound,
-    Line,
-    Prepared,
-    SecureSum,
-    Session,
-    SurvivorRecord,
-    prepare,
-    sum_securely,
-)
+from server.run_record import RoundRecord, RunRecord, record_round
+from server.secure_round import FailedRound, SecureSum
+from server.secure_sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,40 +73,25 @@ class Rounds:
     """The fixed parts of a run, and the rounds over them.
 
     Attributes:
-        conversation: the line to the sites.
+        sums: where the sum of a round comes from.
         folder: of the run.
         config: as it ran.
         task: what is trained.
         agreement: that all sites signed.
-        roster: the sites' public keys.
-        survivors: per round number, the set that the sites were asked to sign; rounds add theirs.
-        attempts: per round number, the last attempt's; rounds add theirs.
-        ahead: what the last round prepared for the next one; at most one.
+        layouts: of the rounds' vectors.
     """
 
-    conversation: Conversation
+    sums: Sums
     folder: RunFolder
     config: FederationConfig
     task: Task
     agreement: Agreement
-    roster: Roster
-    survivors: dict[int, tuple[str, ...]]
-    attempts: dict[int, int]
-    ahead: list[Prepared | FailedRound] = field(default_factory=list)
+    layouts: RunLayouts
 
     @property
     def spec(self) -> TallySpec:
         """What is counted."""
-        return run_tally_spec(self.task.schema, self.agreement)
-
-    def layout(self, kind: RoundKind) -> VectorLayout:
-        """Layout of the vector of a round."""
-        return run_layout(self.spec, self.agreement, self._parameters, kind)
-
-    @cached_property
-    def _parameters(self) -> int:
-        """How many the model has; every round asks for it."""
-        return parameter_count(self.task, self.agreement.seed)
+        return self.layouts.spec
 
     def starting_point(self, past: RunRecord) -> Checkpoint:
         """The last checkpoint, or the model as initialised."""
@@ -152,7 +114,7 @@ class Rounds:
         try:
             if isinstance(outcome, FailedRound):
                 raise outcome
-            agreed, layout = self.agreement, self.layout(RoundKind.TRAIN)
+            agreed, layout = self.agreement, self.layouts.of(RoundKind.TRAIN)
             sums = self._read(RoundKind.TRAIN, without_surplus(agreed, layout, outcome))
             noise = put_back_in_place(agreed, sums, outcome, number)
             counted = self.agreement.counts_in_training
@@ -224,19 +186,6 @@ class Rounds:
         self._recorded(record, checkpoint, observe)
         return None
 
-    def close(self, *, completed: bool) -> dict[str, Statement]:
-        """Ask every site for its ledger's statement; a silent site has none.
-
-        Sites forget the vectors of a completed run; those of a stopped one may be resent.
-        """
-        return closing_statements(
-            self.conversation,
-            self.folder.id,
-            self.agreement.sites,
-            COMPLETED if completed else b"",
-            self.agreement.federation.round_timeout_seconds,
-        )
-
     def named_model(self, checkpoint: Checkpoint) -> bytes:
         """The model as a safetensors file, every tensor under its own name."""
         model = initial_model(self.task, self.agreement.seed)
@@ -254,102 +203,10 @@ class Rounds:
         while outcome is None or _worth_another(outcome, tried, self.config):
             tried += 1
             try:
-                outcome = self._sum(number, kind, checkpoint)
+                outcome = self.sums.attempt(number, kind, checkpoint.model_bytes())
             except FailedRound as failed:
                 outcome = failed
         return outcome, begun + tried
-
-    def _sum(self, number: int, kind: RoundKind, checkpoint: Checkpoint) -> SecureSum:
-        line = Line(self.conversation, self.agreement.federation.round_timeout_seconds)
-        survivors = self._survivors(number)
-        rule = self.agreement.robustness
-        if rule.is_grouped and kind is RoundKind.TRAIN:
-            sessions = self._sessions(number, kind)
-            record_attempt(self.folder, number, self.attempts[number])
-            model = checkpoint.model_bytes()
-            return sum_in_groups(line, sessions, model, survivors, rule.fewest_groups)
-        prepared = self._prepared_for(number, kind)
-        if prepared is None:
-            session = self._session(number, kind)
-            record_attempt(self.folder, number, session.terms.attempt)
-            prepared = prepare(line, session, survivors.bound or session.terms.sites)
-        else:
-            record_attempt(self.folder, number, prepared.session.terms.attempt)
-        following = self._following(number)
-        if following is not None:
-            terms = following.terms
-            record_attempt(self.folder, terms.round, terms.attempt, ahead=True)
-        plan = noise_in_the_sum(self.agreement) if kind is RoundKind.TRAIN else None
-        surplus = plan.surplus if plan else None
-        model = checkpoint.model_bytes()
-        done = sum_securely(line, prepared, model, survivors, following, surplus)
-        if done.prepared is not None:
-            self.ahead.append(done.prepared)
-        return done
-
-    def _prepared_for(self, number: int, kind: RoundKind) -> Prepared | None:
-        """What the last round prepared, if it is for this one.
-
-        Raises:
-            FailedRound: sites refused this round already.
-        """
-        if not self.ahead:
-            return None
-        prepared = self.ahead.pop()
-        if isinstance(prepared, FailedRound):
-            raise prepared
-        of = prepared.session
-        return prepared if (of.terms.round, of.invitation.kind) == (number, kind) else None
-
-    def _following(self, number: int) -> Session | None:
-        """The session after a round that succeeds; None after the evaluation, and with groups."""
-        if number > self.agreement.rounds or self.agreement.robustness.is_grouped:
-            return None
-        last = number == self.agreement.rounds
-        return self._session(number + 1, RoundKind.EVALUATE if last else RoundKind.TRAIN)
-
-    def _session(self, number: int, kind: RoundKind) -> Session:
-        """A session of all sites under the next unused attempt of a round; nothing is asked yet."""
-        (session,) = self._sessions(number, kind)
-        return session
-
-    def _sessions(self, number: int, kind: RoundKind) -> tuple[Session, ...]:
-        """As `_session`, one per group of sites that sum together."""
-        self.attempts[number] = self.attempts.get(number, 0) + 1
-        return tuple(
-            self._session_of(group, number, kind) for group in sum_groups(self.agreement, number)
-        )
-
-    def _session_of(self, group: SumGroup, number: int, kind: RoundKind) -> Session:
-        layout = self.layout(kind)
-        terms = SessionTerms(
-            federation=self.roster.federation,
-            run=self.folder.id,
-            round=number,
-            attempt=self.attempts[number],
-            config_digest=self.agreement.digest(),
-            layout_digest=layout.digest(),
-            sites=group.sites,
-            threshold=group.threshold,
-            quorum=group.quorum,
-            degree=self.agreement.federation.degree_among(group.sites),
-            stretches=layout.stretches,
-            groups=self.agreement.groups,
-            minimum_contributors=self.agreement.evaluation.minimum_contributors,
-        )
-        invitation = Invitation(
-            kind=kind,
-            agreement_digest=terms.config_digest.hex(),
-            layout_digest=terms.layout_digest.hex(),
-        )
-        return Session(terms, invitation)
-
-    def _survivors(self, number: int) -> SurvivorRecord:
-        def record(sites: tuple[str, ...]) -> None:
-            record_survivors(self.folder, number, sites)
-            self.survivors[number] = sites
-
-        return SurvivorRecord(self.survivors.get(number), record)
 
     def _read(self, kind: RoundKind, outcome: SecureSum) -> dict[str, Floats]:
         """The sum by segment.
@@ -357,7 +214,7 @@ class Rounds:
         Raises:
             DataError: its counts contradict each other.
         """
-        sums = self.layout(kind).decode(outcome.total)
+        sums = self.layouts.of(kind).decode(outcome.total)
         evaluating = kind is RoundKind.EVALUATE
         agreed = self.agreement
         if not (agreed.counts_exactly if evaluating else agreed.counts_in_training):
@@ -373,7 +230,7 @@ class Rounds:
     def _update(self, sums: Mapping[str, Floats], outcome: SecureSum) -> Floats:
         """What the round moves the model by: the mean update of all sites, or a robust one."""
         if isinstance(outcome, GroupedSum):
-            return robust_update(self.agreement, self.layout(RoundKind.TRAIN), outcome.groups)
+            return robust_update(self.agreement, self.layouts.of(RoundKind.TRAIN), outcome.groups)
         most = max(self.agreement.public_rows.values())
         return np.asarray(sums[UPDATE] * most / sums[WEIGHT])
 

@@ -214,7 +214,7 @@ def test_sites_do_not_sum_in_groups_that_a_coordinator_chose(tmp_path, monkeypat
         thirds = [everyone[at : at + 3] for at in range(0, len(everyone), 3)]
         return tuple(replace(one, sites=own) for one, own in zip(groups, thirds, strict=True))
 
-    monkeypatch.setattr("server.rounds.sum_groups", chosen)
+    monkeypatch.setattr("server.secure_sums.sum_groups", chosen)
     federation = Federation(tmp_path, table(9, MEDIAN))
     outcome = federation.play()
     assert outcome.stopped is not None
