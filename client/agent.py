@@ -31,7 +31,8 @@ from client.journal import Journal
 from client.ledger_witness import LedgerWitness
 from client.limits import answer_limit
 from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
-from federation.agreement import Agreement
+from client.spending import spending
+from federation.agreement import Agreement, SiteLevelPrivacy
 from federation.agreement_kinds import AnyAgreement, parse_agreement
 from federation.analytics_agreement import AnalyticsAgreement
 from federation.data_source import Source
@@ -300,44 +301,22 @@ class SiteAgent:
         if request.body == COMPLETED:
             self._vectors.void_what_never_left(request.run)
             self._assets.journal.forget(request.run)
-        ledger, cost = self._assets.ledger, self._assets.ledger.spent()
-        account = ledger.account()
-        budget, kinds = account.in_force().record, account.counts
+        ledger = self._assets.ledger
         head_seq, head_hash = ledger.head()
         seeded = not isinstance(self._assets.training_entropy, SystemEntropy)
-        return Statement(
-            delta=budget.delta,
-            epsilon_spent=_finite(cost.epsilon),
-            epsilon_pld=_finite(cost.epsilon_pld),
-            epsilon_rdp=_finite(cost.epsilon_rdp),
-            epsilon_budget=_finite(budget.epsilon),
-            reserved=kinds["reserve"],
-            committed=kinds["commit"],
-            voided=kinds["void"],
-            refused=kinds["refuse"],
-            ledger_head=f"{head_seq}:{head_hash}",
-            ledger=self._witness.own_head(request.run),
-            noise_source=SEEDED if seeded else SYSTEM,
-            records_per_person=account.in_force().neighbours.records,
-            neighbouring_relation=account.in_force().neighbours.relation,
-            **self._site_level_statement(request.run),
-        ).to_bytes()
+        spent = spending(
+            ledger.account(),
+            f"{head_seq}:{head_hash}",
+            SEEDED if seeded else SYSTEM,
+            self._site_level_terms(request.run),
+        )
+        own = self._witness.own_head(request.run)
+        return Statement(ledger=own, **spent.model_dump()).to_bytes()
 
-    def _site_level_statement(self, run: str) -> dict[str, float | None]:
-        """Of a run with site-level noise: what the site's updates as a whole have cost."""
+    def _site_level_terms(self, run: str) -> SiteLevelPrivacy | None:
         body = self._assets.journal.agreement(run)
         agreement = parse_agreement(body) if body else None
-        terms = agreement.site_level if isinstance(agreement, Agreement) else None
-        if terms is None:
-            return {}
-        account = self._assets.ledger.account()
-        budget = account.in_force().site
-        delta = budget.delta if budget else terms.delta
-        return {
-            "site_level_delta": delta,
-            "site_level_epsilon_spent": _finite(account.spent("site", delta).epsilon),
-            "site_level_epsilon_budget": budget.epsilon if budget else None,
-        }
+        return agreement.site_level if isinstance(agreement, Agreement) else None
 
     def _bench(self, run: str) -> Bench:
         """The run's task and rows, loaded once; found again in the journal after a restart."""

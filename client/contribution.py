@@ -7,7 +7,7 @@
 A model update and an evaluation count go through alike; there is no second way out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -79,6 +79,7 @@ class Workbench:
         entropy: of batches and noise; the operating system's in a deployment.
         arithmetic: of training.
         noise_factor: how many times the agreed noise the site adds to its own gradients; >= 1.
+        trainer: trains in a round, where a simulation trains many sites at once.
     """
 
     site: str
@@ -88,6 +89,7 @@ class Workbench:
     entropy: Entropy
     arithmetic: Arithmetic = ON_CPU
     noise_factor: float = 1.0
+    trainer: "Trainer | None" = None
 
     @property
     def kinds(self) -> tuple[RoundKind, ...]:
@@ -112,7 +114,7 @@ class Workbench:
         """How many numbers travel to a site in a round: the parameters and any multipliers."""
         return self.parameters + multiplier_count(self.task)
 
-    @property
+    @cached_property
     def weight(self) -> float:
         """Of the site's update, by the rows declared in public; at most 1."""
         rows = self.agreement.public_rows
@@ -202,19 +204,63 @@ def training_contribution(
     Raises:
         DataError: training diverged, or the model's output is not a probability.
     """
-    model = _model(bench, parameters)
-    values: dict[str, Floats] = {}
+    counts: dict[str, Floats] = {}
     if bench.agreement.counts_in_training:
-        values = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
-    update = _train(bench, model, parameters[bench.parameters :], round_, charge)
-    entropy = bench.entropy.child("rounding", bench.site, round_, charge)
-    layout, plan = bench.layout(RoundKind.TRAIN), bench.noise_in_the_sum()
+        model = given_model(bench, parameters)
+        counts = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
+    update = (bench.trainer or trained_alone)(bench, parameters, round_, charge)
+    form = TrainingForm.of(bench.agreement, bench.layout(RoundKind.TRAIN), round_)
+    return contribution_of(bench, form, update, counts, round_, charge)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingForm:
+    """What the vectors of a training round have in common, at all sites.
+
+    Attributes:
+        layout: of the vector.
+        plan: of the noise in the sum; None without any.
+        rotation_seed: of the round.
+    """
+
+    layout: VectorLayout
+    plan: DistributedNoisePlan | SharedRecordNoisePlan | None
+    rotation_seed: bytes
+
+    @classmethod
+    def of(cls, agreement: Agreement, layout: VectorLayout, round_: int) -> "TrainingForm":
+        """As it was agreed."""
+        return cls(layout, noise_in_the_sum(agreement), rotation_seed(agreement, round_))
+
+
+def contribution_of(
+    bench: Workbench,
+    form: TrainingForm,
+    update: LocalUpdate,
+    counts: Mapping[str, Floats],
+    round_: int,
+    charge: int = 1,
+) -> TrainingContribution:
+    """A round's vector out of what was trained and counted for it.
+
+    Args:
+        bench: of the site.
+        form: of the round.
+        update: of this round.
+        counts: the segments of the incoming model's tallies; empty where none are counted.
+        round_: number of the round.
+        charge: as for `training_contribution`.
+
+    Raises:
+        DataError: training diverged.
+    """
+    entropy = rounding_entropy(bench, round_, charge)
+    layout, plan = form.layout, form.plan
     if plan is None:
-        vector = layout.encode(values | _update_values(bench, update), entropy)
+        vector = layout.encode({**counts, **update_values(bench, update)}, entropy)
         return TrainingContribution(vector)
-    seed = rotation_seed(bench.agreement, round_)
-    values |= _rotated_values(bench, plan, update, seed, entropy)
-    vector = layout.encode(values)
+    rotated = _rotated_values(bench, plan, update, form.rotation_seed, entropy)
+    vector = layout.encode({**counts, **rotated})
     noise = bench.entropy.child("noise in the sum", bench.site, round_, charge)
     if plan.surplus is None:
         layout.add(vector, UPDATE, noise_share(plan, noise))
@@ -228,27 +274,43 @@ def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
     """An evaluation round's vector: tallies of the model and of both windows, no update."""
     if not bench.agreement.counts_exactly:
         return bench.layout(RoundKind.EVALUATE).encode({PRESENT: np.ones(1)})
-    model = _model(bench, parameters)
+    model = given_model(bench, parameters)
     spec = bench.spec()
     tallies = report_tallies(bench.task, model, bench.data, spec)
     values = _scoped(bench, tallies | window_tallies(bench.data, spec))
     return bench.layout(RoundKind.EVALUATE).encode(values)
 
 
-def _model(bench: Workbench, parameters: Floats) -> nn.Module:
+def rounding_entropy(bench: Workbench, round_: int, charge: int = 1) -> Entropy:
+    """Of the stochastic rounding of a round's vector."""
+    return bench.entropy.child("rounding", bench.site, round_, charge)
+
+
+def given_model(bench: Workbench, parameters: Floats) -> nn.Module:
     """The global model: frozen parts as every side initialises them, the rest as it travelled."""
     model = initial_model(bench.task, bench.agreement.seed)
     load_flat_parameters(model, parameters[: bench.parameters])
     return model
 
 
-def _train(
-    bench: Workbench, model: nn.Module, multipliers: Floats, round_: int, charge: int
-) -> LocalUpdate:
+Trainer = Callable[[Workbench, Floats, int, int], LocalUpdate]
+"""Of a bench, the parameters as they travel, the round and its charge."""
+
+
+def trained_alone(bench: Workbench, parameters: Floats, round_: int, charge: int) -> LocalUpdate:
+    """What one round of training changes at a site, which trains by itself.
+
+    Args:
+        bench: of the site.
+        parameters: of the global model and behind them any multipliers, shape (broadcast,).
+        round_: number of the round.
+        charge: as for `training_contribution`.
+    """
+    model, multipliers = given_model(bench, parameters), parameters[bench.parameters :]
     training, rows = bench.agreement.training, (bench.data.train.inputs, bench.data.train.targets)
     loss, arithmetic = under(bench.task, multipliers).loss, bench.arithmetic
     descent = Descent(training.learning_rate, training.momentum, training.proximal_mu)
-    entropy, plan = bench.entropy.child("training", bench.site, round_, charge), bench.plan()
+    entropy, plan = training_entropy(bench, round_, charge), bench.plan()
     shared = shared_record_noise(bench.agreement)
     if shared is not None:
         return train_for_shared_noise(model, rows, loss, shared.step, entropy, arithmetic)
@@ -259,7 +321,17 @@ def _train(
     return train_without_privacy(model, rows, loss, plan, descent, entropy, arithmetic)
 
 
-def _update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
+def training_entropy(bench: Workbench, round_: int, charge: int) -> Entropy:
+    """Of the batches and the noise of a round."""
+    return bench.entropy.child("training", bench.site, round_, charge)
+
+
+def update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
+    """Per segment: the clipped, weighted update and what training counts of itself.
+
+    Raises:
+        DataError: training diverged.
+    """
     if not np.all(np.isfinite(update.delta)):
         raise DataError("training diverged: the update is not finite; lower the learning rate")
     agreement = bench.agreement

@@ -25,7 +25,7 @@ def outcome_tallies(
     Raises:
         DataError: the model's probabilities are not probabilities.
     """
-    return count_outcomes(spec, *_held_out(task, model, data))
+    return count_outcomes(spec, *judged_rows(task, model, data))
 
 
 def report_tallies(
@@ -36,7 +36,7 @@ def report_tallies(
     Returns:
         per segment name of `spec.segments` and `spec.report_segments`.
     """
-    judged = _held_out(task, model, data)
+    judged = judged_rows(task, model, data)
     outcomes = count_outcomes(spec, *judged)
     return outcomes | count_scores(spec, *judged) | count_site_gaps(spec, outcomes)
 
@@ -60,7 +60,7 @@ def probabilities(task: Task, model: nn.Module, rows: Rows) -> Floats:
     return result
 
 
-def _held_out(
+def judged_rows(
     task: Task, model: nn.Module, data: SiteData
 ) -> tuple[Floats, Codes, dict[str, Codes]]:
     """Probabilities, targets and groups of the rows of both windows."""

@@ -57,13 +57,19 @@ def count_outcomes(
     count = _binary_tallies if spec.schema.is_binary else _multiclass_tallies
     tallies = dict(count(spec, probabilities, targets.astype(np.int64), groups))
     tallies["rows"] = np.array([float(len(targets))])
+    log_loss, brier = row_losses(spec, probabilities, targets)
+    tallies |= exact_sums("log_loss", log_loss.sum(keepdims=True))
+    return tallies | exact_sums("brier", brier.sum(keepdims=True))
+
+
+def row_losses(spec: TallySpec, probabilities: Floats, targets: Codes) -> tuple[Codes, Codes]:
+    """Log loss and Brier score of each row in multiples of 2**-20, shape (N,) each."""
     errors, every = probabilities.astype(np.float64), np.arange(len(targets))
     log_loss = -np.log(np.maximum(errors[every, targets], SMALLEST_PROBABILITY))
     errors[every, targets] -= 1
     brier = np.sum(np.square(errors, out=errors), axis=1)
-    tallies |= exact_sums("log_loss", fixed_point(log_loss).sum(keepdims=True))
     brier = brier / 2 if spec.schema.is_binary else brier
-    return tallies | exact_sums("brier", fixed_point(brier).sum(keepdims=True))
+    return fixed_point(log_loss), fixed_point(brier)
 
 
 def require_rows(

@@ -389,6 +389,7 @@ class FederationConfig(Section):
         _check_robustness(self)
         _check_one_step(self)
         _check_mitigation(self)
+        _check_arithmetic(self)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
@@ -397,6 +398,25 @@ class FederationConfig(Section):
             _check_attackers(self)
             _check_groups(self)
         return self
+
+
+def _check_arithmetic(config: FederationConfig) -> None:
+    if config.simulation.secure_aggregation == "real":
+        return
+    for key, value in (
+        ("evaluation.epsilon", config.evaluation.epsilon),
+        ("mitigation.counts_epsilon", config.mitigation.counts_epsilon),
+    ):
+        if value is not None:
+            raise ConfigError(
+                key, value, "left out with simulation.secure_aggregation = 'arithmetic'",
+                "noised counts are asked of sites that have ledgers: choose 'real'",
+            )  # fmt: skip
+    if config.simulation.backend == "ray":
+        raise ConfigError(
+            "simulation.backend", "ray", "'embedded' with secure_aggregation = 'arithmetic'",
+            "no message is sent, so there is nothing for Ray to carry",
+        )  # fmt: skip
 
 
 def _check_graph(config: FederationConfig) -> None:

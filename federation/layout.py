@@ -5,7 +5,7 @@ site-level ever travels beside the secure sum.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -172,6 +172,43 @@ class VectorLayout:
                 start += segment.length
         return vector
 
+    def encoded_sum(
+        self,
+        vectors: Iterable[tuple[Mapping[str, Floats], Entropy | None]],
+        counts: Mapping[str, Floats],
+    ) -> RingVector:
+        """The sum of many sites' vectors, bit for bit what adding up `encode` of each would give.
+
+        Args:
+            vectors: per site, values of all segments that are not in `counts`, and the entropy of
+                stochastic rounding, as for `encode`.
+            counts: of the other segments, the sum over all sites, shape (segment.length,).
+
+        Raises:
+            ValueError: as `encode`; or a count is not a whole number of steps, so that a sum of
+                what sites encode could be another.
+        """
+        total = RingVector.zeros(self.stretches)
+        starts = dict.fromkeys(RING_BITS, 0)
+        parts = dict(zip((s.bits for s in total.stretches), total.parts(), strict=True))
+        own: list[tuple[Segment, Words, Words]] = []
+        for segment in (each for bits in parts for each in self._in_ring(bits)):
+            start = starts[segment.bits]
+            out = parts[segment.bits][start : start + segment.length]
+            starts[segment.bits] += segment.length
+            if segment.name in counts:
+                out[:] = _whole_steps(segment, counts[segment.name]).astype(out.dtype)
+            else:
+                own.append((segment, out, np.empty_like(out)))
+        expected = {segment.name for segment, _, _ in own}
+        for values, entropy in vectors:
+            if set(values) != expected:
+                raise ValueError(f"segments {sorted(expected ^ set(values))} missing or unknown")
+            for segment, out, code in own:
+                _encode(segment, values[segment.name], entropy, code)
+                np.add(out, code, out=out)
+        return total
+
     def add(self, vector: RingVector, name: str, integers: Integers) -> None:
         """Add whole steps to a segment's words, modulo its ring, in place: noise, for instance.
 
@@ -233,6 +270,16 @@ def _encode(segment: Segment, values: Floats, entropy: Entropy | None, out: Word
         else:
             np.rint(codes, out=codes)
         signed[at : at + _CHUNK] = codes
+
+
+def _whole_steps(segment: Segment, sums: Floats) -> Integers:
+    """What the sites' codes of a segment add up to, shape (segment.length,)."""
+    if sums.shape != (segment.length,):
+        raise ValueError(f"{segment.name}: expected ({segment.length},), got {sums.shape}")
+    steps = sums / segment.step
+    if not np.array_equal(steps, np.rint(steps)):  # also catches NaN
+        raise ValueError(f"{segment.name}: a sum is not a whole number of steps")
+    return steps.astype(np.int64)
 
 
 def _uniforms(segment: Segment, count: int, entropy: Entropy | None) -> Floats:

@@ -89,8 +89,8 @@ class Invitation(Body):
     layout_digest: Digest
 
 
-class Statement(Body):
-    """What a site's ledger says, in answer to `close`; facts of its budget, not of its rows.
+class Spending(Body):
+    """What a site has spent; facts of its budget, not of its rows.
 
     Every epsilon is at `delta`, which is the ledger's, and of what the ledger's budget hides: a
     record, or a person with up to `records_per_person`.
@@ -106,13 +106,18 @@ class Statement(Body):
     voided: int
     refused: int
     ledger_head: str
-    ledger: HeadStatement
     noise_source: str
     records_per_person: int
     neighbouring_relation: str
     site_level_delta: float | None = None
     site_level_epsilon_spent: float | None = None
     site_level_epsilon_budget: float | None = None
+
+
+class Statement(Spending):
+    """What a site's ledger says, in answer to `close`."""
+
+    ledger: HeadStatement
 
 
 SEED_BYTES = 32

@@ -39,6 +39,14 @@ class Simulation(Section):
     """`embedded`: worker processes of this machine. `ray`: Flower's engine on Ray."""
     workers: Annotated[int, Field(ge=1, le=256)] = 2
     """Worker processes, or cores that Ray may use; changes no result."""
+    secure_aggregation: Literal["real", "arithmetic"] = "real"
+    """`real`: every site is an agent with keys, journal and ledger, and the whole protocol runs.
+    `arithmetic`: the same vectors are encoded, noised and added modulo the same rings by one party,
+    without keys, masks, homes and ledgers; the same model, for thousands of sites; stamped on every
+    output."""
+    engine: Literal["per-site", "batched"] = "per-site"
+    """`per-site`: each site trains by itself, as it will when deployed. `batched`: many sites are
+    trained at once, with the same batches and noise; the update of a site differs by rounding."""
     baselines: bool = True
     """Put each site alone and the centralized model beside the result."""
     dropouts: tuple[Dropout, ...] = ()

@@ -85,6 +85,20 @@ class NoiseMeasure(Part):
     coordinates: int
 
 
+class Headcount(Part):
+    """How many sites took part in a round of a simulation that plays too many to name them.
+
+    Attributes:
+        invited: of the round.
+        survivors: in its sum.
+        dropped: per reason, how many of the others.
+    """
+
+    invited: int
+    survivors: int
+    dropped: dict[str, int]
+
+
 class Round(Part):
     """What happened in one round.
 
@@ -96,6 +110,7 @@ class Round(Part):
         update_norm: mean L2 norm of the sites' updates after clipping.
         clipped_updates: how many of them were clipped.
         noise: of a round whose sum carries noise.
+        headcount: instead of `survivors` and `dropped`, where there are too many to name.
     """
 
     round: int
@@ -111,6 +126,17 @@ class Round(Part):
     update_norm: float | None = None
     clipped_updates: int | None = None
     noise: NoiseMeasure | None = None
+    headcount: Headcount | None = None
+
+    @property
+    def in_the_sum(self) -> int:
+        """How many sites' vectors were added up."""
+        return self.headcount.survivors if self.headcount else len(self.survivors)
+
+    @property
+    def lost(self) -> int:
+        """How many invited sites' vectors were not."""
+        return sum(self.headcount.dropped.values()) if self.headcount else len(self.dropped)
 
 
 class GroupRates(Part):
@@ -350,7 +376,12 @@ class SiteLevel(NoiseInTheSum):
 
 
 class Privacy(Part):
-    """The guarantee: numbers, and sentences that say what they mean and what they do not."""
+    """The guarantee: numbers, and sentences that say what they mean and what they do not.
+
+    Attributes:
+        sites: their accounts.
+        unlisted: further sites of a simulation, of which none has spent more than those listed.
+    """
 
     mode: Literal["record", "off"]
     delta: float | None
@@ -363,6 +394,7 @@ class Privacy(Part):
     neighbouring_relation: str
     noise_source: NoiseSource
     sites: dict[str, SiteAccount]
+    unlisted: int = 0
     covered: tuple[str, ...]
     not_covered: tuple[str, ...]
     shared_noise: SharedNoise | None = None
@@ -422,6 +454,7 @@ class SecureSum(Part):
             kept.
         roster_digest: of the consortium's key and every site's certificate.
         rules_digest: of the consortium's run rules; empty in summaries from before there were any.
+        method: `arithmetic` if a simulation added the vectors up without running the protocol.
     """
 
     threshold: int
@@ -433,6 +466,7 @@ class SecureSum(Part):
     tolerated_colluders: int | None = None
     roster_digest: str
     rules_digest: str = ""
+    method: Literal["protocol", "arithmetic"] = "protocol"
 
 
 class Baseline(Part):
@@ -454,7 +488,11 @@ class Baseline(Part):
 
 
 class RunFacts(Part):
-    """What ran, where, when and on which versions."""
+    """What ran, where, when and on which versions.
+
+    Attributes:
+        engine: how a simulation trained its sites: each by itself, or many at once.
+    """
 
     id: str
     name: str
@@ -467,6 +505,7 @@ class RunFacts(Part):
     seconds: float
     resumed: int
     backend: str
+    engine: Literal["per-site", "batched"] = "per-site"
     task: str
     seed: int | None
     rounds_planned: int

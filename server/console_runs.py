@@ -214,7 +214,7 @@ def _round(one: RoundRecord) -> RoundNow:
         status=told.status,
         reason=told.reason,
         attempts=told.attempts,
-        in_the_sum=len(told.survivors),
+        in_the_sum=told.in_the_sum,
         lost=dict(told.dropped),
         seconds=told.seconds,
         training_loss=one.training_loss,

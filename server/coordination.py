@@ -17,7 +17,7 @@ from federation.initial_model import parameter_count
 from federation.mitigated_task import mitigated
 from federation.ring_vector import Stretch
 from federation.round_layout import RoundKind
-from federation.round_messages import Statement
+from federation.round_messages import Spending
 from federation.run_folder import RunFolder
 from federation.task import Task
 from federation.timestamp import utc_now
@@ -49,7 +49,7 @@ class Outcome:
     agreement: Agreement
     roster_digest: str
     record: RunRecord
-    statements: Mapping[str, Statement]
+    statements: Mapping[str, Spending]
     stopped: Stop | None
     model: bytes
     stretches: tuple[Stretch, ...]

@@ -58,7 +58,9 @@ def prepare_queries(
             (folder.path / unused).rmdir()
         install(ConsortiumFiles(folder.path), membership)
         digest = canonical.digest(resolved.model_dump(mode="json"))
-        folder.write_environment(environment(config.seed, digest, membership.roster, task_folder))
+        folder.write_environment(
+            environment(config.seed, digest, membership.roster.digest(), task_folder)
+        )
         write_atomically(folder.path / QUERIES, resolved.to_toml().encode())
     return folder
 

@@ -21,7 +21,7 @@ def round_line(progress: Progress) -> str:
     if noise is not None:
         alarm = "  NOISE NOT AS PROMISED" if noise.alarm else ""
         parts.append(f"noise {noise.ratio:.3f} (p {noise.p_value:.2g}){alarm}")
-    parts.append(f"dropouts {len(record.round.dropped)}")
+    parts.append(f"dropouts {record.round.lost}")
     return "  ".join(parts)
 
 

@@ -1,6 +1,7 @@
 """Rounds of one run: sum securely, decode, step, judge, record; each durable before the next."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,7 @@ from federation.round_layout import (
     scoped,
 )
 from federation.run_folder import RunFolder
-from federation.summary import Fairness, Round, UtilityPoint
+from federation.summary import Fairness, Headcount, Round, UtilityPoint
 from federation.task import Floats, Task
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from server import optimizer
@@ -64,6 +65,9 @@ class Stop:
     by_budget: bool = False
     by_refusal: bool = False
 
+
+MOST_NAMED_SITES = 500
+"""In records and summaries; of more sites, only numbers are kept."""
 
 Observer = Callable[[Progress], None]
 
@@ -327,24 +331,34 @@ def _completed(
     attempts: int,
     seconds: float,
 ) -> Round:
-    return Round(
+    done = Round(
         round=number,
         kind=kind.value,
         status="completed",
         attempts=attempts,
-        survivors=outcome.survivors,
-        dropped=dict(outcome.dropped),
         exchanges=outcome.exchanges,
-        groups=tuple(one.survivors for one in outcome.groups)
-        if isinstance(outcome, GroupedSum)
-        else (),
         seconds=seconds,
+    )
+    survivors, dropped = outcome.survivors, dict(outcome.dropped)
+    if len(survivors) + len(dropped) > MOST_NAMED_SITES:
+        return done.model_copy(update={"headcount": _headcount(len(survivors), dropped)})
+    groups = outcome.groups if isinstance(outcome, GroupedSum) else ()
+    named = {"survivors": survivors, "dropped": dropped}
+    return done.model_copy(update=named | {"groups": tuple(one.survivors for one in groups)})
+
+
+def _headcount(survivors: int, dropped: Mapping[str, str]) -> Headcount:
+    reasons = Counter(dropped.values())
+    return Headcount(
+        invited=survivors + len(dropped), survivors=survivors, dropped=dict(reasons.most_common())
     )
 
 
 def _failed(
     number: int, kind: RoundKind, failure: FailedRound | DataError, attempts: int, seconds: float
 ) -> RoundRecord:
+    dropped = failure.dropped if isinstance(failure, FailedRound) else {}
+    many = len(dropped) > MOST_NAMED_SITES
     return RoundRecord(
         round=Round(
             round=number,
@@ -352,7 +366,8 @@ def _failed(
             status="failed",
             reason=str(failure),
             attempts=attempts,
-            dropped=failure.dropped if isinstance(failure, FailedRound) else {},
+            dropped={} if many else dropped,
+            headcount=_headcount(0, dropped) if many else None,
             seconds=seconds,
         )
     )

@@ -18,7 +18,6 @@ from federation.errors import ConfigError, UsageError
 from federation.initial_model import parameter_count
 from federation.membership import Membership, install
 from federation.mitigated_task import mitigated
-from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
 from federation.task import Task
 from federation.task_loading import add_search_folder, load_task
@@ -69,7 +68,7 @@ def prepare(
         # The roster and rules of this day: under these the run goes on when it is resumed.
         install(ConsortiumFiles(folder.path), membership)
         folder.write_environment(
-            environment(resolved.run.seed, digest, membership.roster, task_folder)
+            environment(resolved.run.seed, digest, membership.roster.digest(), task_folder)
         )
         write_atomically(folder.config, config_file.write_text(resolved).encode())
     return folder
@@ -194,7 +193,7 @@ def require_known_attributes(config: FederationConfig, task: Task) -> None:
 
 
 def environment(
-    seed: int, config_digest: str, roster: Roster, task_folder: Path | None
+    seed: int, config_digest: str, roster_digest: str, task_folder: Path | None
 ) -> Environment:
     """On what a run is prepared."""
     return Environment(
@@ -203,7 +202,7 @@ def environment(
         git_commit=_git_commit(),
         seed=seed,
         config_digest=config_digest,
-        roster_digest=roster.digest(),
+        roster_digest=roster_digest,
         task_folder=None if task_folder is None else str(task_folder.resolve()),
     )
 

@@ -1,7 +1,8 @@
 """From a run's outcome to `summary.json` and `report.html`; no number is made here."""
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from evaluation.gap_grades import JUDGED_GAPS
@@ -12,7 +13,7 @@ from federation.durable_file import write_atomically
 from federation.evaluation_record import evaluating_command
 from federation.multipliers import mitigated_attribute
 from federation.ring_vector import packed_bytes
-from federation.round_messages import Statement
+from federation.round_messages import Spending
 from federation.run_folder import RunFolder
 from federation.sum_groups import smallest_sum_group
 from federation.summary import (
@@ -36,6 +37,7 @@ from privacy.guarantee import covered, fewest_tolerated_colluders, not_covered
 from server.coordination import Outcome
 from server.grouped_round import EXCHANGES_IN_GROUPS
 from server.noise_summary import shared_noise, site_level
+from server.rounds import MOST_NAMED_SITES
 from server.run_record import RoundRecord
 from server.secure_round import EXCHANGES
 
@@ -97,6 +99,7 @@ def _facts(
         seconds=sum(r.round.seconds for r in outcome.record.rounds),
         resumed=outcome.record.starts - 1,
         backend=backend,
+        engine=config.simulation.engine,
         task=config.task.name,
         seed=config.run.seed,
         rounds_planned=agreement.rounds,
@@ -113,6 +116,7 @@ def _facts(
 
 def _privacy(outcome: Outcome) -> Privacy:
     agreement, terms = outcome.agreement, outcome.agreement.privacy
+    listed = _listed(outcome.statements)
     return Privacy(
         mode="off" if terms is None else "record",
         delta=None if terms is None else terms.delta,
@@ -124,15 +128,21 @@ def _privacy(outcome: Outcome) -> Privacy:
         unit="record",
         neighbouring_relation="add or remove one record",
         noise_source=_noise_source(outcome),
-        sites={
-            site: _account(agreement, site, statement)
-            for site, statement in sorted(outcome.statements.items())
-        },
+        sites={site: _account(agreement, site, told) for site, told in listed},
+        unlisted=len(outcome.statements) - len(listed),
         covered=covered(agreement),
         not_covered=not_covered(agreement),
         shared_noise=shared_noise(outcome),
         site_level=site_level(outcome),
     )  # fmt: skip
+
+
+def _listed(statements: Mapping[str, Spending]) -> list[tuple[str, Spending]]:
+    """The accounts that a summary names: all, or of thousands the sites that spent the most."""
+    told = sorted(statements.items())
+    if len(told) > MOST_NAMED_SITES:
+        told.sort(key=lambda one: one[1].epsilon_spent or math.inf, reverse=True)
+    return sorted(told[:MOST_NAMED_SITES])
 
 
 def _noise_source(outcome: Outcome) -> NoiseSource:
@@ -146,7 +156,7 @@ def _noise_source(outcome: Outcome) -> NoiseSource:
     return SYSTEM if all_said and sources == {SYSTEM} else "unknown"
 
 
-def _account(agreement: Agreement, site: str, statement: Statement) -> SiteAccount:
+def _account(agreement: Agreement, site: str, statement: Spending) -> SiteAccount:
     rows = agreement.public_rows[site]
     return SiteAccount(
         public_rows=rows,
@@ -182,6 +192,7 @@ def _secure_sum(outcome: Outcome) -> SecureSum:
         tolerated_colluders=fewest_tolerated_colluders(outcome.agreement),
         roster_digest=outcome.roster_digest,
         rules_digest=outcome.agreement.rules_digest,
+        method="protocol" if outcome.roster_digest else "arithmetic",
     )
 
 
@@ -274,7 +285,7 @@ def _notes(folder: RunFolder, outcome: Outcome) -> tuple[str, ...]:
     if silent:
         notes.append(f"no closing statement came from {', '.join(silent)}: ask for their ledgers")
     trained = [r.round for r in outcome.record.rounds if r.round.clipped_updates is not None]
-    cut = [one for one in trained if one.clipped_updates == len(one.survivors)]
+    cut = [one for one in trained if one.clipped_updates == one.in_the_sum]
     if cut:
         notes.append(
             f"in {len(cut)} of {len(trained)} rounds every site's update was longer than "

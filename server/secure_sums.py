@@ -1,13 +1,13 @@
 """The sums of a run's rounds, each under the next unused attempt, by the secure-sum protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from federation.agreement import Agreement
 from federation.layout import VectorLayout
 from federation.round_layout import RoundKind
-from federation.round_messages import COMPLETED, Invitation, Statement
+from federation.round_messages import COMPLETED, Invitation, Spending, Statement
 from federation.run_folder import RunFolder
 from federation.sum_groups import SumGroup, sum_groups
 from privacy.run_plan import noise_in_the_sum
@@ -45,8 +45,8 @@ class Sums(Protocol):
         """
         ...
 
-    def close(self, *, completed: bool) -> dict[str, Statement]:
-        """Ask every site for its ledger's statement; a silent site has none."""
+    def close(self, *, completed: bool) -> Mapping[str, Spending]:
+        """What each site has spent; a silent site says nothing."""
         ...
 
 

@@ -49,7 +49,7 @@ def prepare(config: AnalyticsConfig, parent: Path, task_folder: Path | None = No
     with new_run_folder(parent, config.name) as folder:
         roster = furnish(folder, policies, rules)
         digest = canonical.digest(resolved.model_dump(mode="json"))
-        folder.write_environment(environment(config.seed, digest, roster, task_folder))
+        folder.write_environment(environment(config.seed, digest, roster.digest(), task_folder))
         write_atomically(folder.path / QUERIES, resolved.to_toml().encode())
     return folder
 

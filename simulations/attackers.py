@@ -69,6 +69,26 @@ class ReversedLabels:
         return replace(data, train=replace(data.train, targets=last - data.train.targets))
 
 
+def attacked_task(task: Task, attack: Attacker) -> Task:
+    """What a malicious site trains."""
+    return ReversedLabels(task) if attack.kind == "label_flip" else task
+
+
+def attacked_vector(
+    attack: Attacker | None, layout: VectorLayout, honest: RingVector
+) -> RingVector:
+    """What a malicious site sends in place of an honest training vector; that, without attack."""
+    if attack is None or attack.kind == "label_flip":
+        return honest
+    sent = honest.copy()
+    sent.add(_difference(layout, honest, _factor(attack)))
+    return sent
+
+
+def _factor(attack: Attacker) -> float:
+    return -1.0 if attack.kind == "sign_flip" else attack.factor
+
+
 def poisoned(answer: Answer, attack: Attacker | None, home: SiteHome) -> Answer:
     """A site's answers, with its update multiplied in every training round; none without attack.
 
@@ -79,7 +99,7 @@ def poisoned(answer: Answer, attack: Attacker | None, home: SiteHome) -> Answer:
     """
     if attack is None or attack.kind == "label_flip":
         return answer
-    factor = -1.0 if attack.kind == "sign_flip" else attack.factor
+    factor = _factor(attack)
 
     def answer_poisoned(data: bytes) -> bytes:
         return _poison(Request.from_bytes(data), answer(data), home, factor)

@@ -17,6 +17,7 @@ from server.coordination import Outcome
 from server.rounds import Observer
 from server.run_preparation import search_task_folder
 from server.run_summary import write_summary
+from simulations.arithmetic_run import run_arithmetically
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
@@ -48,8 +49,9 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
             before = folder.read_summary()
             if before.run.status == "completed":
                 return before
-        require_simulated_sites(folder, "hedgerow coordinator run FED --resume RUN")
-        verify_sites(folder, config)
+        if config.simulation.secure_aggregation == "real":
+            require_simulated_sites(folder, "hedgerow coordinator run FED --resume RUN")
+            verify_sites(folder, config)
         _play(folder, config, observe, outcomes)
         summary = folder.read_summary()
         rounds = summary.run.rounds_completed
@@ -66,6 +68,9 @@ def _play(
     folder: RunFolder, config: FederationConfig, observe: Observer, outcomes: list[Outcome]
 ) -> None:
     choice, nodes = config.simulation, len(config.federation.sites)
+    if choice.secure_aggregation == "arithmetic":
+        outcomes.append(run_arithmetically(folder, config, observe))
+        return
     runs = folder.path.parent
     if choice.backend == "ray":
         app = server_app(folder, "ray", observe, outcomes.append)
@@ -104,6 +109,9 @@ def require_resumable(folder: RunFolder, config: FederationConfig) -> None:
         raise IntegrityError(
             f"{folder.config} was changed since the run began; put it back, or start a new run"
         )
+    made = recorded.simulation.secure_aggregation
+    if config.simulation.secure_aggregation != made:
+        raise UsageError(f"the run began with simulation.secure_aggregation = {made!r}: keep it so")
     changed = [
         name
         for name in FederationConfig.model_fields

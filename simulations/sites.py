@@ -111,7 +111,6 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         for site in resolved.federation.sites
     }
     rows = {site: len(loaded.train) for site, loaded in data.items()}
-    policies = [_policy(resolved, site, count) for site, count in rows.items()]
     if resolved.simulation.backend == "ray":
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
@@ -119,30 +118,30 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     weights = unit_weights(resolved.mitigation, task.schema)
     agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
     run_tally_spec(task.schema, agreement)
-    policies = [_with_room_for_counts(policy, resolved, agreement) for policy in policies]
+    # Of sites that are played without agents, the largest stands for all: there may be thousands.
+    real = resolved.simulation.secure_aggregation == "real"
+    largest = max(rows, key=lambda site: rows[site])
+    policies = [
+        _with_room_for_counts(site_policy(resolved, site, count), resolved, agreement)
+        for site, count in rows.items()
+        if real or site == largest
+    ]
     for policy in policies:
         _require_one_round(policy, agreement)
-    for site, loaded in data.items():
         entropy = SeededEntropy(resolved.run.seed)
-        require_trainable(Workbench(site, agreement, trained, loaded, entropy))
+        require_trainable(Workbench(policy.site, agreement, trained, data[policy.site], entropy))
     with new_run_folder(parent, config.run.name) as folder:
-        rules = strictest_rules(resolved.run.name, agreement)
-        _fill(folder, resolved, policies, rules, task_folder)
+        if real:
+            rules = strictest_rules(resolved.run.name, agreement)
+            roster_digest = furnish(folder, policies, rules).digest()
+        else:
+            for unused in (folder.path / "sites", folder.path / "ledgers"):
+                unused.rmdir()
+            roster_digest = ""
+        digest = canonical.digest(resolved.model_dump(mode="json"))
+        folder.write_environment(environment(resolved.run.seed, digest, roster_digest, task_folder))
+        write_atomically(folder.config, config_file.write_text(resolved).encode())
     return folder
-
-
-def _fill(
-    folder: RunFolder,
-    resolved: FederationConfig,
-    policies: Sequence[SitePolicy],
-    rules: RunRules,
-    task_folder: Path | None,
-) -> None:
-    """Everything that stands in a run folder before its first start."""
-    roster = furnish(folder, policies, rules)
-    digest = canonical.digest(resolved.model_dump(mode="json"))
-    folder.write_environment(environment(resolved.run.seed, digest, roster, task_folder))
-    write_atomically(folder.config, config_file.write_text(resolved).encode())
 
 
 def furnish(folder: RunFolder, policies: Sequence[SitePolicy], rules: RunRules) -> Roster:
@@ -278,7 +277,12 @@ def simulated_agent(
     return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed))
 
 
-def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
+def site_policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:
+    """What a simulated site allows, for a run under this configuration and its own rows.
+
+    Raises:
+        ConfigError: no budget is said or follows.
+    """
     choice = config.site_policy
     without_privacy = config.privacy.mode == "off"
     budget = choice.epsilon_budget or config.privacy.epsilon

@@ -106,7 +106,7 @@ def participation_figure(summary: Summary) -> Figure | None:
     survivors: dict[int, int] = defaultdict(int)
     for one in summary.rounds:
         if one.kind == "train" or one.round not in survivors:
-            survivors[one.round] = len(one.survivors)
+            survivors[one.round] = one.in_the_sum
     everyone = len(summary.run.sites)
     bars = tuple(Bar(x, float(y), lowered=y < everyone) for x, y in sorted(survivors.items()))
     quorum = summary.secure_sum.quorum

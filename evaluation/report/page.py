@@ -78,7 +78,7 @@ def render(summary: Summary) -> str:
 
 
 def _is_eventful(one: Round) -> bool:
-    return one.status == "failed" or bool(one.dropped) or one.attempts > 1
+    return one.status == "failed" or bool(one.lost) or one.attempts > 1
 
 
 @cache

@@ -17,6 +17,8 @@ def stamps(summary: Summary) -> tuple[str, ...]:
         found.append("Privacy off")
     if summary.privacy.noise_source == SEEDED:
         found.append("Seeded noise: simulation only")
+    if summary.secure_sum.method == "arithmetic":
+        found.append("Arithmetic sum: simulation only")
     return tuple(found)
 
 
@@ -28,6 +30,9 @@ def stamp_meaning(stamp: str) -> str:
         "Seeded noise: simulation only": "The privacy noise was drawn from the run's seed, so "
         "that the run can be repeated. Whoever knows the seed can take the noise away: the "
         "numbers below show what a deployed run would spend, and protect nobody here.",
+        "Arithmetic sum: simulation only": "No secure aggregation was run: one machine encoded, "
+        "noised and added up the sites' vectors, without keys and masks. The model is, bit for "
+        "bit, that of the whole protocol; nobody was kept from seeing a single site's vector.",
     }[stamp]
 
 

@@ -248,7 +248,8 @@ def _privacy_findings(summary: Summary) -> Iterator[Finding]:
 def _unknown_spending(summary: Summary) -> tuple[str, ...]:
     """Sites without an account, or whose account names no epsilon."""
     accounts = summary.privacy.sites
-    names = tuple(dict.fromkeys((*summary.run.sites, *accounts)))
+    listed = () if summary.privacy.unlisted else summary.run.sites
+    names = tuple(dict.fromkeys((*listed, *accounts)))
     return tuple(
         name for name in names if name not in accounts or accounts[name].epsilon_spent is None
     )

@@ -3,7 +3,7 @@
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext
 
-PRELOADED = ["simulations.backends.embedded", "simulations.sites"]
+PRELOADED = ["simulations.backends.embedded", "simulations.sites", "simulations.chunk_workers"]
 
 
 def fork_server() -> ForkServerContext:
