@@ -41,6 +41,9 @@ from server.rounds import MOST_NAMED_SITES
 from server.run_record import RoundRecord
 from server.secure_round import EXCHANGES
 
+LISTED_OF_MANY = 50
+"""Accounts in a summary of more than `MOST_NAMED_SITES` sites: those that spent the most."""
+
 
 def write_outputs(
     folder: RunFolder, config: FederationConfig, task: Task, outcome: Outcome, backend: str
@@ -142,7 +145,8 @@ def _listed(statements: Mapping[str, Spending]) -> list[tuple[str, Spending]]:
     told = sorted(statements.items())
     if len(told) > MOST_NAMED_SITES:
         told.sort(key=lambda one: one[1].epsilon_spent or math.inf, reverse=True)
-    return sorted(told[:MOST_NAMED_SITES])
+        told = told[:LISTED_OF_MANY]
+    return sorted(told)
 
 
 def _noise_source(outcome: Outcome) -> NoiseSource:
