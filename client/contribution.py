@@ -49,6 +49,8 @@ from privacy.dp_sgd import (
 )
 from privacy.flat_parameters import load_flat_parameters
 from privacy.mechanisms.clipping import clip_l2
+from privacy.mechanisms.gaussian_noise import gaussian_noise
+from privacy.mechanisms.rehearsal_noise import NoiseSampler
 from privacy.model_validation import (
     require_private_layers,
     require_records_apart,
@@ -80,6 +82,7 @@ class Workbench:
         arithmetic: of training.
         noise_factor: how many times the agreed noise the site adds to its own gradients; >= 1.
         trainer: trains in a round, where a simulation trains many sites at once.
+        noise_of: the sampler of noise at the site; another one in rehearsals only.
     """
 
     site: str
@@ -90,6 +93,7 @@ class Workbench:
     arithmetic: Arithmetic = ON_CPU
     noise_factor: float = 1.0
     trainer: "Trainer | None" = None
+    noise_of: NoiseSampler = gaussian_noise
 
     @property
     def kinds(self) -> tuple[RoundKind, ...]:
@@ -307,9 +311,9 @@ def trained_alone(bench: Workbench, parameters: Floats, round_: int, charge: int
         charge: as for `training_contribution`.
     """
     model, multipliers = given_model(bench, parameters), parameters[bench.parameters :]
-    training, rows = bench.agreement.training, (bench.data.train.inputs, bench.data.train.targets)
+    rows = (bench.data.train.inputs, bench.data.train.targets)
     loss, arithmetic = under(bench.task, multipliers).loss, bench.arithmetic
-    descent = Descent(training.learning_rate, training.momentum, training.proximal_mu)
+    descent = descent_of(bench.agreement)
     entropy, plan = training_entropy(bench, round_, charge), bench.plan()
     shared = shared_record_noise(bench.agreement)
     if shared is not None:
@@ -317,8 +321,16 @@ def trained_alone(bench: Workbench, parameters: Floats, round_: int, charge: int
     if isinstance(plan, DpSgdPlan):
         # The ledger is charged by the plan that was agreed: more noise costs less, never more.
         plan = replace(plan, noise_multiplier=plan.noise_multiplier * bench.noise_factor)
-        return train_privately(model, rows, loss, plan, descent, entropy, arithmetic)
+        return train_privately(
+            model, rows, loss, plan, descent, entropy, arithmetic, bench.noise_of
+        )
     return train_without_privacy(model, rows, loss, plan, descent, entropy, arithmetic)
+
+
+def descent_of(agreement: Agreement) -> Descent:
+    """How a gradient becomes a step, as it was agreed."""
+    training = agreement.training
+    return Descent(training.learning_rate, training.momentum, training.proximal_mu)
 
 
 def training_entropy(bench: Workbench, round_: int, charge: int) -> Entropy:

@@ -402,6 +402,11 @@ class FederationConfig(Section):
 
 def _check_arithmetic(config: FederationConfig) -> None:
     if config.simulation.secure_aggregation == "real":
+        if config.simulation.noise == "rehearsal":
+            raise ConfigError(
+                "simulation.noise", "rehearsal", "'as-deployed' with secure_aggregation = 'real'",
+                "agents have the sampler that sites have",
+            )  # fmt: skip
         return
     for key, value in (
         ("evaluation.epsilon", config.evaluation.epsilon),

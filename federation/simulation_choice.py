@@ -47,6 +47,9 @@ class Simulation(Section):
     engine: Literal["per-site", "batched"] = "per-site"
     """`per-site`: each site trains by itself, as it will when deployed. `batched`: many sites are
     trained at once, with the same batches and noise; the update of a site differs by rounding."""
+    noise: Literal["as-deployed", "rehearsal"] = "as-deployed"
+    """`as-deployed`: the sampler that sites have when they are deployed. `rehearsal`: the same law
+    in single precision at a twentieth of the time, with `secure_aggregation = "arithmetic"`."""
     baselines: bool = True
     """Put each site alone and the centralized model beside the result."""
     dropouts: tuple[Dropout, ...] = ()

@@ -60,7 +60,7 @@ class ClientWork:
     start: Floats | None = None
 
 
-def train_together(  # noqa: PLR0913, PLR0917 - as `train_privately`, of many
+def train_together(
     model: nn.Module,
     clients: Sequence[ClientWork],
     loss: Loss,
@@ -104,7 +104,7 @@ def train_together(  # noqa: PLR0913, PLR0917 - as `train_privately`, of many
 class _Chunk:
     """Clients in training, those with most steps first."""
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         model: nn.Module,
         clients: list[ClientWork],

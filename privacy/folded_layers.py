@@ -44,7 +44,7 @@ Rule = Callable[[nn.Module, Tensor, Use], tuple[Tensor, Callable[[Tensor], Parts
 """Of a layer, its input and its use: the output, and how parts are made of what came back."""
 
 
-class CannotFold(Exception):  # noqa: N818 - the reason why, caught where a model is looked at
+class CannotFold(Exception):
     """A layer was used in a way that no rule covers; the text completes "the model ..."."""
 
 
@@ -53,7 +53,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - torch's own
+        ctx: Any,
         right: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -67,7 +67,7 @@ class _Product(torch.autograd.Function):
         return torch.baddbmm(bias[:, None], right, weight.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         ctx.use.returned = returned[0]
         into = torch.bmm(returned[0], weight) if ctx.needs_input_grad[0] else None
@@ -79,7 +79,7 @@ class _Affine(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         normal: Tensor,
         scale: Tensor,
         shift: Tensor | None,
@@ -92,7 +92,7 @@ class _Affine(torch.autograd.Function):
         return output if shift is None else output.add_(shift[:, None, None, :, None])
 
     @staticmethod
-    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = ctx.saved_tensors
         ctx.use.returned = returned[0]
         into = returned[0] * scale[:, None, None, :, None] if ctx.needs_input_grad[0] else None
@@ -103,12 +103,12 @@ class _LookUp(torch.autograd.Function):
     """tokens (K, N), table (K, lines, m): (K, N, m)."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, table: Tensor, use: Use, _anchor: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, tokens: Tensor, table: Tensor, use: Use, _anchor: Tensor) -> Tensor:
         ctx.use = use
         return table.gather(1, tokens[:, :, None].expand(-1, -1, table.shape[2]))
 
     @staticmethod
-    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:
         ctx.use.returned = returned[0]
         return None, None, None, None
 

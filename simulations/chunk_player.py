@@ -15,10 +15,12 @@ from client.contribution import (
     TrainingForm,
     Workbench,
     contribution_of,
+    descent_of,
     evaluation_contribution,
     given_model,
     rounding_entropy,
     trained_alone,
+    training_entropy,
     update_values,
 )
 from evaluation.run_layout import RunLayouts, run_tally_spec
@@ -28,12 +30,15 @@ from federation.config import FederationConfig
 from federation.entropy import SeededEntropy
 from federation.initial_model import parameter_count
 from federation.layout import VectorLayout
-from federation.mitigated_task import mitigated
+from federation.mitigated_task import mitigated, under
 from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind, scoped
 from federation.run_folder import RunFolder
 from federation.task import Floats, SiteData, SiteRequest, Task
+from privacy.batched_training import ClientWork, train_together
 from privacy.dp_sgd import LocalUpdate
+from privacy.mechanisms.gaussian_noise import gaussian_noise
+from privacy.mechanisms.rehearsal_noise import rehearsal_noise
 from simulations.attackers import attacked_task, attacked_vector
 from simulations.chunk_tallies import chunk_tallies
 from simulations.simulated_task import simulated_task
@@ -82,6 +87,9 @@ class ChunkPlayer:
         self._benches: dict[str, Workbench] = {}
         self._attacks = {one.site: one for one in config.simulation.attackers}
         self._entropy = SeededEntropy(config.run.seed)
+        self._together = config.simulation.engine == "batched"
+        rehearses = config.simulation.noise == "rehearsal"
+        self._noise_of = rehearsal_noise if rehearses else gaussian_noise
 
     @cached_property
     def layouts(self) -> RunLayouts:
@@ -115,14 +123,31 @@ class ChunkPlayer:
     ) -> dict[str, LocalUpdate]:
         """What a round of training changes at each site."""
         benches = [self.bench(site) for site in sites]
-        return {bench.site: trained_alone(bench, parameters, round_, 1) for bench in benches}
+        if not self._together:
+            return {one.site: trained_alone(one, parameters, round_, 1) for one in benches}
+        model = given_model(benches[0], parameters)
+        loss = under(self._task, parameters[self.layouts.parameters :]).loss
+        clients = [
+            ClientWork(
+                (one.data.train.inputs, one.data.train.targets),
+                one.plan(),
+                training_entropy(one, round_, 1),
+            )
+            for one in benches
+        ]
+        trained = train_together(
+            model, clients, loss, descent_of(self._agreement), noise_of=self._noise_of
+        )
+        return {one.site: update for one, update in zip(benches, trained, strict=True)}
 
     def bench(self, site: str) -> Workbench:
         """What a site works with."""
         if site not in self._benches:
             task = self._task_of(site)
             data = task.load(SiteRequest(site, self._config.run.seed))
-            self._benches[site] = Workbench(site, self._agreement, task, data, self._entropy)
+            self._benches[site] = Workbench(
+                site, self._agreement, task, data, self._entropy, noise_of=self._noise_of
+            )
         return self._benches[site]
 
     def _task_of(self, site: str) -> Task:
