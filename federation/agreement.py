@@ -12,6 +12,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from federation import canonical
 from federation.canonical import Digest
+from federation.client_sampling import ClientSampling
 from federation.config import (
     EvaluationRules,
     FederationRules,
@@ -154,6 +155,9 @@ class ReadApart(SignedByAll):
         return ("overall", *sorted(self.cohorts))
 
 
+_NO_SAMPLING = ClientSampling().model_dump()
+
+
 class Agreement(ReadApart):
     """One run, as every party signs it.
 
@@ -166,6 +170,7 @@ class Agreement(ReadApart):
             the divisor of its noise come from here, never from a count of rows.
         privacy: None means `privacy.mode = "off"`.
         site_level: None means no site-level noise.
+        sampling: which of the sites take part in a training round.
         mitigation: None means `mitigation.method = "none"`; reweighing has its weights resolved.
         spec_digest: SHA-256 of the groups, levels, ranges and bins that held-out rows are counted
             by, as each side resolves them from its own copy of the task.
@@ -177,6 +182,7 @@ class Agreement(ReadApart):
     seed: int
     task: TaskChoice
     public_rows: dict[Name, PublicRows]
+    sampling: ClientSampling = ClientSampling()
     training: Training
     server: ServerOptimizer
     robustness: Robustness = Robustness()
@@ -187,12 +193,12 @@ class Agreement(ReadApart):
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_agreed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An agreement without mitigation or spec is, byte for byte, what it was before them.
+        """An agreement without one of these is, byte for byte, what it was before there were any.
 
         So its digest is, and what is drawn from it, such as random groups of sites.
         """
         fields: dict[str, Any] = dump(self)
-        absent = (("mitigation", None), ("spec_digest", ""))
+        absent = (("mitigation", None), ("spec_digest", ""), ("sampling", _NO_SAMPLING))
         return {name: v for name, v in fields.items() if (name, v) not in absent}
 
     @property

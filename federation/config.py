@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from federation.client_sampling import ClientSampling
 from federation.errors import ConfigError
 from federation.section import FEWEST_SITES, Fraction, Name, OptionValue, Positive, Rate, Section
 from federation.simulation_choice import Simulation
@@ -374,6 +375,7 @@ class FederationConfig(Section):
     federation: FederationRules = FederationRules()
     cohorts: dict[Name, tuple[Name, ...]] = Field(default_factory=dict)
     """Named sets of sites whose sums are read apart, such as `north = ["a", "b", "c"]`."""
+    sampling: ClientSampling = ClientSampling()
     training: Training = Training()
     server: ServerOptimizer = ServerOptimizer()
     robustness: Robustness = Robustness()
@@ -390,6 +392,7 @@ class FederationConfig(Section):
         _check_one_step(self)
         _check_mitigation(self)
         _check_arithmetic(self)
+        _check_sampling(self)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
@@ -421,6 +424,37 @@ def _check_arithmetic(config: FederationConfig) -> None:
         raise ConfigError(
             "simulation.backend", "ray", "'embedded' with secure_aggregation = 'arithmetic'",
             "no message is sent, so there is nothing for Ray to carry",
+        )  # fmt: skip
+
+
+def _check_sampling(config: FederationConfig) -> None:
+    sampling, rules = config.sampling, config.federation
+    if sampling.kind == "all":
+        return
+    for key, value in (
+        ("federation.neighbours", rules.neighbours),
+        ("privacy.shared_noise", config.privacy.shared_noise),
+        ("robustness.groups", None if not config.robustness.is_grouped else config.robustness),
+        ("cohorts", sorted(config.cohorts) or None),
+    ):
+        if value is not None:
+            raise ConfigError(
+                key, "set", f"left out with sampling.kind = {sampling.kind!r}",
+                "a sample is one sum over the sites that are drawn",
+            )  # fmt: skip
+    site_level = config.privacy.site_level
+    if site_level is not None and site_level.remove_surplus:
+        raise ConfigError(
+            "privacy.site_level.remove_surplus", "true", "false with client sampling",
+            "how many shares are surplus depends on the sample",
+        )  # fmt: skip
+    sites = len(rules.sites)
+    if sites and sampling.sites is not None and sampling.sites > sites:
+        raise ConfigError("sampling.sites", sampling.sites, f"at most the {sites} sites there are")
+    if sites and sampling.expected(sites) < FEWEST_SITES:
+        raise ConfigError(
+            "sampling.rate", sampling.rate, f"at least {FEWEST_SITES} of {sites} sites on average",
+            "a sum over fewer gives a site away",
         )  # fmt: skip
 
 

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from federation import canonical
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement
-from federation.config import group_quorum, group_sizes, group_threshold
+from federation.client_sampling import ClientSampling, sample_quorum
+from federation.config import FederationRules, group_quorum, group_sizes, group_threshold
+from federation.errors import ProtocolViolation
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,11 @@ def sum_groups(agreement: AnyAgreement, round_: int) -> tuple[SumGroup, ...]:
     everyone = (SumGroup(agreement.sites, rules.quorum, rules.threshold),)
     if not isinstance(agreement, Agreement) or round_ > agreement.rounds:
         return everyone
-    rule = agreement.robustness
+    rule, sampling = agreement.robustness, agreement.sampling
+    if sampling.kind != "all":
+        return (
+            _sample_group(agreement, sampling.drawn(agreement.sites, _seed(agreement, round_))),
+        )
     if not rule.is_grouped:
         return everyone
     drawn = _drawn(agreement, round_)
@@ -60,13 +66,48 @@ def sum_groups(agreement: AnyAgreement, round_: int) -> tuple[SumGroup, ...]:
 
 
 def sum_group_of(agreement: AnyAgreement, round_: int, site: str) -> SumGroup:
-    """The group that a site sums with in a round."""
-    return next(group for group in sum_groups(agreement, round_) if site in group.sites)
+    """The group that a site sums with in a round.
+
+    Raises:
+        ProtocolViolation: it is in none: the sites of the round are a sample without it.
+    """
+    groups = (group for group in sum_groups(agreement, round_) if site in group.sites)
+    found = next(groups, None)
+    if found is None:
+        raise ProtocolViolation(f"round {round_}: this site is not in the sample that was drawn")
+    return found
 
 
 def smallest_sum_group(agreement: AnyAgreement) -> SumGroup:
     """A group of a training round with the fewest sites: what its quorum hides is the least."""
+    if isinstance(agreement, Agreement) and agreement.sampling.kind == "poisson":
+        fewest = fewest_in_sum(agreement.federation, agreement.sampling)
+        return _sample_group(agreement, agreement.sites[:fewest])
     return sum_groups(agreement, 1)[-1]
+
+
+def fewest_in_sum(rules: FederationRules, sampling: ClientSampling) -> int:
+    """Fewest sites whose updates a training round sums: the quorum, or that of a sample."""
+    if sampling.kind == "all":
+        return rules.quorum
+    return sample_quorum(sampling, len(rules.sites), rules.quorum)
+
+
+def _sample_group(agreement: Agreement, sites: tuple[str, ...]) -> SumGroup:
+    """A sample as a group; it is too small to be summed where it is below its quorum."""
+    rules = agreement.federation
+    fewest = fewest_in_sum(rules, agreement.sampling)
+    quorum = max(fewest, (len(sites) + 1) // 2 + 1)
+    share = -(-rules.threshold * fewest // len(rules.sites))
+    return SumGroup(sites, quorum, min(max(2, share), quorum))
+
+
+def _seed(agreement: Agreement, round_: int) -> bytes:
+    """Of a round's draw, 32 bytes: of the agreement without what names a folder or a consortium."""
+    plain = agreement.model_copy(update={"run": "", "rules_digest": "", "spec_digest": ""})
+    return bytes.fromhex(
+        canonical.digest(["hedgerow/client-sample/1", plain.digest().hex(), round_])
+    )
 
 
 def _drawn(agreement: Agreement, round_: int) -> list[str]:

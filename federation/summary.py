@@ -361,18 +361,37 @@ class SharedNoise(NoiseInTheSum):
     exposures: tuple[Exposure, ...]
 
 
+class SampledSites(Part):
+    """What site-level noise and random samples together cost a site.
+
+    Attributes:
+        expected: sites of a round, on average.
+        epsilon: of all training rounds, against who sees the models and not who took part; None if
+            unbounded.
+        neighbouring_relation: which federations that holds for.
+    """
+
+    kind: Literal["poisson", "fixed"]
+    expected: float
+    sites: int
+    epsilon: float | None
+    neighbouring_relation: str
+
+
 class SiteLevel(NoiseInTheSum):
     """The second guarantee, whose unit is one site's whole update; never added to the first.
 
     Attributes:
         noise_multiplier: of the noise of `honest` shares over the largest update.
         epsilon: of all rounds charged, the largest over the sites; None if unbounded.
+        sampled: of a run over random samples of the sites.
     """
 
     delta: float
     target_epsilon: float | None
     noise_multiplier: float
     epsilon: float | None
+    sampled: SampledSites | None = None
 
 
 class Privacy(Part):

@@ -5,7 +5,7 @@ composition, and what is not covered.
 """
 
 from federation.agreement import Agreement, NoiseInTheSum
-from federation.sum_groups import smallest_sum_group, sum_groups
+from federation.sum_groups import fewest_in_sum, smallest_sum_group, sum_groups
 from privacy.secure_sum.terms import tolerated_colluders
 
 
@@ -17,14 +17,15 @@ def fewest_tolerated_colluders(agreement: Agreement) -> int:
     rules = agreement.federation
     sums = [(rules.threshold, rules.quorum, len(agreement.sites))]
     # Their sizes, quorums and thresholds are the same in every training round.
-    groups = sum_groups(agreement, 1)
+    sampled = agreement.sampling.kind != "all"
+    groups = (smallest_sum_group(agreement),) if sampled else sum_groups(agreement, 1)
     sums += [(group.threshold, group.quorum, len(group.sites)) for group in groups]
     return min(tolerated_colluders(*each) for each in sums)
 
 
 def covered(agreement: Agreement) -> tuple[str, ...]:
     """Sentences about what is guaranteed."""
-    rules, terms = agreement.federation, agreement.privacy
+    terms, fewest = agreement.privacy, fewest_in_sum(agreement.federation, agreement.sampling)
     colluders = fewest_tolerated_colluders(agreement)
     apart = (
         f" Counts of a cohort are summed over at least {agreement.evaluation.minimum_contributors}."
@@ -32,7 +33,7 @@ def covered(agreement: Agreement) -> tuple[str, ...]:
         else ""
     )
     sums: tuple[str, ...] = (
-        f"The coordinator learns sums over at least {rules.quorum} of {len(agreement.sites)} "
+        f"The coordinator learns sums over at least {fewest} of {len(agreement.sites)} "
         f"sites.{apart}{_in_groups(agreement)} "
         "No round shows it one site's update, weight, metric or count, even if it "
         f"lies and up to {colluders} site{'' if colluders == 1 else 's'} "
@@ -81,7 +82,7 @@ def _of_colluders(terms: NoiseInTheSum) -> str:
 def _site_level(agreement: Agreement) -> str:
     terms = agreement.site_level
     assert terms is not None
-    honest = agreement.federation.quorum - terms.colluders
+    honest = fewest_in_sum(agreement.federation, agreement.sampling) - terms.colluders
     return (
         "Apart from that, each site's updates as a whole are protected: whoever reads all sums "
         "cannot tell well whether one site's updates were in them. The unit is one site, "
@@ -155,8 +156,18 @@ def not_covered(agreement: Agreement) -> tuple[str, ...]:
         if agreement.robustness.is_grouped
         else ()
     )
+    sampled = (
+        (
+            "Who took part in which round: the sample follows from the agreement, which every site "
+            "and the coordinator know. The smaller epsilon of a sampled site holds against others "
+            "only, and would have to be earned by a secret sample.",
+        )
+        if agreement.sampling.kind != "all"
+        else ()
+    )
     return (
         *without,
+        *sampled,
         *grouped,
         *(whole if agreement.site_level is not None else ()),
         *(shares if agreement.noise_in_the_sum is not None else ()),

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from federation.agreement import Agreement, NoiseInTheSum
+from federation.client_sampling import ClientSampling
 from federation.config import FederationRules, SharesOfNoise, Training
+from federation.sum_groups import fewest_in_sum
 from privacy.distributed_noise import DistributedNoisePlan
 from privacy.plan import ClippedStepPlan, DpSgdPlan, NonPrivatePlan, clipped_step_plan
 from privacy.shared_record_noise import SharedRecordNoisePlan
+
+EVERY_SITE = ClientSampling()
 
 
 def run_plan(agreement: Agreement, site: str) -> DpSgdPlan | NonPrivatePlan:
@@ -50,7 +54,7 @@ def site_level_noise(agreement: Agreement) -> DistributedNoisePlan | None:
         granularity=noise.granularity,
         noise_multiplier=noise.noise_multiplier,
         ring_bits=noise.ring_bits,
-        **contributors(agreement.federation, noise),
+        **contributors(agreement.federation, noise, agreement.sampling),
     )
 
 
@@ -115,13 +119,17 @@ class Contributors(TypedDict):
     dropouts: int
 
 
-def contributors(rules: FederationRules, noise: SharesOfNoise | NoiseInTheSum) -> Contributors:
+def contributors(
+    rules: FederationRules,
+    noise: SharesOfNoise | NoiseInTheSum,
+    sampling: ClientSampling = EVERY_SITE,
+) -> Contributors:
     """Whose noise a sum carries, as configured or as agreed."""
-    sites = len(rules.sites)
+    sites, quorum = sampling.most(len(rules.sites)), fewest_in_sum(rules, sampling)
     return {
         "sites": sites,
-        "honest": rules.quorum - noise.colluders,
-        "dropouts": sites - rules.quorum if noise.remove_surplus else 0,
+        "honest": quorum - noise.colluders,
+        "dropouts": sites - quorum if noise.remove_surplus else 0,
     }
 
 

@@ -3,9 +3,11 @@
 import math
 
 from federation import summary
-from federation.agreement import NoiseInTheSum
-from federation.summary import Exposure, SharedNoise, SiteLevel
-from privacy.run_plan import shared_record_noise
+from federation.agreement import Agreement, NoiseInTheSum
+from federation.sum_groups import fewest_in_sum
+from federation.summary import Exposure, SampledSites, SharedNoise, SiteLevel
+from privacy.run_plan import shared_record_noise, site_level_noise
+from privacy.sampled_sites import relation_of, sampled_site_epsilon
 from privacy.shared_record_noise import exposure_alone, exposures
 from server.coordination import Outcome
 
@@ -25,7 +27,24 @@ def site_level(outcome: Outcome) -> SiteLevel | None:
         target_epsilon=terms.target_epsilon,
         noise_multiplier=terms.noise_multiplier,
         epsilon=max(spent) if spent and len(spent) == len(said) else None,
+        sampled=_sampled(outcome.agreement, terms.delta),
         **_in_the_sum(outcome, terms).model_dump(),
+    )
+
+
+def _sampled(agreement: Agreement, delta: float) -> SampledSites | None:
+    """What the planned rounds cost a site whose taking part is not known; None if all take part."""
+    sampling, plan = agreement.sampling, site_level_noise(agreement)
+    if sampling.kind == "all" or plan is None:
+        return None
+    sites = len(agreement.sites)
+    epsilon = sampled_site_epsilon(plan, sampling, sites, agreement.rounds, delta)
+    return SampledSites(
+        kind=sampling.kind,
+        expected=sampling.expected(sites),
+        sites=sites,
+        epsilon=epsilon if math.isfinite(epsilon) else None,
+        neighbouring_relation=relation_of(sampling),
     )
 
 
@@ -54,7 +73,8 @@ def _in_the_sum(outcome: Outcome, terms: NoiseInTheSum) -> summary.NoiseInTheSum
     rounds = [record.round for record in outcome.record.rounds]
     return summary.NoiseInTheSum(
         colluders=terms.colluders,
-        honest=outcome.agreement.federation.quorum - terms.colluders,
+        honest=fewest_in_sum(outcome.agreement.federation, outcome.agreement.sampling)
+        - terms.colluders,
         granularity=terms.granularity,
         ring_bits=terms.ring_bits,
         surplus_removed=terms.remove_surplus,

@@ -14,6 +14,7 @@ from privacy.calibration import (
 from privacy.distributed_noise import DistributedNoisePlan, choose_plan
 from privacy.noised_sum import NoisedSum
 from privacy.run_plan import clipped_step, contributors
+from privacy.sampled_sites import sampled_site_epsilon, sampled_site_noise_multiplier
 from privacy.shared_record_noise import SharedRecordNoisePlan, choose_shared_plan
 
 Weights = Sequence[Sequence[float]]
@@ -54,6 +55,7 @@ def propose(
         cohorts=config.cohorts,
         public_rows={site: public_rows[site] for site in config.federation.sites},
         training=config.training,
+        sampling=config.sampling,
         server=config.server,
         robustness=config.robustness,
         privacy=record_privacy(config, public_rows, parameters),
@@ -155,12 +157,22 @@ def site_level_privacy(config: FederationConfig, parameters: int) -> SiteLevelPr
     choice = config.privacy.site_level
     if choice is None:
         return None
-    dimension, of = parameters + choice.meter_coordinates, contributors(config.federation, choice)
+    rules, sampling = config.federation, config.sampling
+    dimension = parameters + choice.meter_coordinates
+    of = contributors(rules, choice, sampling)
 
     def plan(noise: float) -> DistributedNoisePlan:
         return choose_plan(dimension, config.training.update_clip, noise, **of)
 
     noise = choice.noise_multiplier
+    if noise is None and sampling.kind != "all":
+        assert choice.epsilon is not None
+        sites, rounds, delta = len(rules.sites), config.run.rounds, choice.delta
+        noise = sampled_site_noise_multiplier(
+            plan,
+            lambda made: sampled_site_epsilon(made, sampling, sites, rounds, delta),
+            choice.epsilon,
+        )
     if noise is None:
         assert choice.epsilon is not None
         noise = site_level_noise_multiplier(plan, config.run.rounds, choice.epsilon, choice.delta)

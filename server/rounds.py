@@ -235,8 +235,12 @@ class Rounds:
         """What the round moves the model by: the mean update of all sites, or a robust one."""
         if isinstance(outcome, GroupedSum):
             return robust_update(self.agreement, self.layouts.of(RoundKind.TRAIN), outcome.groups)
-        most = max(self.agreement.public_rows.values())
-        return np.asarray(sums[UPDATE] * most / sums[WEIGHT])
+        rows, sampling = self.agreement.public_rows.values(), self.agreement.sampling
+        weight = sums[WEIGHT]
+        if sampling.kind != "all" and self.agreement.site_level is not None:
+            # What the sample weighs would tell who is in it; what it is expected to does not.
+            weight = np.array([sum(rows) * sampling.expected(len(rows)) / len(rows)])
+        return np.asarray(sums[UPDATE] * max(rows) / weight)
 
     def _step(self, number: int, checkpoint: Checkpoint, update: Floats) -> Checkpoint:
         state, parameters = optimizer.apply(

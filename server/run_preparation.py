@@ -130,6 +130,11 @@ def resolve(config: FederationConfig, enrolled_sites: tuple[str, ...]) -> Federa
             f"sites of the roster: {', '.join(enrolled_sites)}",
             "hedgerow coordinator enroll adds one",
         )
+    if config.sampling.kind != "all":
+        raise ConfigError(
+            "sampling.kind", config.sampling.kind, "'all': these sites are real",
+            "the sample follows from the agreement, so it hides no site; try it in a simulation",
+        )  # fmt: skip
     for name in ("dropouts", "attackers"):
         asked = getattr(config.simulation, name)
         if asked:

@@ -50,6 +50,23 @@ class Sums(Protocol):
         ...
 
 
+def require_enough(agreement: Agreement, number: int) -> None:
+    """Return if the sites that are drawn for a round can reach its quorum.
+
+    Raises:
+        FailedRound: they cannot.
+    """
+    if agreement.sampling.kind == "all":
+        return
+    (group,) = sum_groups(agreement, number)
+    if len(group.sites) < group.quorum:
+        raise FailedRound(
+            f"{len(group.sites)} sites were drawn for the round, its quorum is {group.quorum}",
+            {},
+            {},
+        )
+
+
 @dataclass(frozen=True)
 class SecureSums:
     """Sums by secure aggregation over a conversation with the sites.
@@ -77,6 +94,7 @@ class SecureSums:
     def attempt(self, number: int, kind: RoundKind, model: bytes) -> SecureSum:
         """One attempt at a round, as `Sums.attempt`."""
         line = Line(self.conversation, self.agreement.federation.round_timeout_seconds)
+        require_enough(self.agreement, number)
         survivors = self._survivors(number)
         rule = self.agreement.robustness
         if rule.is_grouped and kind is RoundKind.TRAIN:
@@ -132,8 +150,9 @@ class SecureSums:
         return prepared if (of.terms.round, of.invitation.kind) == (number, kind) else None
 
     def _following(self, number: int) -> Session | None:
-        """The session after a round that succeeds; None after the evaluation, and with groups."""
-        if number > self.agreement.rounds or self.agreement.robustness.is_grouped:
+        """The session after a round that succeeds; None if there is none, or of other sites."""
+        agreed = self.agreement
+        if number > agreed.rounds or agreed.robustness.is_grouped or agreed.sampling.kind != "all":
             return None
         last = number == self.agreement.rounds
         return self._session(number + 1, RoundKind.EVALUATE if last else RoundKind.TRAIN)

@@ -24,6 +24,7 @@ from privacy.surplus_noise import revealed_seeds
 from server.grouped_round import GroupedSum, GroupSum
 from server.run_record import record_attempt
 from server.secure_round import FailedRound, SecureSum
+from server.secure_sums import require_enough
 from simulations.chunk_player import ChunkSum, ChunkWork
 from simulations.chunk_workers import ChunkWorkers
 from simulations.simulated_ledgers import SimulatedLedgers
@@ -62,6 +63,7 @@ class ArithmeticSums:
 
     def attempt(self, number: int, kind: RoundKind, model: bytes) -> SecureSum:
         """One attempt at a round, as `server.secure_sums.Sums.attempt`."""
+        require_enough(self.agreement, number)
         attempt = self.attempts[number] = self.attempts.get(number, 0) + 1
         record_attempt(self.folder, number, attempt)
         groups = sum_groups(self.agreement, number)

@@ -343,5 +343,7 @@ def _with_room_for_counts(
 
 
 def _site_level_budget(config: FederationConfig) -> float | None:
-    choice = config.privacy.site_level
-    return config.site_policy.site_level_epsilon_budget or (choice.epsilon if choice else None)
+    choice, given = config.privacy.site_level, config.site_policy.site_level_epsilon_budget
+    # A ledger charges what a round costs against those who know the sample: the target is not that.
+    implied = choice.epsilon if choice and config.sampling.kind == "all" else None
+    return given or implied
