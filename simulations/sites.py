@@ -30,6 +30,7 @@ from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal, UsageError
 from federation.initial_model import parameter_count
 from federation.mitigated_task import mitigated
+from federation.partition_choice import PartitionChoice, numbered_sites
 from federation.roster import Roster
 from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
@@ -55,6 +56,7 @@ from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
 from simulations.run_lookup import run_of
+from simulations.simulated_task import drawn_task, simulated_task
 
 
 def resolve(config: FederationConfig, task: Task) -> FederationConfig:
@@ -63,8 +65,9 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
     Raises:
         ConfigError: the task has no data for a site, or the named sites are impossible together.
     """
-    sites = config.federation.sites or task.sites
-    require_known_sites(sites, task)
+    sites = config.federation.sites or _sites_to_be(config.simulation.partition, task)
+    if config.simulation.partition.kind == "natural":
+        require_known_sites(sites, task)
     table = config.model_dump(mode="json", exclude_none=True)
     # What the user left out suits the number of sites, which is known only now.
     given = config.federation.model_dump(mode="json", exclude_unset=True)
@@ -72,6 +75,25 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
     resolved = config_file.parse(table)
     require_known_attributes(resolved, task)
     return resolved
+
+
+def _sites_to_be(choice: PartitionChoice, task: Task) -> tuple[str, ...]:
+    """The names of the sites of a partition, where the configuration names none.
+
+    Raises:
+        ConfigError: the task has fewer sites of its own than are asked for.
+    """
+    count = choice.sites or len(task.sites)
+    if choice.kind != "natural":
+        return numbered_sites(count)
+    if count > len(task.sites):
+        raise ConfigError(
+            "federation.sites",
+            count,
+            f"at most {len(task.sites)}, the sites that the task has of its own",
+            "simulation.partition.kind = 'iid', for instance, shares its rows out over more",
+        )
+    return task.sites[:count]
 
 
 def require_known_sites(sites: Sequence[str], task: Task) -> None:
@@ -102,8 +124,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
+    drawn = drawn_task(task, resolved)
     trained = mitigated(
-        task,
+        task if drawn is None else drawn.task,
         settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
     )
     data = {
@@ -131,6 +154,8 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         entropy = SeededEntropy(resolved.run.seed)
         require_trainable(Workbench(policy.site, agreement, trained, data[policy.site], entropy))
     with new_run_folder(parent, config.run.name) as folder:
+        if drawn is not None:
+            write_atomically(folder.partition, drawn.content)
         if real:
             rules = strictest_rules(resolved.run.name, agreement)
             roster_digest = furnish(folder, policies, rules).digest()
@@ -139,7 +164,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
                 unused.rmdir()
             roster_digest = ""
         digest = canonical.digest(resolved.model_dump(mode="json"))
-        folder.write_environment(environment(resolved.run.seed, digest, roster_digest, task_folder))
+        prepared_on = environment(resolved.run.seed, digest, roster_digest, task_folder)
+        facts = {"partition": None if drawn is None else drawn.facts}
+        folder.write_environment(prepared_on.model_copy(update=facts))
         write_atomically(folder.config, config_file.write_text(resolved).encode())
     return folder
 
@@ -269,12 +296,20 @@ def simulated_agent(
     """The agent of a site that has its home in a run folder; an attacker's learns what it likes."""
 
     def load(agreement: AnyAgreement) -> Task:
-        task = load_task(agreement.task.name, agreement.task.options)
+        task = _task(folder, agreement)
         flips = attack is not None and attack.kind == "label_flip"
         return ReversedLabels(task) if flips else task
 
     home = SiteHome(folder.site_home(site))
     return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed))
+
+
+def _task(folder: RunFolder, agreement: AnyAgreement) -> Task:
+    """The task of an agreement, with the rows that the run's sites have."""
+    if folder.config.is_file():
+        return simulated_task(folder, read_config(folder.path))
+    # A run of queries, over the task's own sites.
+    return load_task(agreement.task.name, agreement.task.options)
 
 
 def site_policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:

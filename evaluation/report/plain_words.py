@@ -19,6 +19,8 @@ def stamps(summary: Summary) -> tuple[str, ...]:
         found.append("Seeded noise: simulation only")
     if summary.secure_sum.method == "arithmetic":
         found.append("Arithmetic sum: simulation only")
+    if summary.run.partition is not None and summary.run.partition.resampled:
+        found.append("Resampled rows")
     return tuple(found)
 
 
@@ -33,6 +35,9 @@ def stamp_meaning(stamp: str) -> str:
         "Arithmetic sum: simulation only": "No secure aggregation was run: one machine encoded, "
         "noised and added up the sites' vectors, without keys and masks. The model is, bit for "
         "bit, that of the whole protocol; nobody was kept from seeing a single site's vector.",
+        "Resampled rows": "Rows were handed out to several sites, to make more sites than there "
+        "are rows for. An epsilon below is that of a row at one site; a row at several sites is "
+        "protected less. Scores look surer than so few rows can make them.",
     }[stamp]
 
 
