@@ -1,6 +1,6 @@
 """What is counted in a run and where it stands in the vector, as both sides derive it alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
@@ -16,6 +16,9 @@ def evaluation_spec(schema: TaskSchema, rules: EvaluationRules) -> TallySpec:
     Raises:
         ConfigError: an intersection of something else than the task's attributes.
     """
+    most = schema.maximum_rows
+    if rules.maximum_rows is not None and rules.maximum_rows < most:
+        schema = replace(schema, maximum_rows=rules.maximum_rows)
     return TallySpec(schema, rules.intersections, rules.score_bins, rules.feature_bins)
 
 

@@ -7,13 +7,22 @@ run. What concerns one machine only (`site_policy`, `simulation`) is not.
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from federation.client_sampling import ClientSampling
 from federation.errors import ConfigError
-from federation.section import FEWEST_SITES, Fraction, Name, OptionValue, Positive, Rate, Section
+from federation.section import (
+    FEWEST_SITES,
+    Fraction,
+    Name,
+    OptionValue,
+    Positive,
+    PublicRows,
+    Rate,
+    Section,
+)
 from federation.simulation_choice import Simulation
 
 FEWEST_GROUPS = 3
@@ -330,6 +339,9 @@ class EvaluationRules(Section):
     """A population stability index beyond it, and beyond chance, is to be acted on."""
     windows_per_false_alarm: Annotated[int, Field(ge=10, le=10_000)] = 100
     """Without drift, the alarms on a stream of windows are false at most once in so many."""
+    maximum_rows: PublicRows | None = None
+    """Most held-out rows of any site, if fewer than the task's schema allows for: sums over more
+    sites fit then. A simulation of more than a thousand sites sets it to what its sites have."""
     site_flags: bool = True
     """Whether each site tests its own window against the reference and adds its verdicts to a sum:
     drift of one site is invisible in the sums of many."""
@@ -339,6 +351,14 @@ class EvaluationRules(Section):
     """How many stand-alone evaluations that epsilon is for, the reference's among them."""
     colluders: Annotated[int, Field(ge=0)] = 0
     """Sites whose share of the noise on counts does not count."""
+
+    @model_serializer(mode="wrap")
+    def _without_a_bound_that_is_not_set(
+        self, dump: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        """Rules without it are, byte for byte, what they were before it: so are digests."""
+        fields: dict[str, Any] = dump(self)
+        return {key: v for key, v in fields.items() if (key, v) != ("maximum_rows", None)}
 
     @model_validator(mode="after")
     def _marks_in_order(self) -> Self:

@@ -129,7 +129,7 @@ class VectorLayout:
                     segment.bound,
                     f"a bound whose sum over {self.summands} sites fits {segment.bits} bits "
                     f"at step {segment.step:g}",
-                    "lower the bound or the number of sites, or raise the step",
+                    "lower the bound (of counts: evaluation.maximum_rows), or have fewer sites",
                 )
 
     @property
@@ -182,7 +182,8 @@ class VectorLayout:
         Args:
             vectors: per site, values of all segments that are not in `counts`, and the entropy of
                 stochastic rounding, as for `encode`.
-            counts: of the other segments, the sum over all sites, shape (segment.length,).
+            counts: of the other segments, all rounded to nearest: the sum over all sites, shape
+                (segment.length,), or what each site has, shape (sites, segment.length).
 
         Raises:
             ValueError: as `encode`; or a count is not a whole number of steps, so that a sum of
@@ -274,12 +275,17 @@ def _encode(segment: Segment, values: Floats, entropy: Entropy | None, out: Word
 
 def _whole_steps(segment: Segment, sums: Floats) -> Integers:
     """What the sites' codes of a segment add up to, shape (segment.length,)."""
-    if sums.shape != (segment.length,):
+    if sums.shape[-1:] != (segment.length,) or sums.ndim > 2 or segment.rounding != "nearest":
         raise ValueError(f"{segment.name}: expected ({segment.length},), got {sums.shape}")
     steps = sums / segment.step
-    if not np.array_equal(steps, np.rint(steps)):  # also catches NaN
+    whole = np.rint(steps)
+    if sums.ndim == 2:
+        if not np.all(np.abs(sums) <= segment.bound):
+            raise ValueError(f"{segment.name}: a coordinate is NaN or beyond {segment.bound:g}")
+        return np.asarray(whole.sum(axis=0).astype(np.int64))
+    if not np.array_equal(steps, whole):  # also catches NaN
         raise ValueError(f"{segment.name}: a sum is not a whole number of steps")
-    return steps.astype(np.int64)
+    return np.asarray(steps.astype(np.int64))
 
 
 def _uniforms(segment: Segment, count: int, entropy: Entropy | None) -> Floats:

@@ -182,7 +182,8 @@ class ChunkPlayer:
             ),
             counts,
         )
-        secrets, counted_above = {}, {name: np.zeros_like(sums) for name, sums in counts.items()}
+        secrets = {}
+        counted_above = {name: np.zeros(sums.shape[-1]) for name, sums in counts.items()}
         for bench in summed:
             if bench.site not in apart:
                 continue
@@ -207,7 +208,7 @@ class ChunkPlayer:
             if data
         }
         overall = _added(list(tallies.values()))
-        none = {name: np.zeros_like(value) for name, value in overall.items()}
+        none = {name: np.zeros(value.shape[-1]) for name, value in overall.items()}
         by_name = {**dict.fromkeys(self._agreement.all_scopes, none), **tallies}
         by_name[OVERALL] = overall
         return {
@@ -218,4 +219,9 @@ class ChunkPlayer:
 
 
 def _added(tallies: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
-    return {name: np.sum([one[name] for one in tallies], axis=0) for name in tallies[0]}
+    return {name: _joined([one[name] for one in tallies]) for name in tallies[0]}
+
+
+def _joined(counts: Sequence[Floats]) -> Floats:
+    """The sum of counts; of what sites have one by one, all of it."""
+    return np.concatenate(counts) if counts[0].ndim == 2 else np.sum(counts, axis=0)

@@ -18,17 +18,21 @@ MOST_ROWS = 1 << 31
 def chunk_tallies(
     task: Task, model: nn.Module, sites: Sequence[SiteData], spec: TallySpec
 ) -> dict[str, Floats]:
-    """The sum of `client.observation.outcome_tallies` over sites, bit for bit.
+    """`client.observation.outcome_tallies` of many sites, as `VectorLayout.encoded_sum` adds them.
 
     Each site's rows go through the model by themselves: in a larger batch the last bits of a
     probability could be others, and so its bin. Counting is exact however rows are spread, but for
-    the sums of losses, whose two words are split site by site.
+    the sums of losses: their two words are split and rounded site by site.
 
     Args:
         task: model and schema.
         model: the incoming one.
         sites: whose held-out rows are counted, at least one.
         spec: what is counted.
+
+    Returns:
+        per segment name: the sum over the sites, shape (segment.length,); or of losses, what each
+        site has, shape (sites, segment.length).
 
     Raises:
         DataError: as `outcome_tallies`.
@@ -53,7 +57,7 @@ def chunk_tallies(
         ("log_loss", "brier"), row_losses(spec, probabilities, targets), strict=True
     ):
         parts = exact_sums(name, _sums_by_site(codes, ends))
-        tallies |= {part: words.sum(keepdims=True) for part, words in parts.items()}
+        tallies |= {part: words[:, np.newaxis] for part, words in parts.items()}
     return tallies
 
 

@@ -6,6 +6,7 @@ that kills two workers counts as lost.
 """
 
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from federation.agreement import Agreement
-from federation.errors import HedgerowError
+from federation.errors import ConfigError, HedgerowError, UsageError
 from federation.run_folder import RunFolder
 from simulations.backends.fork_server import fork_server
 from simulations.chunk_player import ChunkPlayer, ChunkSum, ChunkWork
@@ -38,6 +39,20 @@ class _Worker:
     pipe: Connection
     chunk: int | None = None
     model: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a worker cannot go on: an error of a user's, or the trace of a bug."""
+
+    kind: type[HedgerowError] | None
+    text: str
+
+    def as_error(self) -> Exception:
+        """To be raised in the process that the run belongs to."""
+        if self.kind is None:
+            return RuntimeError(f"a worker failed:\n{self.text}")
+        return self.kind(self.text)
 
 
 @dataclass
@@ -129,12 +144,12 @@ class ChunkWorkers:
             assert isinstance(pipe, Connection)
             worker = self._workers[busy[pipe]]
             try:
-                answer: ChunkSum | HedgerowError = pipe.recv()
+                answer: ChunkSum | _Failure = pipe.recv()
             except (EOFError, OSError):
                 self._bury(busy[pipe], round_)
                 continue
-            if isinstance(answer, HedgerowError):
-                raise answer
+            if isinstance(answer, _Failure):
+                raise answer.as_error()
             assert worker.chunk is not None
             number, worker.chunk = worker.chunk, None
             yield number, answer
@@ -173,12 +188,16 @@ def _serve(pipe: Connection, path: Path) -> None:
             return
         if model:
             parameters = np.frombuffer(model, "<f4").astype(np.float64)
-        answer: ChunkSum | HedgerowError
+        answer: ChunkSum | _Failure
         try:
             player = player or open_player(path)
             answer = player.play(work, parameters)
         except HedgerowError as error:
-            answer = error
+            # An error that names a setting is built of its parts, which do not travel.
+            kind = UsageError if isinstance(error, ConfigError) else type(error)
+            answer = _Failure(kind, str(error))
+        except Exception:  # noqa: BLE001 - a bug: told where the whole run can end
+            answer = _Failure(None, traceback.format_exc())
         try:
             pipe.send(answer)
         except OSError:

@@ -36,7 +36,7 @@ from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
 from federation.simulation_choice import Attacker, Dropout
 from federation.site_policy import SitePolicy
-from federation.task import SiteRequest, Task
+from federation.task import SiteData, SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
 from privacy.account import best_order, filtered_epsilon
 from privacy.accountant import cost, is_affordable
@@ -109,6 +109,23 @@ def require_known_sites(sites: Sequence[str], task: Task) -> None:
         )
 
 
+MANY_SITES = 1000
+"""Past it the bound on a site's rows is what the sites have: the usual one would overflow sums."""
+
+
+def _held_out_rows(data: SiteData) -> int:
+    return len(data.reference) + len(data.current)
+
+
+def _with_room_for_sums(config: FederationConfig, held_out: int) -> FederationConfig:
+    """The configuration, for many sites with the most held-out rows that one of them has."""
+    evaluation = config.evaluation
+    if len(config.federation.sites) <= MANY_SITES or evaluation.maximum_rows is not None:
+        return config
+    bounded = evaluation.model_copy(update={"maximum_rows": held_out})
+    return config.model_copy(update={"evaluation": bounded})
+
+
 def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = None) -> RunFolder:
     """A run folder ready to run: configuration, roster, and a home and ledger for every site.
 
@@ -134,6 +151,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         for site in resolved.federation.sites
     }
     rows = {site: len(loaded.train) for site, loaded in data.items()}
+    resolved = _with_room_for_sums(resolved, max(map(_held_out_rows, data.values())))
     if resolved.simulation.backend == "ray":
         require_ray()
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
