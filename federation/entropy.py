@@ -7,11 +7,14 @@ share a stream.
 """
 
 import os
+from functools import cached_property
 from typing import Protocol
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+
+from federation.hkdf import expand, extract
+
+_COUNTER_FROM_ZERO = modes.CTR(bytes(16))
 
 
 class Entropy(Protocol):
@@ -47,9 +50,14 @@ class SeededEntropy:
     """
 
     def __init__(self, seed: int | bytes) -> None:
-        self._key = seed if isinstance(seed, bytes) else f"hedgerow seed {seed}".encode()
-        stream = HKDF(SHA256(), 32, salt=None, info=b"hedgerow/v1/stream").derive(self._key)
-        self._keystream = Cipher(algorithms.AES(stream), modes.CTR(bytes(16))).encryptor()
+        key = seed if isinstance(seed, bytes) else f"hedgerow seed {seed}".encode()
+        self._key = extract(key)
+
+    # Of most sources only children are asked for, and a cipher costs more than they do.
+    @cached_property
+    def _keystream(self) -> CipherContext:
+        stream = expand(self._key, b"hedgerow/v1/stream")
+        return Cipher(algorithms.AES256(stream), _COUNTER_FROM_ZERO).encryptor()
 
     def bytes(self, n: int) -> bytes:
         """The next `n` bytes of this seed's stream."""
@@ -58,7 +66,7 @@ class SeededEntropy:
     def child(self, *labels: str | int) -> "SeededEntropy":
         """The source for `labels`; it does not depend on how much was drawn from this one."""
         info = b"hedgerow/v1/child" + b"".join(_length_prefixed(label) for label in labels)
-        return SeededEntropy(HKDF(SHA256(), 32, salt=None, info=info).derive(self._key))
+        return SeededEntropy(expand(self._key, info))
 
 
 def keystream(entropy: Entropy, n: int) -> bytes:
@@ -66,7 +74,7 @@ def keystream(entropy: Entropy, n: int) -> bytes:
 
     Where a system's generator gives some hundred megabytes a second, this gives gigabytes.
     """
-    cipher = Cipher(algorithms.AES256(entropy.bytes(32)), modes.CTR(bytes(16)))
+    cipher = Cipher(algorithms.AES256(entropy.bytes(32)), _COUNTER_FROM_ZERO)
     return cipher.encryptor().update(bytes(n))
 
 
