@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,14 @@ from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.clipped_sum import clipped_gradient_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
 from privacy.mechanisms.gaussian_noise import gaussian_noise
+from privacy.mechanisms.rehearsal_noise import NoiseSampler
 from privacy.model_validation import require_private_layers
 from privacy.per_sample_gradients import Loss, per_example
 from privacy.plan import MOST_SUMMED_ROWS, ClippedStepPlan, DpSgdPlan, NonPrivatePlan
 from privacy.poisson_sampling import poisson_sample
 
 Floats = npt.NDArray[np.float64]
+Vectors = TypeVar("Vectors", Floats, Tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,22 @@ class Descent:
     learning_rate: float
     momentum: float = 0.0
     proximal_mu: float = 0.0
+
+    def step(
+        self, here: Vectors, start: Vectors, velocity: Vectors, gradient: Vectors
+    ) -> tuple[Vectors, Vectors]:
+        """Parameters and velocity after one step: of one model, or of many in rows.
+
+        Args:
+            here: parameters, shape (..., d), float64.
+            start: those of the global model, of a shape that broadcasts to it.
+            velocity: of the step before; zero at first.
+            gradient: at `here`, noised where that is agreed.
+        """
+        if self.proximal_mu:
+            gradient = gradient + self.proximal_mu * (here - start)
+        velocity = self.momentum * velocity + gradient if self.momentum else gradient
+        return here - self.learning_rate * velocity, velocity
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,7 @@ def train_privately(  # noqa: PLR0913, PLR0917 - what a round of training is mad
     descent: Descent,
     entropy: Entropy,
     arithmetic: Arithmetic = ON_CPU,
+    noise_of: NoiseSampler | None = None,
 ) -> LocalUpdate:
     """Run `plan.steps` steps of DP-SGD from the model's parameters; the model is left as it was.
 
@@ -79,12 +99,15 @@ def train_privately(  # noqa: PLR0913, PLR0917 - what a round of training is mad
         descent: learning rate and the like.
         entropy: of batches, noise and dropout layers.
         arithmetic: of gradients; noise and steps are computed on the processor in float64.
+        noise_of: None for `gaussian_noise`; only a simulation, which releases nothing, may name
+            another.
 
     Raises:
         PrivacyRefusal: the model has a layer that mixes records, such as BatchNorm.
         ValueError: `loss` is not per example.
     """
     require_private_layers(model)
+    noise_of = noise_of or gaussian_noise
 
     def noised_gradient(local: nn.Module, batch: Tensor, step: Entropy) -> Floats:
         taken = rows[0][batch], rows[1][batch]
@@ -92,7 +115,7 @@ def train_privately(  # noqa: PLR0913, PLR0917 - what a round of training is mad
             local, taken, loss, plan.max_grad_norm, arithmetic=arithmetic
         )
         deviation = plan.noise_multiplier * plan.max_grad_norm
-        noise = gaussian_noise(len(clipped), deviation, step.child("noise"))
+        noise = noise_of(len(clipped), deviation, step.child("noise"))
         noised: Floats = (clipped + noise) / plan.expected_batch_size
         return noised
 
@@ -206,9 +229,7 @@ def _descend(
             batch = poisson_sample(rows, plan.sampling_rate, step.child("batch"))
             load_flat_parameters(local, here)
             gradient = gradient_of(local, torch.from_numpy(batch), step)
-            gradient = gradient + descent.proximal_mu * (here - start)
-            velocity = descent.momentum * velocity + gradient
-            here = here - descent.learning_rate * velocity
+            here, velocity = descent.step(here, start, velocity, gradient)
     return here - start
 
 
