@@ -194,21 +194,43 @@ def train_without_privacy(  # noqa: PLR0913, PLR0917 - as above
 
     def gradient(local: nn.Module, batch: Tensor, _: Entropy) -> Floats:
         nonlocal total, seen
-        parameters = trainable(local)
-        if not len(batch):
-            return np.zeros(sum(p.numel() for p in parameters))
-        inputs, targets = (one[batch].to(arithmetic.device) for one in rows)
-        with arithmetic.forward_pass():
-            output = local(inputs)
-        losses = per_example(loss, output.float(), targets)
-        total, seen = total + float(losses.detach().sum()), seen + len(batch)
-        parts = torch.autograd.grad(losses.sum(), parameters)
-        flat: Floats = torch.cat([part.reshape(-1) for part in parts]).double().cpu().numpy()
-        return flat / plan.expected_batch_size
+        summed, losses = gradient_sum(local, (rows[0][batch], rows[1][batch]), loss, arithmetic)
+        total, seen = total + losses, seen + len(batch)
+        mean: Floats = summed / plan.expected_batch_size
+        return mean
 
     there = copy.deepcopy(model).to(arithmetic.device)
     delta = _descend(there, len(rows[1]), plan, descent, entropy, gradient)
     return LocalUpdate(delta, total / max(seen, 1))
+
+
+def gradient_sum(
+    model: nn.Module,
+    rows: tuple[Tensor, Tensor],
+    loss: Loss,
+    arithmetic: Arithmetic = ON_CPU,
+) -> tuple[Floats, float]:
+    """Sum of the rows' gradients, shape (d,), float64, and of their losses; zero without rows.
+
+    Args:
+        model: on the device of `arithmetic`.
+        rows: inputs, shape (N, ...), and targets, shape (N,); N may be 0.
+        loss: per example, shape (B,).
+        arithmetic: of the gradients.
+
+    Raises:
+        ValueError: `loss` is not per example.
+    """
+    parameters = trainable(model)
+    if not len(rows[1]):
+        return np.zeros(sum(p.numel() for p in parameters)), 0.0
+    inputs, targets = (one.to(arithmetic.device) for one in rows)
+    with arithmetic.forward_pass():
+        output = model(inputs)
+    losses = per_example(loss, output.float(), targets)
+    parts = torch.autograd.grad(losses.sum(), parameters)
+    flat: Floats = torch.cat([part.reshape(-1) for part in parts]).double().cpu().numpy()
+    return flat, float(losses.detach().sum())
 
 
 def _descend(
