@@ -18,6 +18,7 @@ client's.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.clipped_sum import clipped_gradient_sum
 from privacy.dp_sgd import Descent, LocalUpdate, gradient_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.folded_model import FoldedModel
+from privacy.folded_model import ClientGradients, FoldedModel
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import NoiseSampler
 from privacy.per_sample_gradients import Loss
@@ -39,6 +40,9 @@ from privacy.poisson_sampling import poisson_sample
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
+Plan = DpSgdPlan | NonPrivatePlan
+
+NUMBERS_IN_CACHE = 2**16
 LARGEST_SQUARED_NORM = 1e30
 """Beyond it a row's client is trained alone for that step: factors of float32 could overflow."""
 
@@ -55,12 +59,12 @@ class ClientWork:
     """
 
     rows: tuple[Tensor, Tensor]
-    plan: DpSgdPlan | NonPrivatePlan
+    plan: Plan
     entropy: Entropy
     start: Floats | None = None
 
 
-def train_together(  # noqa: PLR0913, PLR0917 - as `train_privately`, of many
+def train_together(
     model: nn.Module,
     clients: Sequence[ClientWork],
     loss: Loss,
@@ -104,7 +108,7 @@ def train_together(  # noqa: PLR0913, PLR0917 - as `train_privately`, of many
 class _Chunk:
     """Clients in training, those with most steps first."""
 
-    def __init__(  # noqa: PLR0913, PLR0917
+    def __init__(
         self,
         model: nn.Module,
         clients: list[ClientWork],
@@ -112,78 +116,82 @@ class _Chunk:
         arithmetic: Arithmetic,
         noise_of: NoiseSampler,
     ) -> None:
-        self._clients, self._loss, self._arithmetic = clients, loss, arithmetic
-        self._noise_of = noise_of
+        self._model, self._clients, self._loss = model, clients, loss
+        self._arithmetic, self._noise_of = arithmetic, noise_of
         self._folded = FoldedModel(model, arithmetic)
-        self._alone = copy.deepcopy(model).to(arithmetic.device).train()
         self._start = _starts(model, clients).to(arithmetic.device)
+        self._here = self._start.clone(memory_format=torch.contiguous_format)
+        self._velocity = torch.zeros_like(self._here)
         lengths = [len(one.rows[1]) for one in clients]
         self._offsets = np.concatenate([[0], np.cumsum(lengths)])
         inputs, targets = (torch.cat([one.rows[side] for one in clients]) for side in (0, 1))
         self._pool = inputs.to(arithmetic.device), targets.to(arithmetic.device)
         self._losses, self._seen = np.zeros(len(clients)), np.zeros(len(clients), np.int64)
 
+    @cached_property
+    def _alone(self) -> nn.Module:
+        """A model for one client's step on its own."""
+        return copy.deepcopy(self._model).to(self._arithmetic.device).train()
+
     def train(self, descent: Descent) -> list[LocalUpdate]:
         """All steps of all clients."""
-        start = self._start
-        here = start.expand(len(self._clients), -1).clone()
-        velocity = torch.zeros((), dtype=here.dtype, device=here.device).expand(here.shape)
         for number in range(self._clients[0].plan.steps):
-            active = sum(one.plan.steps > number for one in self._clients)
-            gradient = self._gradient(here[:active], number)
-            stepped, moved = descent.step(
-                here[:active], start[:active], velocity[:active], gradient
-            )
-            # A client that is done keeps where it was; its velocity is asked for no more.
-            here = stepped if active == len(here) else torch.cat([stepped, here[active:]])
-            velocity = moved
+            active = [one for one in self._clients if one.plan.steps > number]
+            steps = [one.entropy.child("step", number) for one in active]
+            batches = [
+                poisson_sample(len(one.rows[1]), one.plan.sampling_rate, step.child("batch"))
+                for one, step in zip(active, steps, strict=True)
+            ]
+            sums = self._summed(batches)
+            for few in _slices(len(active), self._folded.parameters, self._arithmetic.device):
+                self._descend(few, sums[few], steps[few], descent)
         private = isinstance(self._clients[0].plan, DpSgdPlan)
-        means = [None] * len(here) if private else self._losses / np.maximum(self._seen, 1)
-        deltas = (here - start).cpu().numpy()
+        means = self._losses / np.maximum(self._seen, 1)
+        deltas = self._here.sub_(self._start).cpu().numpy()
         return [
-            LocalUpdate(delta, None if mean is None else float(mean))
+            LocalUpdate(delta, None if private else float(mean))
             for delta, mean in zip(deltas, means, strict=True)
         ]
 
-    def _gradient(self, here: Tensor, number: int) -> Tensor:
-        """Of the first clients' step, as their plans have it, shape (K, d), float64."""
-        active = self._clients[: len(here)]
-        steps = [one.entropy.child("step", number) for one in active]
-        batches = [
-            poisson_sample(len(one.rows[1]), one.plan.sampling_rate, step.child("batch"))
-            for one, step in zip(active, steps, strict=True)
-        ]
-        gradient = self._summed(here, batches)
-        divisors = gradient.new_tensor([one.plan.expected_batch_size for one in active])
-        if isinstance(active[0].plan, DpSgdPlan):
-            gradient += self._noise(active, steps).to(gradient.device)
-        return gradient.div_(divisors[:, None])
+    def _descend(
+        self, few: slice, sums: Tensor, steps: Sequence[Entropy], descent: Descent
+    ) -> None:
+        """One step of some clients, from the sums of their gradients."""
+        plans = [one.plan for one in self._clients[few]]
+        gradient = sums.double()
+        if isinstance(plans[0], DpSgdPlan):
+            gradient += self._noise(plans, steps).to(gradient.device)
+        gradient /= gradient.new_tensor([one.expected_batch_size for one in plans])[:, None]
+        here, velocity = descent.step(
+            self._here[few], self._start[few], self._velocity[few], gradient
+        )
+        self._here[few] = here
+        if descent.momentum:
+            self._velocity[few] = velocity
 
-    def _noise(self, active: Sequence[ClientWork], steps: Sequence[Entropy]) -> Tensor:
-        noise = np.empty((len(active), self._folded.parameters))
-        for one, step, row in zip(active, steps, noise, strict=True):
-            assert isinstance(one.plan, DpSgdPlan)
-            deviation = one.plan.noise_multiplier * one.plan.max_grad_norm
+    def _noise(self, plans: Sequence[Plan], steps: Sequence[Entropy]) -> Tensor:
+        noise = np.empty((len(plans), self._folded.parameters))
+        for plan, step, row in zip(plans, steps, noise, strict=True):
+            assert isinstance(plan, DpSgdPlan)
+            deviation = plan.noise_multiplier * plan.max_grad_norm
             row[:] = self._noise_of(len(row), deviation, step.child("noise"))
         return torch.from_numpy(noise)
 
-    def _summed(self, here: Tensor, batches: Sequence[Indices]) -> Tensor:
-        """Of each client's batch, clipped where its plan says so, shape (K, d), float64."""
-        longest = max(len(batch) for batch in batches)
+    def _summed(self, batches: Sequence[Indices]) -> Tensor:
+        """Of each client's batch the gradients, clipped where its plan says so, shape (K, d)."""
+        here, longest = self._here[: len(batches)], max(len(batch) for batch in batches)
         if not longest:
             return torch.zeros_like(here)
         index, present = _padded(batches, self._offsets, longest)
         index, present = index.to(here.device), present.to(here.device)
         rows = self._pool[0][index], self._pool[1][index]
-        found = self._folded.gradients(here.float(), rows, present, self._loss, self._clips(here))
-        if found.squared_norms is None:
-            apart = ~torch.isfinite(found.sums.sum(dim=1))
-        else:
-            # Not a number is no more than anything either.
-            apart = ~(found.squared_norms.amax(dim=1) <= LARGEST_SQUARED_NORM)
-        sums = found.sums.double()
-        losses = found.losses.sum(dim=1).cpu().numpy()
-        for at in torch.nonzero(apart).flatten().tolist():
+        clips = self._clips(here)
+        found = self._folded.gradients(here.float(), rows, present, self._loss, clips)
+        sums, losses = found.sums, found.losses.sum(dim=1).cpu().numpy()
+        apart = _lost(found)
+        if len(apart):
+            sums = sums.double()
+        for at in apart:
             sums[at], losses[at] = self._trained_alone(at, here[at], batches[at])
         self._losses[: len(here)] += losses
         self._seen[: len(here)] += [len(batch) for batch in batches]
@@ -221,6 +229,25 @@ def _starts(model: nn.Module, clients: Sequence[ClientWork]) -> Tensor:
         for one in clients
     ]
     return torch.stack(own)
+
+
+def _slices(clients: int, parameters: int, device: torch.device) -> list[slice]:
+    """Clients whose steps are taken together: on a processor, as many as its caches have room for.
+
+    Each number is its own client's, so that this changes no bit.
+    """
+    few = clients if device.type != "cpu" else max(1, NUMBERS_IN_CACHE // max(1, parameters))
+    return [slice(at, min(at + few, clients)) for at in range(0, clients, few)]
+
+
+def _lost(found: ClientGradients) -> list[int]:
+    """Clients with a number that is not finite, or may not have been computed well."""
+    if found.squared_norms is None:
+        kept = torch.isfinite(found.sums.sum(dim=1))
+    else:
+        kept = found.squared_norms.amax(dim=1) <= LARGEST_SQUARED_NORM  # false for NaN
+    lost: list[int] = torch.nonzero(~kept).flatten().tolist()
+    return lost
 
 
 def _padded(batches: Sequence[Indices], offsets: Indices, longest: int) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ Rule = Callable[[nn.Module, Tensor, Use], tuple[Tensor, Callable[[Tensor], Parts
 """Of a layer, its input and its use: the output, and how parts are made of what came back."""
 
 
-class CannotFold(Exception):  # noqa: N818 - the reason why, caught where a model is looked at
+class CannotFold(Exception):
     """A layer was used in a way that no rule covers; the text completes "the model ..."."""
 
 
@@ -53,7 +53,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - torch's own
+        ctx: Any,
         right: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -67,7 +67,7 @@ class _Product(torch.autograd.Function):
         return torch.baddbmm(bias[:, None], right, weight.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         ctx.use.returned = returned[0]
         into = torch.bmm(returned[0], weight) if ctx.needs_input_grad[0] else None
@@ -79,7 +79,7 @@ class _Affine(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         normal: Tensor,
         scale: Tensor,
         shift: Tensor | None,
@@ -92,7 +92,7 @@ class _Affine(torch.autograd.Function):
         return output if shift is None else output.add_(shift[:, None, None, :, None])
 
     @staticmethod
-    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = ctx.saved_tensors
         ctx.use.returned = returned[0]
         into = returned[0] * scale[:, None, None, :, None] if ctx.needs_input_grad[0] else None
@@ -103,17 +103,19 @@ class _LookUp(torch.autograd.Function):
     """tokens (K, N), table (K, lines, m): (K, N, m)."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, table: Tensor, use: Use, _anchor: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, tokens: Tensor, table: Tensor, use: Use, _anchor: Tensor) -> Tensor:
         ctx.use = use
         return table.gather(1, tokens[:, :, None].expand(-1, -1, table.shape[2]))
 
     @staticmethod
-    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *returned: Tensor) -> tuple[Tensor | None, ...]:
         ctx.use.returned = returned[0]
         return None, None, None, None
 
 
-def _linear(layer: nn.Module, inputs: Tensor, use: Use) -> tuple[Tensor, Callable[[Tensor], Parts]]:
+def _linear(
+    _layer: nn.Module, inputs: Tensor, use: Use
+) -> tuple[Tensor, Callable[[Tensor], Parts]]:
     right, output = _product(inputs.reshape(use.clients, -1, inputs.shape[-1]), use)
     rows = len(inputs) // use.clients
     return output.view(*inputs.shape[:-1], -1), lambda back: _product_parts(back, right, rows, use)
@@ -123,7 +125,8 @@ def _convolution(
     layer: nn.Module, inputs: Tensor, use: Use
 ) -> tuple[Tensor, Callable[[Tensor], Parts]]:
     assert isinstance(layer, nn.Conv2d)
-    patches = unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+    assert not isinstance(layer.padding, str)
+    patches = unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     count, rows = patches.shape[2], len(inputs) // use.clients
     patches = patches.transpose(1, 2).reshape(use.clients, rows * count, -1)
     right, output = _product(patches, use)
@@ -136,7 +139,7 @@ def _convolution(
             layer.kernel_size,
             layer.stride,
             strict=True,
-        )  # fmt: skip
+        )
     ]
     images = output.view(len(inputs), count, -1).transpose(1, 2).reshape(len(inputs), -1, *sides)
     return images, lambda back: _product_parts(back, right, rows, use)
@@ -228,9 +231,10 @@ def without_rule(layer: nn.Module) -> str | None:
     """Why no rule covers a layer with parameters, completing "the layer ..."; None if one does."""
     if type(layer) not in RULES:
         return "has no rule for many clients at once"
-    if isinstance(layer, nn.Conv2d):
-        if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            return "is a convolution in groups, or one whose padding is no number of zeros"
+    if isinstance(layer, nn.Conv2d) and (
+        layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str)
+    ):
+        return "is a convolution in groups, or one whose padding is no number of zeros"
     if isinstance(layer, nn.Embedding):
         odd = (layer.padding_idx, layer.max_norm)
         if odd != (None, None) or layer.scale_grad_by_freq or layer.sparse:

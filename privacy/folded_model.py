@@ -8,6 +8,7 @@ then serve a chunk of clients, however small their batches.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class FoldedModel:
             if own:
                 _require_rule(name, layer)
                 covered |= {_joined(name, key) for key in own}
-                layer.forward = self._folded(name, layer)  # type: ignore[method-assign]
+                layer.forward = self._folded(name, layer)
         tied = set(_trainable_names(self._model, remove_duplicate=False)) - set(self._segments)
         if tied:
             raise CannotFold(f"uses one parameter in two layers: {', '.join(sorted(tied))}")
@@ -120,33 +121,38 @@ class FoldedModel:
     def _sums(
         self, noted: _Pass, present: Tensor, clips: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        parts = self._parts(noted, once=clips is not None)
+        found = self._parts(noted, once=clips is not None)
         weights = squared = None
         if clips is not None:
             squared = torch.zeros(present.shape, dtype=torch.float64, device=present.device)
-            for _, part in parts:
+            for part in chain.from_iterable(found.values()):
                 squared += part.squared_norms()
             longest = torch.maximum(squared.sqrt(), clips[:, None])
             weights = (clips[:, None] / longest).float()
-        sums = torch.zeros_like(noted.parameters)
-        for segment, part in parts:
-            sums[:, segment.begin : segment.end] += part.sums(weights)
+        sums = torch.empty_like(noted.parameters)
+        for segment, of_uses in found.items():
+            into = sums[:, segment.begin : segment.end]
+            into.copy_(of_uses[0].sums(weights)) if of_uses else into.zero_()
+            for part in of_uses[1:]:
+                into += part.sums(weights)
         return sums, squared
 
-    def _parts(self, noted: _Pass, *, once: bool) -> list[tuple[_Segment, ClientRowGradients]]:
-        found: list[tuple[_Segment, ClientRowGradients]] = []
-        seen: set[str] = set()
+    def _parts(self, noted: _Pass, *, once: bool) -> dict[_Segment, list[ClientRowGradients]]:
+        """By parameter, what each use of its layer adds to its gradients."""
+        found: dict[_Segment, list[ClientRowGradients]] = {
+            one: [] for one in self._segments.values()
+        }
         for layer, use, parts_of in noted.uses:
             if use.returned is None:
                 continue
-            if once and layer in seen:
-                raise CannotFold(f"passes twice through its layer {layer}, and rows are clipped")
-            seen.add(layer)
-            parts = parts_of(use.returned)
-            for key, part in parts.items():
+            for key, part in parts_of(use.returned).items():
                 segment = self._segments.get(_joined(layer, key))
                 if segment is not None:
-                    found.append((segment, part))
+                    found[segment].append(part)
+                    if once and len(found[segment]) > 1:
+                        raise CannotFold(
+                            f"passes twice through its layer {layer}, and rows are clipped"
+                        )
         return found
 
     def _folded(self, name: str, layer: nn.Module) -> Callable[[Tensor], Tensor]:
