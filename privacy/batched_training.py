@@ -90,7 +90,7 @@ def train_together(
         the clients' updates, in their order.
 
     Raises:
-        CannotFold: the model cannot be trained like this.
+        CannotBatch: the model cannot be trained like this.
         ValueError: private and other plans are mixed, or `loss` is not per example.
     """
     if not clients:
@@ -184,12 +184,12 @@ class _Chunk:
             return torch.zeros_like(here)
         index, present = _padded(batches, self._offsets, longest)
         index, present = index.to(here.device), present.to(here.device)
-        rows = self._pool[0][index], self._pool[1][index]
-        clips = self._clips(here)
+        rows = _taken(self._pool[0], index), _taken(self._pool[1], index)
+        clips = self._clips(len(batches))
         found = self._folded.gradients(here.float(), rows, present, self._loss, clips)
         sums, losses = found.sums, found.losses.sum(dim=1).cpu().numpy()
         apart = _lost(found)
-        if len(apart):
+        if apart:
             sums = sums.double()
         for at in apart:
             sums[at], losses[at] = self._trained_alone(at, here[at], batches[at])
@@ -197,11 +197,10 @@ class _Chunk:
         self._seen[: len(here)] += [len(batch) for batch in batches]
         return sums
 
-    def _clips(self, here: Tensor) -> Tensor | None:
-        if not isinstance(self._clients[0].plan, DpSgdPlan):
-            return None
-        plans = [one.plan for one in self._clients[: len(here)]]
-        return here.new_tensor([one.max_grad_norm for one in plans if isinstance(one, DpSgdPlan)])
+    def _clips(self, clients: int) -> Tensor | None:
+        plans = [one.plan for one in self._clients[:clients]]
+        clips = [one.max_grad_norm for one in plans if isinstance(one, DpSgdPlan)]
+        return self._here.new_tensor(clips) if clips else None
 
     def _trained_alone(self, at: int, here: Tensor, batch: Indices) -> tuple[Tensor, float]:
         """Sum of gradients and of losses of one client, by the code that trains it alone."""
@@ -238,6 +237,11 @@ def _slices(clients: int, parameters: int, device: torch.device) -> list[slice]:
     """
     few = clients if device.type != "cpu" else max(1, NUMBERS_IN_CACHE // max(1, parameters))
     return [slice(at, min(at + few, clients)) for at in range(0, clients, few)]
+
+
+def _taken(pool: Tensor, index: Tensor) -> Tensor:
+    """The rows of the pool at `index`, shape (K, B); several times as fast as `pool[index]`."""
+    return pool.index_select(0, index.flatten()).view(*index.shape, *pool.shape[1:])
 
 
 def _lost(found: ClientGradients) -> list[int]:

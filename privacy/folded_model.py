@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from privacy.arithmetic import Arithmetic
 from privacy.client_row_gradients import ClientRowGradients
-from privacy.folded_layers import RULES, CannotFold, Parts, Use, without_rule
+from privacy.folded_layers import RULES, CannotBatch, Parts, Use, require_foldable
 from privacy.per_sample_gradients import Loss, per_example
 
 
@@ -60,23 +60,20 @@ class FoldedModel:
         """Replace the layers.
 
         Raises:
-            CannotFold: a layer or parameter has no rule; says which.
+            CannotBatch: a layer or parameter has no rule; says which.
         """
+        require_foldable(model)
         self._model = copy.deepcopy(model).to(arithmetic.device).train()
         self._arithmetic = arithmetic
         self._segments = _segments(self._model)
         self._pass: _Pass | None = None
         self.parameters = max((one.end for one in self._segments.values()), default=0)
-        covered = set()
         for name, layer in self._model.named_modules():
-            own = [key for key, one in layer.named_parameters(recurse=False) if one.requires_grad]
-            if own:
-                _require_rule(name, layer)
-                covered |= {_joined(name, key) for key in own}
+            if any(one.requires_grad for one in layer.parameters(recurse=False)):
                 layer.forward = self._folded(name, layer)
         tied = set(_trainable_names(self._model, remove_duplicate=False)) - set(self._segments)
         if tied:
-            raise CannotFold(f"uses one parameter in two layers: {', '.join(sorted(tied))}")
+            raise CannotBatch(f"uses one parameter in two layers: {', '.join(sorted(tied))}")
         self._model.requires_grad_(requires_grad=False)
 
     def gradients(
@@ -97,7 +94,7 @@ class FoldedModel:
             clips: L2 bound of each client's rows' gradients, shape (K,), float64; None for no clip.
 
         Raises:
-            CannotFold: a layer was used in a way that no rule covers.
+            CannotBatch: a layer was used in a way that no rule covers.
             ValueError: `loss` is not per example.
         """
         clients, count = present.shape
@@ -150,7 +147,7 @@ class FoldedModel:
                 if segment is not None:
                     found[segment].append(part)
                     if once and len(found[segment]) > 1:
-                        raise CannotFold(
+                        raise CannotBatch(
                             f"passes twice through its layer {layer}, and rows are clipped"
                         )
         return found
@@ -163,7 +160,7 @@ class FoldedModel:
             assert noted is not None
             clients = len(noted.parameters)
             if len(inputs) % clients:
-                raise CannotFold(
+                raise CannotBatch(
                     f"gives its layer {name} {len(inputs)} records, which is no whole number for "
                     f"each of {clients} clients"
                 )
@@ -189,7 +186,7 @@ def _segments(model: nn.Module) -> dict[str, _Segment]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             if parameter.dtype != torch.float32:
-                raise CannotFold(f"has a parameter {name} of {parameter.dtype}, not float32")
+                raise CannotBatch(f"has a parameter {name} of {parameter.dtype}, not float32")
             end = begin + parameter.numel()
             found[name] = _Segment(name, begin, end, parameter.shape)
             begin = end
@@ -199,13 +196,6 @@ def _segments(model: nn.Module) -> dict[str, _Segment]:
 def _trainable_names(model: nn.Module, *, remove_duplicate: bool) -> list[str]:
     named = model.named_parameters(remove_duplicate=remove_duplicate)
     return [name for name, parameter in named if parameter.requires_grad]
-
-
-def _require_rule(name: str, layer: nn.Module) -> None:
-    reason = without_rule(layer)
-    if reason is not None:
-        called = f"the layer {name}" if name else "the model itself"
-        raise CannotFold(f"cannot be folded: {called} ({type(layer).__name__}) {reason}")
 
 
 def _joined(layer: str, key: str) -> str:
