@@ -23,6 +23,7 @@ from privacy.dp_sgd import gradient_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters, trainable
 from privacy.folded_layers import RULES, CannotBatch
 from privacy.folded_model import FoldedModel
+from privacy.model_validation import require_private_layers
 from privacy.per_sample_gradients import Loss
 
 PROBED_CLIENTS, PROBED_ROWS = 2, 3
@@ -56,6 +57,8 @@ def cannot_batch(
     Raises:
         PrivacyRefusal, ValueError: they cannot be trained one by one either.
     """
+    if private:
+        require_private_layers(model)
     if not trainable(model):
         return "has no parameter to train"
     try:
