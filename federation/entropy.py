@@ -7,7 +7,11 @@ share a stream.
 """
 
 import os
+<<<<<<< HEAD
 from functools import cached_property
+=======
+from functools import cached_property, lru_cache
+>>>>>>> batched
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -78,6 +82,8 @@ def keystream(entropy: Entropy, n: int) -> bytes:
     return cipher.encryptor().update(bytes(n))
 
 
+# Typed: 1 and True are equal, and yet two labels.
+@lru_cache(maxsize=4096, typed=True)
 def _length_prefixed(label: str | int) -> bytes:
     text = f"{type(label).__name__}:{label}".encode()
     return len(text).to_bytes(4, "big") + text

@@ -16,8 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm, layer_norm, unfold
+<<<<<<< HEAD
 
 from privacy.client_row_gradients import ClientRowGradients, OuterProducts, Scattered, WrittenOut
+=======
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from federation.errors import UsageError
+from privacy.client_row_gradients import ClientRowGradients, OuterProducts, Scattered, WrittenOut
+from privacy.per_sample_gradients import RECURRENT
+>>>>>>> batched
 
 Parts = dict[str, ClientRowGradients]
 """By the name of a layer's parameter."""
@@ -44,8 +53,19 @@ Rule = Callable[[nn.Module, Tensor, Use], tuple[Tensor, Callable[[Tensor], Parts
 """Of a layer, its input and its use: the output, and how parts are made of what came back."""
 
 
+<<<<<<< HEAD
 class CannotFold(Exception):
     """A layer was used in a way that no rule covers; the text completes "the model ..."."""
+=======
+class CannotBatch(UsageError):
+    """Many clients' models cannot be trained at once; says why."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            f"clients cannot be trained many at once: the model {reason}; train them one by one"
+        )
+>>>>>>> batched
 
 
 class _Product(torch.autograd.Function):
@@ -113,7 +133,13 @@ class _LookUp(torch.autograd.Function):
         return None, None, None, None
 
 
+<<<<<<< HEAD
 def _linear(layer: nn.Module, inputs: Tensor, use: Use) -> tuple[Tensor, Callable[[Tensor], Parts]]:
+=======
+def _linear(
+    _layer: nn.Module, inputs: Tensor, use: Use
+) -> tuple[Tensor, Callable[[Tensor], Parts]]:
+>>>>>>> batched
     right, output = _product(inputs.reshape(use.clients, -1, inputs.shape[-1]), use)
     rows = len(inputs) // use.clients
     return output.view(*inputs.shape[:-1], -1), lambda back: _product_parts(back, right, rows, use)
@@ -123,7 +149,12 @@ def _convolution(
     layer: nn.Module, inputs: Tensor, use: Use
 ) -> tuple[Tensor, Callable[[Tensor], Parts]]:
     assert isinstance(layer, nn.Conv2d)
+<<<<<<< HEAD
     patches = unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+=======
+    assert not isinstance(layer.padding, str)
+    patches = unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+>>>>>>> batched
     count, rows = patches.shape[2], len(inputs) // use.clients
     patches = patches.transpose(1, 2).reshape(use.clients, rows * count, -1)
     right, output = _product(patches, use)
@@ -136,7 +167,11 @@ def _convolution(
             layer.kernel_size,
             layer.stride,
             strict=True,
+<<<<<<< HEAD
         )  # fmt: skip
+=======
+        )
+>>>>>>> batched
     ]
     images = output.view(len(inputs), count, -1).transpose(1, 2).reshape(len(inputs), -1, *sides)
     return images, lambda back: _product_parts(back, right, rows, use)
@@ -224,6 +259,7 @@ RULES: dict[type[nn.Module], Rule] = {
 }
 
 
+<<<<<<< HEAD
 def without_rule(layer: nn.Module) -> str | None:
     """Why no rule covers a layer with parameters, completing "the layer ..."; None if one does."""
     if type(layer) not in RULES:
@@ -236,3 +272,47 @@ def without_rule(layer: nn.Module) -> str | None:
         if odd != (None, None) or layer.scale_grad_by_freq or layer.sparse:
             return "is an embedding with padding_idx, max_norm, scale_grad_by_freq or sparse"
     return None
+=======
+def require_foldable(model: nn.Module) -> None:
+    """Return if a rule covers each layer with trainable parameters, and no other mixes records.
+
+    What no list of layers can know is probed by `privacy.batchable`.
+
+    Raises:
+        CannotBatch: names the layer and what is wrong with it.
+    """
+    for name, layer in model.named_modules():
+        reason = _against(layer)
+        if reason is not None:
+            called = f"layer {name}" if name else "own class"
+            raise CannotBatch(f"has a part that {reason}: its {called} ({type(layer).__name__})")
+
+
+def _against(layer: nn.Module) -> str | None:
+    """Why a layer cannot be folded."""
+    if isinstance(layer, _BatchNorm):
+        return "mixes the records of a batch"
+    if isinstance(layer, _DropoutNd) and layer.p > 0:
+        return "draws at random, which each client does from its own seed"
+    if isinstance(layer, (nn.RNNBase, *RECURRENT)):
+        return "is recurrent, and so passes a batch more than once"
+    trainable = any(one.requires_grad for one in layer.parameters(recurse=False))
+    return _without_rule(layer) if trainable else None
+
+
+def _without_rule(layer: nn.Module) -> str | None:
+    if type(layer) not in RULES:
+        return f"has parameters, and is none of {', '.join(kind.__name__ for kind in RULES)}"
+    if isinstance(layer, nn.Conv2d) and (
+        layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str)
+    ):
+        return "convolves in groups, or pads with something else than a number of zeros"
+    if isinstance(layer, nn.Embedding) and _is_special(layer):
+        return "is an embedding with padding_idx, max_norm, scale_grad_by_freq or sparse"
+    return None
+
+
+def _is_special(layer: nn.Embedding) -> bool:
+    limited = layer.padding_idx is not None or layer.max_norm is not None
+    return limited or layer.scale_grad_by_freq or layer.sparse
+>>>>>>> batched

@@ -8,13 +8,14 @@ then serve a chunk of clients, however small their batches.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from privacy.arithmetic import Arithmetic
 from privacy.client_row_gradients import ClientRowGradients
-from privacy.folded_layers import RULES, CannotFold, Parts, Use, without_rule
+from privacy.folded_layers import RULES, CannotBatch, Parts, Use, require_foldable
 from privacy.per_sample_gradients import Loss, per_example
 
 
@@ -59,23 +60,20 @@ class FoldedModel:
         """Replace the layers.
 
         Raises:
-            CannotFold: a layer or parameter has no rule; says which.
+            CannotBatch: a layer or parameter has no rule; says which.
         """
+        require_foldable(model)
         self._model = copy.deepcopy(model).to(arithmetic.device).train()
         self._arithmetic = arithmetic
         self._segments = _segments(self._model)
         self._pass: _Pass | None = None
         self.parameters = max((one.end for one in self._segments.values()), default=0)
-        covered = set()
         for name, layer in self._model.named_modules():
-            own = [key for key, one in layer.named_parameters(recurse=False) if one.requires_grad]
-            if own:
-                _require_rule(name, layer)
-                covered |= {_joined(name, key) for key in own}
-                layer.forward = self._folded(name, layer)  # type: ignore[method-assign]
+            if any(one.requires_grad for one in layer.parameters(recurse=False)):
+                layer.forward = self._folded(name, layer)
         tied = set(_trainable_names(self._model, remove_duplicate=False)) - set(self._segments)
         if tied:
-            raise CannotFold(f"uses one parameter in two layers: {', '.join(sorted(tied))}")
+            raise CannotBatch(f"uses one parameter in two layers: {', '.join(sorted(tied))}")
         self._model.requires_grad_(requires_grad=False)
 
     def gradients(
@@ -96,7 +94,7 @@ class FoldedModel:
             clips: L2 bound of each client's rows' gradients, shape (K,), float64; None for no clip.
 
         Raises:
-            CannotFold: a layer was used in a way that no rule covers.
+            CannotBatch: a layer was used in a way that no rule covers.
             ValueError: `loss` is not per example.
         """
         clients, count = present.shape
@@ -120,33 +118,38 @@ class FoldedModel:
     def _sums(
         self, noted: _Pass, present: Tensor, clips: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        parts = self._parts(noted, once=clips is not None)
+        found = self._parts(noted, once=clips is not None)
         weights = squared = None
         if clips is not None:
             squared = torch.zeros(present.shape, dtype=torch.float64, device=present.device)
-            for _, part in parts:
+            for part in chain.from_iterable(found.values()):
                 squared += part.squared_norms()
             longest = torch.maximum(squared.sqrt(), clips[:, None])
             weights = (clips[:, None] / longest).float()
-        sums = torch.zeros_like(noted.parameters)
-        for segment, part in parts:
-            sums[:, segment.begin : segment.end] += part.sums(weights)
+        sums = torch.empty_like(noted.parameters)
+        for segment, of_uses in found.items():
+            into = sums[:, segment.begin : segment.end]
+            into.copy_(of_uses[0].sums(weights)) if of_uses else into.zero_()
+            for part in of_uses[1:]:
+                into += part.sums(weights)
         return sums, squared
 
-    def _parts(self, noted: _Pass, *, once: bool) -> list[tuple[_Segment, ClientRowGradients]]:
-        found: list[tuple[_Segment, ClientRowGradients]] = []
-        seen: set[str] = set()
+    def _parts(self, noted: _Pass, *, once: bool) -> dict[_Segment, list[ClientRowGradients]]:
+        """By parameter, what each use of its layer adds to its gradients."""
+        found: dict[_Segment, list[ClientRowGradients]] = {
+            one: [] for one in self._segments.values()
+        }
         for layer, use, parts_of in noted.uses:
             if use.returned is None:
                 continue
-            if once and layer in seen:
-                raise CannotFold(f"passes twice through its layer {layer}, and rows are clipped")
-            seen.add(layer)
-            parts = parts_of(use.returned)
-            for key, part in parts.items():
+            for key, part in parts_of(use.returned).items():
                 segment = self._segments.get(_joined(layer, key))
                 if segment is not None:
-                    found.append((segment, part))
+                    found[segment].append(part)
+                    if once and len(found[segment]) > 1:
+                        raise CannotBatch(
+                            f"passes twice through its layer {layer}, and rows are clipped"
+                        )
         return found
 
     def _folded(self, name: str, layer: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -157,7 +160,7 @@ class FoldedModel:
             assert noted is not None
             clients = len(noted.parameters)
             if len(inputs) % clients:
-                raise CannotFold(
+                raise CannotBatch(
                     f"gives its layer {name} {len(inputs)} records, which is no whole number for "
                     f"each of {clients} clients"
                 )
@@ -183,7 +186,7 @@ def _segments(model: nn.Module) -> dict[str, _Segment]:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             if parameter.dtype != torch.float32:
-                raise CannotFold(f"has a parameter {name} of {parameter.dtype}, not float32")
+                raise CannotBatch(f"has a parameter {name} of {parameter.dtype}, not float32")
             end = begin + parameter.numel()
             found[name] = _Segment(name, begin, end, parameter.shape)
             begin = end
@@ -193,13 +196,6 @@ def _segments(model: nn.Module) -> dict[str, _Segment]:
 def _trainable_names(model: nn.Module, *, remove_duplicate: bool) -> list[str]:
     named = model.named_parameters(remove_duplicate=remove_duplicate)
     return [name for name, parameter in named if parameter.requires_grad]
-
-
-def _require_rule(name: str, layer: nn.Module) -> None:
-    reason = without_rule(layer)
-    if reason is not None:
-        called = f"the layer {name}" if name else "the model itself"
-        raise CannotFold(f"cannot be folded: {called} ({type(layer).__name__}) {reason}")
 
 
 def _joined(layer: str, key: str) -> str:
