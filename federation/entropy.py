@@ -7,11 +7,7 @@ share a stream.
 """
 
 import os
-<<<<<<< HEAD
-from functools import cached_property
-=======
 from functools import cached_property, lru_cache
->>>>>>> batched
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes

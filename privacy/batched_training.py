@@ -18,10 +18,7 @@ client's.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-<<<<<<< HEAD
-=======
 from functools import cached_property
->>>>>>> batched
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +30,7 @@ from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.clipped_sum import clipped_gradient_sum
 from privacy.dp_sgd import Descent, LocalUpdate, gradient_sum
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
-<<<<<<< HEAD
-from privacy.folded_model import FoldedModel
-=======
 from privacy.folded_model import ClientGradients, FoldedModel
->>>>>>> batched
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import NoiseSampler
 from privacy.per_sample_gradients import Loss
@@ -47,12 +40,9 @@ from privacy.poisson_sampling import poisson_sample
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-<<<<<<< HEAD
-=======
 Plan = DpSgdPlan | NonPrivatePlan
 
 NUMBERS_IN_CACHE = 2**16
->>>>>>> batched
 LARGEST_SQUARED_NORM = 1e30
 """Beyond it a row's client is trained alone for that step: factors of float32 could overflow."""
 
@@ -69,11 +59,7 @@ class ClientWork:
     """
 
     rows: tuple[Tensor, Tensor]
-<<<<<<< HEAD
-    plan: DpSgdPlan | NonPrivatePlan
-=======
     plan: Plan
->>>>>>> batched
     entropy: Entropy
     start: Floats | None = None
 
@@ -104,11 +90,7 @@ def train_together(
         the clients' updates, in their order.
 
     Raises:
-<<<<<<< HEAD
-        CannotFold: the model cannot be trained like this.
-=======
         CannotBatch: the model cannot be trained like this.
->>>>>>> batched
         ValueError: private and other plans are mixed, or `loss` is not per example.
     """
     if not clients:
@@ -134,75 +116,18 @@ class _Chunk:
         arithmetic: Arithmetic,
         noise_of: NoiseSampler,
     ) -> None:
-<<<<<<< HEAD
-        self._clients, self._loss, self._arithmetic = clients, loss, arithmetic
-        self._noise_of = noise_of
-        self._folded = FoldedModel(model, arithmetic)
-        self._alone = copy.deepcopy(model).to(arithmetic.device).train()
-        self._start = _starts(model, clients).to(arithmetic.device)
-=======
         self._model, self._clients, self._loss = model, clients, loss
         self._arithmetic, self._noise_of = arithmetic, noise_of
         self._folded = FoldedModel(model, arithmetic)
         self._start = _starts(model, clients).to(arithmetic.device)
         self._here = self._start.clone(memory_format=torch.contiguous_format)
         self._velocity = torch.zeros_like(self._here)
->>>>>>> batched
         lengths = [len(one.rows[1]) for one in clients]
         self._offsets = np.concatenate([[0], np.cumsum(lengths)])
         inputs, targets = (torch.cat([one.rows[side] for one in clients]) for side in (0, 1))
         self._pool = inputs.to(arithmetic.device), targets.to(arithmetic.device)
         self._losses, self._seen = np.zeros(len(clients)), np.zeros(len(clients), np.int64)
 
-<<<<<<< HEAD
-    def train(self, descent: Descent) -> list[LocalUpdate]:
-        """All steps of all clients."""
-        start = self._start
-        here = start.expand(len(self._clients), -1).clone()
-        velocity = torch.zeros((), dtype=here.dtype, device=here.device).expand(here.shape)
-        for number in range(self._clients[0].plan.steps):
-            active = sum(one.plan.steps > number for one in self._clients)
-            gradient = self._gradient(here[:active], number)
-            stepped, moved = descent.step(
-                here[:active], start[:active], velocity[:active], gradient
-            )
-            # A client that is done keeps where it was; its velocity is asked for no more.
-            here = stepped if active == len(here) else torch.cat([stepped, here[active:]])
-            velocity = moved
-        private = isinstance(self._clients[0].plan, DpSgdPlan)
-        means = [None] * len(here) if private else self._losses / np.maximum(self._seen, 1)
-        deltas = (here - start).cpu().numpy()
-        return [
-            LocalUpdate(delta, None if mean is None else float(mean))
-            for delta, mean in zip(deltas, means, strict=True)
-        ]
-
-    def _gradient(self, here: Tensor, number: int) -> Tensor:
-        """Of the first clients' step, as their plans have it, shape (K, d), float64."""
-        active = self._clients[: len(here)]
-        steps = [one.entropy.child("step", number) for one in active]
-        batches = [
-            poisson_sample(len(one.rows[1]), one.plan.sampling_rate, step.child("batch"))
-            for one, step in zip(active, steps, strict=True)
-        ]
-        gradient = self._summed(here, batches)
-        divisors = gradient.new_tensor([one.plan.expected_batch_size for one in active])
-        if isinstance(active[0].plan, DpSgdPlan):
-            gradient += self._noise(active, steps).to(gradient.device)
-        return gradient.div_(divisors[:, None])
-
-    def _noise(self, active: Sequence[ClientWork], steps: Sequence[Entropy]) -> Tensor:
-        noise = np.empty((len(active), self._folded.parameters))
-        for one, step, row in zip(active, steps, noise, strict=True):
-            assert isinstance(one.plan, DpSgdPlan)
-            deviation = one.plan.noise_multiplier * one.plan.max_grad_norm
-            row[:] = self._noise_of(len(row), deviation, step.child("noise"))
-        return torch.from_numpy(noise)
-
-    def _summed(self, here: Tensor, batches: Sequence[Indices]) -> Tensor:
-        """Of each client's batch, clipped where its plan says so, shape (K, d), float64."""
-        longest = max(len(batch) for batch in batches)
-=======
     @cached_property
     def _alone(self) -> nn.Module:
         """A model for one client's step on its own."""
@@ -255,23 +180,10 @@ class _Chunk:
     def _summed(self, batches: Sequence[Indices]) -> Tensor:
         """Of each client's batch the gradients, clipped where its plan says so, shape (K, d)."""
         here, longest = self._here[: len(batches)], max(len(batch) for batch in batches)
->>>>>>> batched
         if not longest:
             return torch.zeros_like(here)
         index, present = _padded(batches, self._offsets, longest)
         index, present = index.to(here.device), present.to(here.device)
-<<<<<<< HEAD
-        rows = self._pool[0][index], self._pool[1][index]
-        found = self._folded.gradients(here.float(), rows, present, self._loss, self._clips(here))
-        if found.squared_norms is None:
-            apart = ~torch.isfinite(found.sums.sum(dim=1))
-        else:
-            # Not a number is no more than anything either.
-            apart = ~(found.squared_norms.amax(dim=1) <= LARGEST_SQUARED_NORM)
-        sums = found.sums.double()
-        losses = found.losses.sum(dim=1).cpu().numpy()
-        for at in torch.nonzero(apart).flatten().tolist():
-=======
         rows = _taken(self._pool[0], index), _taken(self._pool[1], index)
         clips = self._clips(len(batches))
         found = self._folded.gradients(here.float(), rows, present, self._loss, clips)
@@ -280,24 +192,15 @@ class _Chunk:
         if apart:
             sums = sums.double()
         for at in apart:
->>>>>>> batched
             sums[at], losses[at] = self._trained_alone(at, here[at], batches[at])
         self._losses[: len(here)] += losses
         self._seen[: len(here)] += [len(batch) for batch in batches]
         return sums
 
-<<<<<<< HEAD
-    def _clips(self, here: Tensor) -> Tensor | None:
-        if not isinstance(self._clients[0].plan, DpSgdPlan):
-            return None
-        plans = [one.plan for one in self._clients[: len(here)]]
-        return here.new_tensor([one.max_grad_norm for one in plans if isinstance(one, DpSgdPlan)])
-=======
     def _clips(self, clients: int) -> Tensor | None:
         plans = [one.plan for one in self._clients[:clients]]
         clips = [one.max_grad_norm for one in plans if isinstance(one, DpSgdPlan)]
         return self._here.new_tensor(clips) if clips else None
->>>>>>> batched
 
     def _trained_alone(self, at: int, here: Tensor, batch: Indices) -> tuple[Tensor, float]:
         """Sum of gradients and of losses of one client, by the code that trains it alone."""
@@ -327,8 +230,6 @@ def _starts(model: nn.Module, clients: Sequence[ClientWork]) -> Tensor:
     return torch.stack(own)
 
 
-<<<<<<< HEAD
-=======
 def _slices(clients: int, parameters: int, device: torch.device) -> list[slice]:
     """Clients whose steps are taken together: on a processor, as many as its caches have room for.
 
@@ -353,7 +254,6 @@ def _lost(found: ClientGradients) -> list[int]:
     return lost
 
 
->>>>>>> batched
 def _padded(batches: Sequence[Indices], offsets: Indices, longest: int) -> tuple[Tensor, Tensor]:
     """Where each client's batch lies in the pool of all rows, and which of it is no padding.
 

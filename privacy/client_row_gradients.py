@@ -22,15 +22,12 @@ def weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
     return torch.bmm(weights[:, None], rows).squeeze(1)
 
 
-<<<<<<< HEAD
-=======
 def _norms(rows: Tensor, *along: int) -> Tensor:
     """L2, in float64, so that squares neither overflow nor underflow."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=along, dtype=torch.float64)
     return norms
 
 
->>>>>>> batched
 @dataclass(frozen=True, slots=True)
 class WrittenOut:
     """Every row's gradient.
@@ -43,11 +40,7 @@ class WrittenOut:
 
     def squared_norms(self) -> Tensor:
         """Of each row, shape (K, B), float64."""
-<<<<<<< HEAD
-        return torch.linalg.vector_norm(self.rows, dim=2, dtype=torch.float64).square()
-=======
         return _norms(self.rows, 2).square()
->>>>>>> batched
 
     def sums(self, weights: Tensor | None) -> Tensor:
         """Per client, shape (K, p); rows count alike without weights, shape (K, B)."""
@@ -70,15 +63,7 @@ class OuterProducts:
         """Of each row, shape (K, B), float64."""
         clients, rows, positions, m = self.left.shape
         if positions == 1:
-<<<<<<< HEAD
-            of_left, of_right = (
-                torch.linalg.vector_norm(one, dim=(2, 3), dtype=torch.float64)
-                for one in (self.left, self.right)
-            )
-            return (of_left * of_right).square()
-=======
             return (_norms(self.left, 2, 3) * _norms(self.right, 2, 3)).square()
->>>>>>> batched
         left, right = (one.flatten(0, 1) for one in (self.left, self.right))
         if 2 * positions < min(m, right.shape[2]):
             # |sum_t l_t r_t'|^2 = sum_st (l_s . l_t) (r_s . r_t)

@@ -16,17 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm, layer_norm, unfold
-<<<<<<< HEAD
-
-from privacy.client_row_gradients import ClientRowGradients, OuterProducts, Scattered, WrittenOut
-=======
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from federation.errors import UsageError
 from privacy.client_row_gradients import ClientRowGradients, OuterProducts, Scattered, WrittenOut
 from privacy.per_sample_gradients import RECURRENT
->>>>>>> batched
 
 Parts = dict[str, ClientRowGradients]
 """By the name of a layer's parameter."""
@@ -53,10 +48,6 @@ Rule = Callable[[nn.Module, Tensor, Use], tuple[Tensor, Callable[[Tensor], Parts
 """Of a layer, its input and its use: the output, and how parts are made of what came back."""
 
 
-<<<<<<< HEAD
-class CannotFold(Exception):
-    """A layer was used in a way that no rule covers; the text completes "the model ..."."""
-=======
 class CannotBatch(UsageError):
     """Many clients' models cannot be trained at once; says why."""
 
@@ -65,7 +56,6 @@ class CannotBatch(UsageError):
         super().__init__(
             f"clients cannot be trained many at once: the model {reason}; train them one by one"
         )
->>>>>>> batched
 
 
 class _Product(torch.autograd.Function):
@@ -133,13 +123,9 @@ class _LookUp(torch.autograd.Function):
         return None, None, None, None
 
 
-<<<<<<< HEAD
-def _linear(layer: nn.Module, inputs: Tensor, use: Use) -> tuple[Tensor, Callable[[Tensor], Parts]]:
-=======
 def _linear(
     _layer: nn.Module, inputs: Tensor, use: Use
 ) -> tuple[Tensor, Callable[[Tensor], Parts]]:
->>>>>>> batched
     right, output = _product(inputs.reshape(use.clients, -1, inputs.shape[-1]), use)
     rows = len(inputs) // use.clients
     return output.view(*inputs.shape[:-1], -1), lambda back: _product_parts(back, right, rows, use)
@@ -149,12 +135,8 @@ def _convolution(
     layer: nn.Module, inputs: Tensor, use: Use
 ) -> tuple[Tensor, Callable[[Tensor], Parts]]:
     assert isinstance(layer, nn.Conv2d)
-<<<<<<< HEAD
-    patches = unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
-=======
     assert not isinstance(layer.padding, str)
     patches = unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
->>>>>>> batched
     count, rows = patches.shape[2], len(inputs) // use.clients
     patches = patches.transpose(1, 2).reshape(use.clients, rows * count, -1)
     right, output = _product(patches, use)
@@ -167,11 +149,7 @@ def _convolution(
             layer.kernel_size,
             layer.stride,
             strict=True,
-<<<<<<< HEAD
-        )  # fmt: skip
-=======
         )
->>>>>>> batched
     ]
     images = output.view(len(inputs), count, -1).transpose(1, 2).reshape(len(inputs), -1, *sides)
     return images, lambda back: _product_parts(back, right, rows, use)
@@ -259,20 +237,6 @@ RULES: dict[type[nn.Module], Rule] = {
 }
 
 
-<<<<<<< HEAD
-def without_rule(layer: nn.Module) -> str | None:
-    """Why no rule covers a layer with parameters, completing "the layer ..."; None if one does."""
-    if type(layer) not in RULES:
-        return "has no rule for many clients at once"
-    if isinstance(layer, nn.Conv2d):
-        if layer.groups != 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            return "is a convolution in groups, or one whose padding is no number of zeros"
-    if isinstance(layer, nn.Embedding):
-        odd = (layer.padding_idx, layer.max_norm)
-        if odd != (None, None) or layer.scale_grad_by_freq or layer.sparse:
-            return "is an embedding with padding_idx, max_norm, scale_grad_by_freq or sparse"
-    return None
-=======
 def require_foldable(model: nn.Module) -> None:
     """Return if a rule covers each layer with trainable parameters, and no other mixes records.
 
@@ -315,4 +279,3 @@ def _without_rule(layer: nn.Module) -> str | None:
 def _is_special(layer: nn.Embedding) -> bool:
     limited = layer.padding_idx is not None or layer.max_norm is not None
     return limited or layer.scale_grad_by_freq or layer.sparse
->>>>>>> batched
