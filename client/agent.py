@@ -22,6 +22,7 @@ from client.code_consent import CheckCode
 from client.cohort_discovery import KeepCohort
 from client.consent import Refusal, check_agreement, check_certificates, check_hours
 from client.contribution import (
+    Trainer,
     Workbench,
     require_same_spec,
     require_trainable,
@@ -106,6 +107,7 @@ class SiteAssets:
         journal: what was irrevocably said.
         load_task: finds and constructs the task of an agreement.
         training_entropy: of batches and DP noise: `SystemEntropy` in a deployment.
+        trainer: takes the place of the site's own training in a simulation of many sites.
         clock: seconds since the epoch.
         note_fault: keeps the details of a fault at the site, where its text may hold row values.
         keep_local: keeps the site's own report on a window of its rows.
@@ -130,6 +132,7 @@ class SiteAssets:
     check_code: CheckCode = lambda _: None
     note_refusal: NoteRefusal = lambda _run, _phase, _code: None
     open_source: Callable[[], Source | None] = lambda: None
+    trainer: Trainer | None = None
 
 
 Place = tuple[str, int, int]
@@ -350,7 +353,7 @@ class SiteAgent:
             data = task.load(asked)
             bench = Workbench(
                 policy.site, agreement, task, data, entropy, arithmetic_on(policy.device),
-                policy.noise_factor,
+                policy.noise_factor, assets.trainer,
             )  # fmt: skip
             try:
                 require_same_spec(bench)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from client.agent import SiteAgent, SiteAssets, TaskLoader
 from client.code_consent import check_code
 from client.connectors import open_source
+from client.contribution import Trainer
 from client.journal import Journal
 from client.refusal_log import RefusalLog
 from client.site_home import SiteHome
@@ -63,13 +64,18 @@ def open_agent(home: SiteHome, ledger: Path, load_task: TaskLoader) -> SiteAgent
 
 
 def open_simulated_agent(
-    home: SiteHome, ledger: Path, load_task: TaskLoader, seeded: SeededEntropy
+    home: SiteHome,
+    ledger: Path,
+    load_task: TaskLoader,
+    seeded: SeededEntropy,
+    trainer: Trainer | None = None,
 ) -> SiteAgent:
     """As `open_agent`, with batches and noise that a seed repeats: every output says so.
 
-    It asks for no approval of code: a simulation's user runs what that user wrote.
+    It asks for no approval of code: a simulation's user runs what that user wrote. A trainer takes
+    the place of the site's own, where many sites are trained at once.
     """
-    return _open(home, ledger, load_task, seeded, lambda assets: assets)
+    return _open(home, ledger, load_task, seeded, lambda assets: replace(assets, trainer=trainer))
 
 
 def _deployed(home: SiteHome, assets: SiteAssets) -> SiteAssets:

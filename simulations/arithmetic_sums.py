@@ -29,9 +29,6 @@ from simulations.chunk_player import ChunkSum, ChunkWork
 from simulations.chunk_workers import ChunkWorkers
 from simulations.simulated_ledgers import SimulatedLedgers
 
-SITES_AT_ONCE = 64
-"""Of a chunk: enough for one large multiplication, few enough that a crash costs little."""
-
 IN_THE_SUM = frozenset({Phase.SIGN, Phase.OPEN})
 """Phases in which a site is lost too late for its vector to be missing from the sum."""
 
@@ -48,6 +45,7 @@ class ArithmeticSums:
         folder: of the run.
         agreement: of the run.
         layout: of the vector of a round.
+        chunks: of sites that sum together.
         lost_in: which sites fail where.
         ledgers: what the sites have spent.
         attempts: per round number, the last attempt's; rounds add theirs.
@@ -57,6 +55,7 @@ class ArithmeticSums:
     folder: RunFolder
     agreement: Agreement
     layout: Callable[[RoundKind], VectorLayout]
+    chunks: Callable[[tuple[str, ...]], list[tuple[str, ...]]]
     lost_in: LostIn
     ledgers: SimulatedLedgers
     attempts: dict[int, int] = field(default_factory=dict)
@@ -130,8 +129,7 @@ class ArithmeticSums:
         out = frozenset(site for site, lost in absent.items() if _is_out(lost))
         works, of_group = [], []
         for index, group in enumerate(groups):
-            for start in range(0, len(group.sites), SITES_AT_ONCE):
-                sites = group.sites[start : start + SITES_AT_ONCE]
+            for sites in self.chunks(group.sites):
                 works.append(ChunkWork(kind, number, sites, out & set(sites)))
                 of_group.append(index)
         layout = self.layout(kind)

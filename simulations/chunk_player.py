@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from torch import nn
 
 from client.contribution import (
     TrainingForm,
@@ -28,7 +29,7 @@ from evaluation.tally_spec import OVERALL
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.entropy import SeededEntropy
-from federation.initial_model import parameter_count
+from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
 from federation.mitigated_task import mitigated, under
 from federation.ring_vector import RingVector
@@ -42,6 +43,7 @@ from privacy.mechanisms.rehearsal_noise import rehearsal_noise
 from simulations.attackers import attacked_task, attacked_vector
 from simulations.chunk_tallies import chunk_tallies
 from simulations.simulated_task import simulated_task
+from simulations.site_chunks import TrainingEngine, site_chunks, training_engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,6 @@ class ChunkPlayer:
         self._benches: dict[str, Workbench] = {}
         self._attacks = {one.site: one for one in config.simulation.attackers}
         self._entropy = SeededEntropy(config.run.seed)
-        self._together = config.simulation.engine == "batched"
         rehearses = config.simulation.noise == "rehearsal"
         self._noise_of = rehearsal_noise if rehearses else gaussian_noise
 
@@ -96,6 +97,20 @@ class ChunkPlayer:
         """Of the rounds' vectors."""
         spec = run_tally_spec(self._task.schema, self._agreement)
         return RunLayouts(spec, self._agreement, parameter_count(self._task, self._agreement.seed))
+
+    @cached_property
+    def engine(self) -> TrainingEngine:
+        """How sites are trained."""
+        data = self.bench(self._agreement.sites[0]).data
+        return training_engine(self._config, self._agreement, self._task, data)
+
+    def chunks(self, sites: Sequence[str]) -> list[tuple[str, ...]]:
+        """Sites that sum together, as they are trained."""
+        return site_chunks(self._agreement, self.engine, self._model, sites)
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        return initial_model(self._task, self._agreement.seed)
 
     def play(self, work: ChunkWork, parameters: Floats) -> ChunkSum:
         """The sum of a chunk's vectors.
@@ -123,7 +138,7 @@ class ChunkPlayer:
     ) -> dict[str, LocalUpdate]:
         """What a round of training changes at each site."""
         benches = [self.bench(site) for site in sites]
-        if not self._together:
+        if not self.engine.is_batched:
             return {one.site: trained_alone(one, parameters, round_, 1) for one in benches}
         model = given_model(benches[0], parameters)
         loss = under(self._task, parameters[self.layouts.parameters :]).loss

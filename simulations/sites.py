@@ -7,7 +7,7 @@ come from the run's seed, which every output says.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 from flwr.app import Context
@@ -36,11 +36,12 @@ from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
 from federation.simulation_choice import Attacker, Dropout
 from federation.site_policy import SitePolicy
-from federation.task import SiteData, SiteRequest, Task
+from federation.task import Floats, SiteData, SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
 from privacy.account import best_order, filtered_epsilon
 from privacy.accountant import cost, is_affordable
 from privacy.dataset_policy import dataset_policy
+from privacy.dp_sgd import LocalUpdate
 from privacy.event import NonPrivate
 from privacy.run_plan import run_plan, shared_record_noise
 from server.group_counts import unit_weights
@@ -57,6 +58,7 @@ from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
 from simulations.run_lookup import run_of
 from simulations.simulated_task import drawn_task, simulated_task
+from simulations.site_chunks import training_engine
 
 
 def resolve(config: FederationConfig, task: Task) -> FederationConfig:
@@ -171,6 +173,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         _require_one_round(policy, agreement)
         entropy = SeededEntropy(resolved.run.seed)
         require_trainable(Workbench(policy.site, agreement, trained, data[policy.site], entropy))
+    training_engine(resolved, agreement, trained, data[largest])
     with new_run_folder(parent, config.run.name) as folder:
         if drawn is not None:
             write_atomically(folder.partition, drawn.content)
@@ -319,7 +322,19 @@ def simulated_agent(
         return ReversedLabels(task) if flips else task
 
     home = SiteHome(folder.site_home(site))
-    return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed))
+    together = read_config(folder.path).simulation.engine == "batched"
+    trainer = partial(_trained_together, folder.path) if together else None
+    return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed), trainer)
+
+
+def _trained_together(
+    path: Path, bench: Workbench, parameters: Floats, round_: int, charge: int
+) -> LocalUpdate:
+    from simulations.training_together import (  # noqa: PLC0415 - imports this module
+        training_together,
+    )
+
+    return training_together(path)(bench, parameters, round_, charge)
 
 
 def _task(folder: RunFolder, agreement: AnyAgreement) -> Task:

@@ -1,0 +1,101 @@
+"""Which sites of a round are trained and summed together, as every process derives it alone.
+
+The last bits of what a chunk trains at once depend on who is in it. So chunks follow from the
+agreement, the round and the task's model, never from how many workers there are or who was lost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from federation.agreement import Agreement
+from federation.config import FederationConfig
+from federation.errors import ConfigError
+from federation.initial_model import initial_model
+from federation.mitigated_task import at_its_strongest
+from federation.task import SiteData, Task
+from privacy.batchable import RowCost, cannot_batch, is_worth_batching, row_cost
+from privacy.client_chunks import LARGEST_CHUNK, chunk_size, client_chunks
+from privacy.flat_parameters import trainable
+from privacy.run_plan import shared_record_noise
+
+SITES_ALONE = 16
+"""Of a chunk whose sites are trained one by one: what a crash costs at most."""
+FEWEST_CHUNKS = 4
+"""Of a round with sites enough: so that a few workers all have something to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEngine:
+    """How a simulation trains its sites.
+
+    Attributes:
+        is_batched: many at once.
+        declined: why they are not, where that was asked for; else empty.
+        cost: of a row, where they are.
+    """
+
+    is_batched: bool
+    declined: str = ""
+    cost: RowCost | None = None
+
+
+def training_engine(
+    config: FederationConfig, agreement: Agreement, task: Task, data: SiteData
+) -> TrainingEngine:
+    """The engine that was chosen, unless it would be the slower one.
+
+    Args:
+        config: of the run.
+        agreement: of the run, or one as it will be proposed.
+        task: as it is trained.
+        data: of any site, of which a few rows are passed through the model.
+
+    Raises:
+        ConfigError: many sites cannot be trained at once with this model; says why.
+    """
+    if config.simulation.engine == "per-site":
+        return TrainingEngine(is_batched=False)
+    model, rows = initial_model(task, agreement.seed), (data.train.inputs, data.train.targets)
+    why = _refused(agreement, task, model, data)
+    if why is not None:
+        raise ConfigError("simulation.engine", "batched", "'per-site' for this run", why)
+    cost = row_cost(model, rows)
+    if is_worth_batching(cost):
+        return TrainingEngine(is_batched=True, cost=cost)
+    return TrainingEngine(
+        is_batched=False,
+        declined=f"a row costs {cost.multiplications:,} multiplications, so that training many "
+        "sites at once would be slower: each was trained by itself",
+    )
+
+
+def _refused(agreement: Agreement, task: Task, model: nn.Module, data: SiteData) -> str | None:
+    if shared_record_noise(agreement) is not None:
+        return "with privacy.shared_noise a round has one step, which is taken site by site"
+    rows, loss = (data.train.inputs, data.train.targets), at_its_strongest(task).loss
+    why = cannot_batch(model, rows, loss, private=agreement.privacy is not None)
+    return None if why is None else f"the model {why}"
+
+
+def site_chunks(
+    agreement: Agreement, engine: TrainingEngine, model: nn.Module, sites: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """Sites that sum together, in chunks; every site is in one.
+
+    Args:
+        agreement: of the run.
+        engine: how they are trained.
+        model: as it is trained.
+        sites: of one sum, in order.
+    """
+    if not engine.is_batched or engine.cost is None:
+        return [tuple(sites[at : at + SITES_ALONE]) for at in range(0, len(sites), SITES_ALONE)]
+    rate = agreement.training.sampling_rate
+    batches = [rate * agreement.public_rows[site] for site in sites]
+    parameters = sum(one.numel() for one in trainable(model))
+    fitting = chunk_size(parameters, max(1, round(2 * max(batches))), engine.cost.numbers)
+    even = -(-len(sites) // FEWEST_CHUNKS)
+    size = min(fitting, LARGEST_CHUNK, max(even, FEWEST_CHUNKS))
+    return [tuple(sites[at] for at in chunk) for chunk in client_chunks(batches, size)]
