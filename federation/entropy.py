@@ -65,7 +65,7 @@ class SeededEntropy:
 
     def child(self, *labels: str | int) -> "SeededEntropy":
         """The source for `labels`; it does not depend on how much was drawn from this one."""
-        info = b"hedgerow/v1/child" + b"".join(_length_prefixed(label) for label in labels)
+        info = b"hedgerow/v1/child" + b"".join(map(_length_prefixed, labels))
         return SeededEntropy(expand(self._key, info))
 
 

@@ -42,7 +42,7 @@ Indices = npt.NDArray[np.int64]
 
 Plan = DpSgdPlan | NonPrivatePlan
 
-NUMBERS_IN_CACHE = 2**16
+NUMBERS_IN_CACHE = 2**17
 LARGEST_SQUARED_NORM = 1e30
 """Beyond it a row's client is trained alone for that step: factors of float32 could overflow."""
 
@@ -121,9 +121,14 @@ class _Chunk:
         self._folded = FoldedModel(model, arithmetic)
         self._start = _starts(model, clients).to(arithmetic.device)
         self._here = self._start.clone(memory_format=torch.contiguous_format)
+        self._rounded = self._here.float()
         self._velocity = torch.zeros_like(self._here)
-        lengths = [len(one.rows[1]) for one in clients]
-        self._offsets = np.concatenate([[0], np.cumsum(lengths)])
+        self._lengths = [len(one.rows[1]) for one in clients]
+        self._offsets = np.concatenate([[0], np.cumsum(self._lengths)])
+        plans = [one.plan for one in clients]
+        self._divisors = self._here.new_tensor([[one.expected_batch_size] for one in plans])
+        clips = [one.max_grad_norm for one in plans if isinstance(one, DpSgdPlan)]
+        self._clips = self._here.new_tensor(clips) if clips else None
         inputs, targets = (torch.cat([one.rows[side] for one in clients]) for side in (0, 1))
         self._pool = inputs.to(arithmetic.device), targets.to(arithmetic.device)
         self._losses, self._seen = np.zeros(len(clients)), np.zeros(len(clients), np.int64)
@@ -139,8 +144,8 @@ class _Chunk:
             active = [one for one in self._clients if one.plan.steps > number]
             steps = [one.entropy.child("step", number) for one in active]
             batches = [
-                poisson_sample(len(one.rows[1]), one.plan.sampling_rate, step.child("batch"))
-                for one, step in zip(active, steps, strict=True)
+                poisson_sample(length, one.plan.sampling_rate, step.child("batch"))
+                for length, one, step in zip(self._lengths, active, steps, strict=False)
             ]
             sums = self._summed(batches)
             for few in _slices(len(active), self._folded.parameters, self._arithmetic.device):
@@ -161,11 +166,12 @@ class _Chunk:
         gradient = sums.double()
         if isinstance(plans[0], DpSgdPlan):
             gradient += self._noise(plans, steps).to(gradient.device)
-        gradient /= gradient.new_tensor([one.expected_batch_size for one in plans])[:, None]
+        gradient /= self._divisors[few]
         here, velocity = descent.step(
             self._here[few], self._start[few], self._velocity[few], gradient
         )
         self._here[few] = here
+        self._rounded[few] = here
         if descent.momentum:
             self._velocity[few] = velocity
 
@@ -179,14 +185,14 @@ class _Chunk:
 
     def _summed(self, batches: Sequence[Indices]) -> Tensor:
         """Of each client's batch the gradients, clipped where its plan says so, shape (K, d)."""
-        here, longest = self._here[: len(batches)], max(len(batch) for batch in batches)
+        here, longest = self._rounded[: len(batches)], max(len(batch) for batch in batches)
         if not longest:
             return torch.zeros_like(here)
         index, present = _padded(batches, self._offsets, longest)
         index, present = index.to(here.device), present.to(here.device)
         rows = _taken(self._pool[0], index), _taken(self._pool[1], index)
-        clips = self._clips(len(batches))
-        found = self._folded.gradients(here.float(), rows, present, self._loss, clips)
+        clips = None if self._clips is None else self._clips[: len(batches)]
+        found = self._folded.gradients(here, rows, present, self._loss, clips)
         sums, losses = found.sums, found.losses.sum(dim=1).cpu().numpy()
         apart = _lost(found)
         if apart:
@@ -196,11 +202,6 @@ class _Chunk:
         self._losses[: len(here)] += losses
         self._seen[: len(here)] += [len(batch) for batch in batches]
         return sums
-
-    def _clips(self, clients: int) -> Tensor | None:
-        plans = [one.plan for one in self._clients[:clients]]
-        clips = [one.max_grad_norm for one in plans if isinstance(one, DpSgdPlan)]
-        return self._here.new_tensor(clips) if clips else None
 
     def _trained_alone(self, at: int, here: Tensor, batch: Indices) -> tuple[Tensor, float]:
         """Sum of gradients and of losses of one client, by the code that trains it alone."""

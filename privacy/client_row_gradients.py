@@ -15,13 +15,6 @@ import torch
 from torch import Tensor
 
 
-def weighted(rows: Tensor, weights: Tensor | None) -> Tensor:
-    """Per client the sum of its rows, shape (K, B, p), times weights, shape (K, B): (K, p)."""
-    if weights is None:
-        return rows.sum(dim=1)
-    return torch.bmm(weights[:, None], rows).squeeze(1)
-
-
 def _norms(rows: Tensor, *along: int) -> Tensor:
     """L2, in float64, so that squares neither overflow nor underflow."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=along, dtype=torch.float64)
@@ -42,9 +35,12 @@ class WrittenOut:
         """Of each row, shape (K, B), float64."""
         return _norms(self.rows, 2).square()
 
-    def sums(self, weights: Tensor | None) -> Tensor:
-        """Per client, shape (K, p); rows count alike without weights, shape (K, B)."""
-        return weighted(self.rows, weights)
+    def sums(self, weights: Tensor | None, into: Tensor) -> None:
+        """Per client, written to shape (K, p); rows count alike without weights, shape (K, B)."""
+        if weights is None:
+            torch.sum(self.rows, dim=1, out=into)
+        else:
+            torch.bmm(weights[:, None], self.rows, out=into[:, None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +70,11 @@ class OuterProducts:
             torch.bmm(left.transpose(1, 2), right).view(clients, rows, -1)
         ).squared_norms()
 
-    def sums(self, weights: Tensor | None) -> Tensor:
-        """Per client, shape (K, m n); rows count alike without weights, shape (K, B)."""
+    def sums(self, weights: Tensor | None, into: Tensor) -> None:
+        """Per client, written to shape (K, m n); rows count alike without weights, shape (K, B)."""
         left = self.left if weights is None else self.left * weights[:, :, None, None]
-        product = torch.bmm(left.flatten(1, 2).transpose(1, 2), self.right.flatten(1, 2))
-        return product.flatten(1)
+        product = into.view(len(into), left.shape[3], self.right.shape[3])
+        torch.bmm(left.flatten(1, 2).transpose(1, 2), self.right.flatten(1, 2), out=product)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +99,14 @@ class Scattered:
         products = torch.bmm(left, left.transpose(1, 2)).masked_fill(~same, 0)
         return products.sum(dim=(1, 2), dtype=torch.float64).clamp(min=0).view(clients, rows)
 
-    def sums(self, weights: Tensor | None) -> Tensor:
-        """Per client, shape (K, lines m); rows count alike without weights, shape (K, B)."""
+    def sums(self, weights: Tensor | None, into: Tensor) -> None:
+        """Per client, written to shape (K, lines m); rows count alike without weights, (K, B)."""
         clients, width = len(self.tokens), self.left.shape[3]
         left = self.left if weights is None else self.left * weights[:, :, None, None]
         offset = self.lines * torch.arange(clients, device=self.tokens.device)
         total = left.new_zeros(clients * self.lines, width)
         total.index_add_(0, (self.tokens + offset[:, None, None]).flatten(), left.flatten(0, 2))
-        return total.view(clients, -1)
+        into.copy_(total.view(clients, -1))
 
 
 ClientRowGradients = WrittenOut | OuterProducts | Scattered

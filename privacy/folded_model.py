@@ -129,9 +129,10 @@ class FoldedModel:
         sums = torch.empty_like(noted.parameters)
         for segment, of_uses in found.items():
             into = sums[:, segment.begin : segment.end]
-            into.copy_(of_uses[0].sums(weights)) if of_uses else into.zero_()
+            into.zero_() if not of_uses else of_uses[0].sums(weights, into)
             for part in of_uses[1:]:
-                into += part.sums(weights)
+                part.sums(weights, again := torch.empty_like(into))
+                into += again
         return sums, squared
 
     def _parts(self, noted: _Pass, *, once: bool) -> dict[_Segment, list[ClientRowGradients]]:

@@ -263,10 +263,12 @@ class TestFaults:
         return distances
 
     def test_a_clip_of_99_percent(self, seen, monkeypatch) -> None:
-        real = batched_training._Chunk._clips
-        monkeypatch.setattr(
-            batched_training._Chunk, "_clips", lambda self, clients: 0.99 * real(self, clients)
-        )
+        real = batched_training.FoldedModel.gradients
+
+        def tighter(self, parameters, rows, present, loss, clips):
+            return real(self, parameters, rows, present, loss, 0.99 * clips)
+
+        monkeypatch.setattr(batched_training.FoldedModel, "gradients", tighter)
         assert min(seen()) > 10 * CLOSE
 
     def test_a_divisor_one_percent_too_large(self, seen, monkeypatch) -> None:
