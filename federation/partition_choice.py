@@ -10,13 +10,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from federation.errors import ConfigError
-from federation.section import FEWEST_SITES, Positive, Section
+from federation.section import FEWEST_SITES, Section
 from federation.settings_file import validated
 
 TABLE = "simulation.partition"
 
 MOST_SITES = 100_000
 
+Concentration = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 Variance = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -30,7 +31,7 @@ class NaturalPartition(Section):
     it."""
 
 
-class _Drawn(Section):
+class SharedOut(Section):
     """What every kind has that shares rows out."""
 
     sites: Annotated[int, Field(ge=FEWEST_SITES, le=MOST_SITES)] | None = None
@@ -43,7 +44,7 @@ class _Drawn(Section):
     one row of each at least, and one to train on."""
 
 
-class _Resampled(_Drawn):
+class Resampled(SharedOut):
     """What the kinds have that may hand a row to several sites."""
 
     rows_per_site: Annotated[int, Field(ge=3, le=2**31)] | None = None
@@ -76,26 +77,27 @@ class _Resampled(_Drawn):
         return self
 
 
-class IidPartition(_Resampled):
+class IidPartition(Resampled):
     """Rows at random, as many at each site."""
 
     kind: Literal["iid"]
     """Says which of these tables it is."""
 
 
-class DirichletPartition(_Resampled):
+class DirichletPartition(Resampled):
     """Label skew (Hsu et al. 2019): each site draws its own law of labels; equal numbers of rows.
 
-    A site's law is q ~ Dirichlet(alpha * p), where p are the labels' shares of all rows.
+    A site's law is q ~ Dirichlet(alpha * p), where p are the labels' shares of all rows; it draws
+    rows that are left, one of label c with weight q[c] / p[c].
     """
 
     kind: Literal["dirichlet"]
     """Says which of these tables it is."""
-    alpha: Positive = 0.5
-    """Concentration: towards 0 each site has one label, from about 100 on all are alike."""
+    alpha: Concentration = 0.5
+    """Concentration: towards 0 each site has one label; the larger, the more alike."""
 
 
-class QuantityPartition(_Resampled):
+class QuantityPartition(Resampled):
     """Quantity skew (Li et al. 2022): rows at random, but not as many at each site.
 
     Every site has `minimum_rows`; what is left is shared out by the law.
@@ -107,11 +109,11 @@ class QuantityPartition(_Resampled):
     """Of the sites' sizes."""
     sigma: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Of `lognormal`: deviation of the logarithm of a size; 0 makes all alike."""
-    beta: Positive = 0.5
+    beta: Concentration = 0.5
     """Of `dirichlet`: concentration; small means that few sites have most rows."""
 
 
-class FeaturePartition(_Drawn):
+class FeaturePartition(SharedOut):
     """Feature skew: sites see other stretches of a feature's values, or noisier inputs."""
 
     kind: Literal["feature"]
@@ -137,7 +139,7 @@ class FeaturePartition(_Drawn):
         return self
 
 
-class TimePartition(_Drawn):
+class TimePartition(SharedOut):
     """Rows in order of time: each site has a stretch of it, the latest rows held out as current.
 
     In the order of the task's windows and, within them, of its table; of the table alone where it
