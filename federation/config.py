@@ -5,6 +5,8 @@ The settings split in two. What sites must agree to (`federation`, `cohorts`, `t
 run. What concerns one machine only (`site_policy`, `simulation`) is not.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,6 +17,9 @@ from federation.simulation_choice import Simulation
 
 FEWEST_GROUPS = 3
 """Of two groups' values the median is their mean, which either of them can move anywhere."""
+
+MOST_NAMED = 20
+"""Sites that an error lists."""
 
 LARGEST_EXAMPLE_WEIGHT = 10.0
 """Weight of a group and label so rare that it would be larger: few rows decide nothing."""
@@ -60,7 +65,8 @@ class FederationRules(Section):
     """Who takes part, and how many must."""
 
     sites: tuple[Name, ...] = ()
-    """Who is invited; empty means every site that the task has data for."""
+    """Who is invited; empty means every site that the task has data for. In a simulation also a
+    whole number, how many: short for `simulation.partition.sites`."""
     quorum: Annotated[int, Field(ge=FEWEST_SITES)] = 3
     """Fewest sites whose sum may be opened; two thirds of the sites if left out."""
     threshold: Annotated[int, Field(ge=2)] = 3
@@ -396,6 +402,7 @@ class FederationConfig(Section):
             _check_colluders(self)
             _check_attackers(self)
             _check_groups(self)
+            _check_partition(self)
         return self
 
 
@@ -606,11 +613,29 @@ def _check_groups(config: FederationConfig) -> None:
         )
 
 
+def _check_partition(config: FederationConfig) -> None:
+    named, count = len(config.federation.sites), config.simulation.partition.sites
+    if count is not None and count != named:
+        raise ConfigError(
+            "simulation.partition.sites",
+            count,
+            f"the number of federation.sites, which names {named}",
+            "leave one of the two out",
+        )
+
+
+def _named(sites: Iterable[str]) -> str:
+    """Names for an error; of thousands of sites the first ones."""
+    listed = list(sites)
+    more = len(listed) - MOST_NAMED
+    return ", ".join(listed[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _check_attackers(config: FederationConfig) -> None:
     sites = [attacker.site for attacker in config.simulation.attackers]
     unknown = sorted(set(sites) - set(config.federation.sites))
     if unknown:
-        known = ", ".join(config.federation.sites)
+        known = _named(config.federation.sites)
         raise ConfigError("simulation.attackers.site", unknown, f"one of {known}")
     if len(set(sites)) != len(sites):
         raise ConfigError("simulation.attackers.site", sites, "each site once")
@@ -644,11 +669,15 @@ def _check_sites(config: FederationConfig) -> None:
             config.evaluation.minimum_contributors,
             f"at most the number of sites, {len(rules.sites)}",
         )
+    _check_dropouts(config)
+
+
+def _check_dropouts(config: FederationConfig) -> None:
+    sites = frozenset(config.federation.sites)
     for dropout in config.simulation.dropouts:
-        if dropout.site not in rules.sites:
-            raise ConfigError(
-                "simulation.dropouts.site", dropout.site, f"one of {', '.join(rules.sites)}"
-            )
+        if dropout.site not in sites:
+            known = _named(config.federation.sites)
+            raise ConfigError("simulation.dropouts.site", dropout.site, f"one of {known}")
         if dropout.round > config.run.rounds + 1:
             raise ConfigError(
                 "simulation.dropouts.round",
@@ -668,7 +697,7 @@ def _check_cohorts(config: FederationConfig) -> None:
                 f"at least evaluation.minimum_contributors = {least} distinct sites",
                 "a smaller cohort's sum would give a site away",
             )
-    repeated = sorted({site for site in members if members.count(site) > 1})
+    repeated = sorted(site for site, times in Counter(members).items() if times > 1)
     if repeated:
         raise ConfigError(
             "cohorts", repeated, "each site in one cohort at most", "overlaps can be subtracted"
@@ -677,7 +706,7 @@ def _check_cohorts(config: FederationConfig) -> None:
         return
     unknown = sorted(set(members) - set(config.federation.sites))
     if unknown:
-        raise ConfigError("cohorts", unknown, f"sites out of {', '.join(config.federation.sites)}")
+        raise ConfigError("cohorts", unknown, f"sites out of {_named(config.federation.sites)}")
     rest = len(config.federation.sites) - len(members)
     if members and 0 < rest < least:
         raise ConfigError(

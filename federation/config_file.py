@@ -11,6 +11,8 @@ import tomli_w
 
 from federation.config import FederationConfig, usual_quorum, usual_threshold
 from federation.errors import ConfigError, UsageError
+from federation.partition_choice import MOST_SITES, numbered_sites
+from federation.section import FEWEST_SITES
 from federation.settings_file import validated
 
 Table = dict[str, Any]  # a TOML table before validation: whatever the user wrote
@@ -41,8 +43,13 @@ def parse(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Federation
         ConfigError: as `read`.
     """
     merged = json.loads(json.dumps(table, default=str))
+    _count_the_sites(merged)
     for override in overrides:
+        if override.partition("=")[0].strip() == "federation.sites":
+            _partition_of(merged).pop("sites", None)  # the later word holds
         _apply(merged, override)
+        _count_the_sites(merged)
+    _name_the_sites(merged)
     _suit_to_the_sites(merged)
     return validated(FederationConfig, merged)
 
@@ -64,6 +71,51 @@ def require_known(key: str, value: str, known: Iterable[str]) -> None:
     near = difflib.get_close_matches(value, names, n=1, cutoff=0.4)
     remedy = f"did you mean {near[0]}?" if near else ""
     raise ConfigError(key, value, f"one of {', '.join(names)}", remedy)
+
+
+def _partition_of(table: Table) -> Table:
+    """The table `simulation.partition`, or an empty one that is not part of `table`."""
+    simulation = table.get("simulation")
+    partition = simulation.get("partition") if isinstance(simulation, dict) else None
+    return partition if isinstance(partition, dict) else {}
+
+
+def _count_the_sites(table: Table) -> None:
+    """Write `federation.sites = 12` as `simulation.partition.sites = 12`, which it is short for.
+
+    Raises:
+        ConfigError: too few, or both are there and differ.
+    """
+    rules = table.get("federation")
+    if not isinstance(rules, dict) or type(rules.get("sites")) is not int:
+        return
+    count = rules.pop("sites")
+    if count < FEWEST_SITES:
+        raise ConfigError(
+            "federation.sites", count, f"at least {FEWEST_SITES} sites",
+            "with fewer, the sum gives a single site away",
+        )  # fmt: skip
+    there = _partition_of(table).get("sites", count)
+    if there != count:
+        raise ConfigError(
+            "federation.sites", count, f"simulation.partition.sites = {there}, which it is short "
+            "for", "leave one of the two out",
+        )  # fmt: skip
+    simulation = table.setdefault("simulation", {})
+    partition = simulation.setdefault("partition", {}) if isinstance(simulation, dict) else None
+    if isinstance(partition, dict):
+        partition["sites"] = count
+
+
+def _name_the_sites(table: Table) -> None:
+    """Name the sites that a partition makes, where it says how many and nothing names them."""
+    partition = _partition_of(table)
+    count, kind = partition.get("sites"), partition.get("kind", "natural")
+    if kind == "natural" or type(count) is not int or not FEWEST_SITES <= count <= MOST_SITES:
+        return
+    rules = table.setdefault("federation", {})
+    if isinstance(rules, dict) and not rules.get("sites"):
+        rules["sites"] = list(numbered_sites(count))
 
 
 def _suit_to_the_sites(table: Table) -> None:

@@ -142,6 +142,13 @@ class EncodedTable:
         codes = [code for code, name in enumerate(self.window_names) if name in names]
         return np.isin(self.windows, codes)
 
+    def window_indices(self, names: Sequence[str]) -> Codes:
+        """Each row's window as an index into `names`, NO_WINDOW for another one or none, (N,)."""
+        assert self.windows is not None
+        place = {name: index for index, name in enumerate(names)}
+        known = [place.get(name, NO_WINDOW) for name in self.window_names]
+        return np.array([*known, NO_WINDOW], np.int64)[self.windows]
+
     def notes(self, chosen: Codes) -> RowNotes:
         """What is known of these rows beside what a model may see.
 

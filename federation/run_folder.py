@@ -1,7 +1,7 @@
 """The run folder: what a run leaves behind, and what a resumed run starts from.
 
 runs/<utc>-<name>-<short id>/
-config.toml  environment.json  agreement.json  rounds.jsonl
+config.toml  environment.json  agreement.json  rounds.jsonl  partition.npz
 consortium.pub  roster.json  run-rules.json  witness.json
 model.safetensors  summary.json  report.html  failure.json
 ledgers/<site>.sqlite  sites/<site>/  checkpoints/round-<k>.safetensors
@@ -22,7 +22,7 @@ from federation import canonical
 from federation.durable_file import append_durably, write_atomically
 from federation.errors import IntegrityError, UsageError
 from federation.file_lock import hold, is_held
-from federation.summary import Summary
+from federation.summary import PartitionFacts, Summary
 
 CHECKPOINTS = "checkpoints/round-*.safetensors"
 
@@ -41,6 +41,7 @@ class Environment(BaseModel):
         config_digest: SHA-256 of the canonical configuration.
         roster_digest: SHA-256 over the consortium's key and the certificates.
         task_folder: where the user's task module lies, if it is not installed.
+        partition: how a simulation shared rows out, and the digest of the file that says which.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -52,6 +53,7 @@ class Environment(BaseModel):
     config_digest: str
     roster_digest: str
     task_folder: str | None
+    partition: PartitionFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,11 @@ class RunFolder:
     def agreement(self) -> Path:
         """What all sites agreed to, byte for byte; a resumed run goes on under it."""
         return self.path / "agreement.json"
+
+    @property
+    def partition(self) -> Path:
+        """Which rows each simulated site has, where a simulation shared them out."""
+        return self.path / "partition.npz"
 
     @property
     def rounds(self) -> Path:

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from federation.partition_choice import NATURAL, PartitionChoice, parse_partition_choice
 from federation.section import Name, Section
 
 
@@ -45,3 +46,10 @@ class Simulation(Section):
     """Sites that fall silent, for trying out what a federation survives."""
     attackers: tuple[Attacker, ...] = ()
     """Sites that poison their updates, for trying out `robustness`."""
+    partition: PartitionChoice = NATURAL
+    """How the task's rows are shared out over the sites; its own sites if left out."""
+
+    @field_validator("partition", mode="before")
+    @classmethod
+    def _one_kind_of_partition(cls, table: object) -> PartitionChoice:
+        return parse_partition_choice(table)

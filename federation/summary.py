@@ -453,8 +453,47 @@ class Baseline(Part):
     federated_on_own_rows: Utility | None = None
 
 
+class PartitionFacts(Part):
+    """How a simulation shared rows out over its sites.
+
+    Attributes:
+        kind: of `simulation.partition`.
+        parameters: of that kind, by the names that they have there.
+        sites: how many there are.
+        rows: of all sites together.
+        pool_rows: rows there were to share out.
+        resampled: whether a row may be at several sites, so that no epsilon holds for a row.
+        ordered_by: the order of time that the rows are in: the task's windows, its table, or only
+            the order of its own sites.
+        sha256: of the file `partition.npz` in the run folder.
+    """
+
+    kind: str
+    parameters: dict[str, bool | int | float | str]
+    sites: int
+    rows: int
+    pool_rows: int
+    resampled: bool
+    ordered_by: Literal["windows", "table", "sites"]
+    sha256: str
+
+    @property
+    def text(self) -> str:
+        """In one line, without the digest."""
+        given = ", ".join(f"{name} = {value}" for name, value in self.parameters.items())
+        twice = ", handed out repeatedly" if self.resampled else ""
+        return (
+            f"{self.kind} ({given}): {self.rows:,} rows for {self.sites:,} sites, out of "
+            f"{self.pool_rows:,}{twice}"
+        )
+
+
 class RunFacts(Part):
-    """What ran, where, when and on which versions."""
+    """What ran, where, when and on which versions.
+
+    `partition` is that of a simulation that shared the task's rows out anew; None where the sites
+    are the task's own, or real.
+    """
 
     id: str
     name: str
@@ -478,6 +517,7 @@ class RunFacts(Part):
     model_sha256: str
     model_parameters: int
     versions: dict[str, str]
+    partition: PartitionFacts | None = None
 
 
 class Summary(Part):

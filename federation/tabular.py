@@ -24,7 +24,17 @@ from federation.table_columns import (
     require_columns,
     split_generator,
 )
-from federation.task import CURRENT, REFERENCE, Codes, Rows, SiteData, SiteNotes, SiteRequest
+from federation.task import (
+    CURRENT,
+    REFERENCE,
+    Codes,
+    RowOrder,
+    Rows,
+    SiteData,
+    SiteNotes,
+    SiteOrder,
+    SiteRequest,
+)
 
 
 class TabularTask:
@@ -170,6 +180,21 @@ class TabularTask:
         """
         table, chosen = self._site_rows(request)
         return SiteNotes(*(table.notes(part) for part in chosen))
+
+    def order(self, request: SiteRequest) -> SiteOrder:
+        """The rows' numbers in the table, and their windows if there are any.
+
+        Raises:
+            DataError: as `load`.
+        """
+        table, chosen = self._site_rows(request)
+        windows = None if self._window_column is None else table.window_indices(self.windows)
+        return SiteOrder(
+            *(
+                RowOrder(table.numbers[part], None if windows is None else windows[part])
+                for part in chosen
+            )
+        )
 
     def training_rows(self, rows: int) -> int:
         """How many of a site's rows outside the current windows are trained on."""

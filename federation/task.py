@@ -170,6 +170,42 @@ class AnnotatedTask(Task, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RowOrder:
+    """Where the rows of one split stand in time, row for row.
+
+    Attributes:
+        numbers: where each row stands in the table it was read from, from 1, shape (N,), int64.
+        windows: index into `WindowedTask.windows`, -1 if a row names none, shape (N,), int64; None
+            where the task's rows are in no windows.
+    """
+
+    numbers: Codes
+    windows: Codes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteOrder:
+    """Of a site's rows, in the order in which `Task.load` gives them."""
+
+    train: RowOrder
+    reference: RowOrder
+    current: RowOrder
+
+
+@runtime_checkable
+class OrderedTask(Task, Protocol):
+    """A task that knows in what order its rows were recorded, for simulations that need it."""
+
+    def order(self, request: SiteRequest) -> SiteOrder:
+        """Of the rows that `load` gives for the same request, in the same order.
+
+        Raises:
+            DataError: as `load`.
+        """
+        ...
+
+
 REFERENCE, CURRENT = "reference", "current"
 """The windows that every task has: the held-out rows of `SiteData`."""
 

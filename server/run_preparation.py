@@ -122,6 +122,7 @@ def resolve(config: FederationConfig, enrolled_sites: tuple[str, ...]) -> Federa
     Raises:
         ConfigError: a site is not in the roster, or something is asked that only simulations do.
     """
+    _require_no_partition(config)
     sites = config.federation.sites or enrolled_sites
     strangers = sorted(set(sites) - set(enrolled_sites))
     if strangers:
@@ -142,6 +143,27 @@ def resolve(config: FederationConfig, enrolled_sites: tuple[str, ...]) -> Federa
     given = config.federation.model_dump(mode="json", exclude_unset=True)
     table["federation"] = given | {"sites": list(sites)}
     return config_file.parse(table)
+
+
+def _require_no_partition(config: FederationConfig) -> None:
+    """Return if rows are left where they are, and sites are not merely counted.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    partition = config.simulation.partition
+    if partition.kind != "natural":
+        raise ConfigError(
+            "simulation.partition.kind",
+            partition.kind,
+            "'natural', or no partition: these sites are real and have rows of their own",
+        )
+    if partition.sites is not None:
+        raise ConfigError(
+            "federation.sites",
+            partition.sites,
+            "names: these sites are real; which of them is not for a number to say",
+        )
 
 
 def _require_agreeable(config: FederationConfig, task: Task, rows: Mapping[str, int]) -> None:

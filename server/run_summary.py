@@ -108,6 +108,7 @@ def _facts(
         model_sha256=hashlib.sha256(folder.model.read_bytes()).hexdigest(),
         model_parameters=len(outcome.model) // 4,
         versions=environment.versions,
+        partition=environment.partition,
     )
 
 

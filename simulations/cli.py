@@ -80,6 +80,9 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     console = Console(stderr=as_json, quiet=quiet)
     run = _go_on(resume, overrides) if resume is not None else _start(config, task, overrides, out)
     console.print(f"[bold]{run.config.run.name}[/] -> {run.folder.path}", highlight=False)
+    partition = run.folder.read_environment().partition
+    if partition is not None:
+        console.print(f"{partition.text}; sha256 {partition.sha256[:16]}", highlight=False)
     summary = _play(run, console)
     print_summary(summary, run.folder, quiet=quiet, as_json=as_json)
     if summary.run.status == "stopped":

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from federation.cohort_record import CohortDiscovery
 from federation.run_folder import RunFolder
-from federation.task_loading import load_task
 from server import cohort_search
 from server.cohort_search import CohortQuestion, found_before
 from server.evaluation_run import Evaluator
 from server.run_preparation import search_task_folder
 from server.unchanged_config import unchanged_config
 from simulations.in_process import InProcess
+from simulations.simulated_task import simulated_task
 from simulations.sites import require_simulated_sites, verify_sites
 
 
@@ -34,7 +34,7 @@ def find_cohorts(
         require_simulated_sites(run, "hedgerow coordinator cohorts FED RUN")
         config = unchanged_config(run)
         search_task_folder(run)
-        task = load_task(config.task.name, config.task.options)
+        task = simulated_task(run, config)
         sites = InProcess(run, config.federation.sites, config.run.seed)
         if found_before(run, config, question) is None:
             verify_sites(run, config)

@@ -6,13 +6,13 @@ from federation.errors import UsageError
 from federation.evaluation_summary import EvaluationSummary
 from federation.run_folder import RunFolder
 from federation.task import CURRENT, REFERENCE, Task, window_names
-from federation.task_loading import load_task
 from server.evaluation_findings import write_findings
 from server.evaluation_run import Evaluator
 from server.run_preparation import search_task_folder
 from server.unchanged_config import unchanged_config
 from server.window_evaluation import Asked, count_windows
 from simulations.in_process import InProcess
+from simulations.simulated_task import simulated_task
 from simulations.sites import require_simulated_sites, verify_sites
 
 
@@ -31,7 +31,7 @@ def evaluate(path: Path, asked: Asked) -> EvaluationSummary:
         require_simulated_sites(run, "hedgerow coordinator evaluate FED RUN")
         config = unchanged_config(run)
         search_task_folder(run)
-        task = load_task(config.task.name, config.task.options)
+        task = simulated_task(run, config)
         _require_known(task, asked)
         verify_sites(run, config)
         sites = InProcess(run, config.federation.sites, config.run.seed)

@@ -8,10 +8,10 @@ from federation.evaluation_record import EvaluationFolder
 from federation.privacy_impact import PrivacyImpact
 from federation.run_folder import RunFolder
 from federation.summary import Estimate
-from federation.task_loading import load_task
 from server.evaluation_findings import write_findings
 from server.run_preparation import search_task_folder
 from simulations.privacy_impact import privacy_impact
+from simulations.simulated_task import simulated_task
 from simulations.sites import read_config
 
 
@@ -40,7 +40,7 @@ def impact_of_run(
     folder.path.mkdir(exist_ok=True, mode=0o700)
     write_atomically(folder.impact, found.model_dump_json(indent=1).encode() + b"\n")
     if folder.summary.is_file():
-        write_findings(run, config, load_task(config.task.name, config.task.options))
+        write_findings(run, config, simulated_task(run, config))
     return found
 
 

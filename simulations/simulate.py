@@ -11,7 +11,6 @@ from federation.initial_model import initial_model
 from federation.run_folder import RunFolder
 from federation.summary import Summary
 from federation.task import Task
-from federation.task_loading import load_task
 from server.app import server_app
 from server.coordination import Outcome
 from server.rounds import Observer
@@ -20,6 +19,7 @@ from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
+from simulations.simulated_task import simulated_task
 from simulations.sites import (
     read_config,
     require_simulated_sites,
@@ -50,11 +50,11 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
                 return before
         require_simulated_sites(folder, "hedgerow coordinator run FED --resume RUN")
         verify_sites(folder, config)
+        task = simulated_task(folder, config)
         _play(folder, config, observe, outcomes)
         summary = folder.read_summary()
         rounds = summary.run.rounds_completed
         if config.simulation.baselines and rounds and outcomes:
-            task = load_task(config.task.name, config.task.options)
             model = _final_model(folder, task, config)
             beside = baselines(task, outcomes[0].agreement, model, rounds)
             summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
@@ -109,8 +109,10 @@ def require_resumable(folder: RunFolder, config: FederationConfig) -> None:
         for name in FederationConfig.model_fields
         if name != "simulation" and getattr(config, name) != getattr(recorded, name)
     ]
+    if config.simulation.partition != recorded.simulation.partition:
+        changed.append("simulation.partition")
     if changed:
         raise UsageError(
             f"--resume goes on under the agreement the sites signed; {', '.join(changed)} cannot "
-            "be changed, only simulation.* can"
+            "be changed, only the rest of simulation.* can"
         )

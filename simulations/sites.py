@@ -6,7 +6,7 @@ come from the run's seed, which every output says.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal, UsageError
 from federation.initial_model import parameter_count
 from federation.mitigated_task import mitigated
+from federation.partition_choice import PartitionChoice, numbered_sites
 from federation.roster import Roster
 from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
@@ -55,6 +56,7 @@ from simulations.attackers import ReversedLabels, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
 from simulations.run_lookup import run_of
+from simulations.simulated_task import DrawnTask, drawn_task, simulated_task
 
 
 def resolve(config: FederationConfig, task: Task) -> FederationConfig:
@@ -63,8 +65,9 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
     Raises:
         ConfigError: the task has no data for a site, or the named sites are impossible together.
     """
-    sites = config.federation.sites or task.sites
-    require_known_sites(sites, task)
+    sites = config.federation.sites or _sites_to_be(config.simulation.partition, task)
+    if config.simulation.partition.kind == "natural":
+        require_known_sites(sites, task)
     table = config.model_dump(mode="json", exclude_none=True)
     # What the user left out suits the number of sites, which is known only now.
     given = config.federation.model_dump(mode="json", exclude_unset=True)
@@ -72,6 +75,25 @@ def resolve(config: FederationConfig, task: Task) -> FederationConfig:
     resolved = config_file.parse(table)
     require_known_attributes(resolved, task)
     return resolved
+
+
+def _sites_to_be(choice: PartitionChoice, task: Task) -> tuple[str, ...]:
+    """The names of the sites of a partition, where the configuration names none.
+
+    Raises:
+        ConfigError: the task has fewer sites of its own than are asked for.
+    """
+    count = choice.sites or len(task.sites)
+    if choice.kind != "natural":
+        return numbered_sites(count)
+    if count > len(task.sites):
+        raise ConfigError(
+            "federation.sites",
+            count,
+            f"at most {len(task.sites)}, the sites that the task has of its own",
+            "simulation.partition.kind = 'iid', for instance, shares its rows out over more",
+        )
+    return task.sites[:count]
 
 
 def require_known_sites(sites: Sequence[str], task: Task) -> None:
@@ -85,6 +107,19 @@ def require_known_sites(sites: Sequence[str], task: Task) -> None:
         raise ConfigError(
             "federation.sites", unknown, f"sites the task has data for: {', '.join(task.sites)}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where the rows of a run come from.
+
+    Attributes:
+        task_folder: where the user's task module lies, if it is not installed.
+        drawn: the task's rows as they were shared out; None where its sites are its own.
+    """
+
+    task_folder: Path | None
+    drawn: DrawnTask | None
 
 
 def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = None) -> RunFolder:
@@ -102,8 +137,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
+    drawn = drawn_task(task, resolved)
     trained = mitigated(
-        task,
+        task if drawn is None else drawn.task,
         settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
     )
     data = {
@@ -127,7 +163,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         require_trainable(Workbench(site, agreement, trained, loaded, entropy))
     with new_run_folder(parent, config.run.name) as folder:
         rules = strictest_rules(resolved.run.name, agreement)
-        _fill(folder, resolved, policies, rules, task_folder)
+        _fill(folder, resolved, policies, rules, _Origin(task_folder, drawn))
     return folder
 
 
@@ -136,12 +172,17 @@ def _fill(
     resolved: FederationConfig,
     policies: Sequence[SitePolicy],
     rules: RunRules,
-    task_folder: Path | None,
+    origin: _Origin,
 ) -> None:
     """Everything that stands in a run folder before its first start."""
+    drawn = origin.drawn
+    if drawn is not None:
+        write_atomically(folder.partition, drawn.content)
     roster = furnish(folder, policies, rules)
     digest = canonical.digest(resolved.model_dump(mode="json"))
-    folder.write_environment(environment(resolved.run.seed, digest, roster, task_folder))
+    prepared_on = environment(resolved.run.seed, digest, roster, origin.task_folder)
+    facts = {"partition": None if drawn is None else drawn.facts}
+    folder.write_environment(prepared_on.model_copy(update=facts))
     write_atomically(folder.config, config_file.write_text(resolved).encode())
 
 
@@ -270,12 +311,20 @@ def simulated_agent(
     """The agent of a site that has its home in a run folder; an attacker's learns what it likes."""
 
     def load(agreement: AnyAgreement) -> Task:
-        task = load_task(agreement.task.name, agreement.task.options)
+        task = _task(folder, agreement)
         flips = attack is not None and attack.kind == "label_flip"
         return ReversedLabels(task) if flips else task
 
     home = SiteHome(folder.site_home(site))
     return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed))
+
+
+def _task(folder: RunFolder, agreement: AnyAgreement) -> Task:
+    """The task of an agreement, with the rows that the run's sites have."""
+    if folder.config.is_file():
+        return simulated_task(folder, read_config(folder.path))
+    # A run of queries, over the task's own sites.
+    return load_task(agreement.task.name, agreement.task.options)
 
 
 def _policy(config: FederationConfig, site: str, rows: int) -> SitePolicy:

@@ -17,6 +17,8 @@ def stamps(summary: Summary) -> tuple[str, ...]:
         found.append("Privacy off")
     if summary.privacy.noise_source == SEEDED:
         found.append("Seeded noise: simulation only")
+    if summary.run.partition is not None and summary.run.partition.resampled:
+        found.append("Resampled rows")
     return tuple(found)
 
 
@@ -28,6 +30,9 @@ def stamp_meaning(stamp: str) -> str:
         "Seeded noise: simulation only": "The privacy noise was drawn from the run's seed, so "
         "that the run can be repeated. Whoever knows the seed can take the noise away: the "
         "numbers below show what a deployed run would spend, and protect nobody here.",
+        "Resampled rows": "Rows were handed out to several sites, to make more sites than there "
+        "are rows for. An epsilon below is that of a row at one site; a row at several sites is "
+        "protected less. Scores look surer than so few rows can make them.",
     }[stamp]
 
 

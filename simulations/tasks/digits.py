@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from federation.errors import ConfigError, DataError
 from federation.schema import Numeric, SensitiveAttribute, TaskSchema
 from federation.table_columns import split_generator
-from federation.task import Codes, Floats, Rows, SiteData, SiteRequest
+from federation.task import Codes, Floats, RowOrder, Rows, SiteData, SiteOrder, SiteRequest
 
 IMAGES = 1_797
 PER_DIGIT = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
@@ -89,14 +89,18 @@ class DigitsTask:
         Raises:
             DataError: scikit-learn ships another data set than the published one.
         """
+        return SiteData(*(self._rows(part) for part in self._split(request)))
+
+    def order(self, request: SiteRequest) -> SiteOrder:
+        """Where the images stand in the data set."""
+        return SiteOrder(*(RowOrder(part + 1, None) for part in self._split(request)))
+
+    def _split(self, request: SiteRequest) -> tuple[Codes, Codes, Codes]:
+        """Which images are trained on, reference and current."""
         chosen = self._owners[self.sites.index(request.site)]
         shuffled = split_generator(request.site, request.split_seed).permutation(chosen)
         held_out = min(max(round(self._held_out_fraction * len(chosen)), 1), len(chosen) - 1)
-        return SiteData(
-            self._rows(shuffled[held_out:]),
-            self._rows(shuffled[1:held_out:2]),
-            self._rows(shuffled[:held_out:2]),
-        )
+        return shuffled[held_out:], shuffled[1:held_out:2], shuffled[:held_out:2]
 
     @cached_property
     def _images(self) -> tuple[Floats, Codes]:
