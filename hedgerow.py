@@ -29,6 +29,7 @@ GROUPS = {
     "site": "client.site_cli",
     "analytics": "simulations.analytics_cli",
     "evaluation": "simulations.evaluation_cli",
+    "partition": "simulations.partition_cli",
 }
 """Where the commands are that each package owns, and the groups of them."""
 

@@ -480,7 +480,7 @@ class PartitionFacts(Part):
     @property
     def text(self) -> str:
         """In one line, without the digest."""
-        given = ", ".join(f"{name} = {value}" for name, value in self.parameters.items())
+        given = ", ".join(f"{name} = {value}" for name, value in sorted(self.parameters.items()))
         twice = ", handed out repeatedly" if self.resampled else ""
         return (
             f"{self.kind} ({given}): {self.rows:,} rows for {self.sites:,} sites, out of "
