@@ -15,6 +15,7 @@ from evaluation.audit.page import render
 from evaluation.audit.site_audit import AuditFacts, site_audit
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
+from federation.run_folder import RunFolder
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest
 from federation.task_loading import load_task
@@ -50,6 +51,7 @@ def audit(home: SiteHome, choice: AuditChoice) -> SiteAudit:
             f"{home.path} is no site's home: it holds no site.toml; after hedgerow simulate, they "
             "lie in RUN/sites/NAME"
         )
+    _require_rows_of_its_own(home)
     if choice.top < 0:
         raise UsageError(f"--top = {choice.top}: expected a whole number >= 0")
     policy = SitePolicy.read(home.policy)
@@ -64,6 +66,20 @@ def audit(home: SiteHome, choice: AuditChoice) -> SiteAudit:
         predicted = out_of_fold(task, data, rows, policy.split_seed)
     facts = AuditFacts(policy.site, policy.dataset, name, policy.split_seed)
     return site_audit(facts, task.schema, rows, predicted, choice.top)
+
+
+def _require_rows_of_its_own(home: SiteHome) -> None:
+    """Return if the site's rows are those that its policy names.
+
+    Raises:
+        UsageError: they are a share of a simulation's partition, which no site knows of.
+    """
+    run = RunFolder(home.path.resolve().parents[1])
+    if run.partition.is_file():
+        raise UsageError(
+            f"{home.path} is a site of a simulated partition ({run.partition}) and has no rows of "
+            f"its own; hedgerow partition show {run.path} says what each site has"
+        )
 
 
 def write_audit(document: SiteAudit, folder: Path) -> tuple[Path, ...]:

@@ -84,6 +84,12 @@ def shadow(task: Task, config: FederationConfig) -> Shadow:
             "privacy.shared_noise", "set", "noise of each site's own",
             "of noise that sites share, hedgerow privacy audit mechanism --shared tests the code",
         )  # fmt: skip
+    partition = config.simulation.partition
+    if partition.kind != "natural" or (partition.sites and not config.federation.sites):
+        raise ConfigError(
+            "simulation.partition.kind", partition.kind, "left out, and federation.sites as names",
+            "the audit trains at the task's own sites",
+        )  # fmt: skip
     if unknown := set(config.federation.sites) - set(task.sites):
         raise ConfigError(
             "federation.sites", sorted(unknown), f"sites of the task: {', '.join(task.sites)}"

@@ -95,6 +95,16 @@ def chosen_rows(rows: Rows, chosen: Codes) -> Rows:
     )
 
 
+def stretch(rows: Rows, begin: int, end: int) -> Rows:
+    """The rows from `begin` to before `end`; a view."""
+    return Rows(
+        rows.inputs[begin:end],
+        rows.targets[begin:end],
+        {name: values[begin:end] for name, values in rows.features.items()},
+        {name: codes[begin:end] for name, codes in rows.groups.items()},
+    )
+
+
 def _joined(parts: Sequence[Rows]) -> Rows:
     return Rows(
         torch.cat([part.inputs for part in parts]),
