@@ -10,13 +10,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from federation.errors import ConfigError
-from federation.section import FEWEST_SITES, Positive, Section
+from federation.section import FEWEST_SITES, Section
 from federation.settings_file import validated
 
 TABLE = "simulation.partition"
 
 MOST_SITES = 100_000
 
+Concentration = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
 Variance = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -86,12 +87,13 @@ class IidPartition(_Resampled):
 class DirichletPartition(_Resampled):
     """Label skew (Hsu et al. 2019): each site draws its own law of labels; equal numbers of rows.
 
-    A site's law is q ~ Dirichlet(alpha * p), where p are the labels' shares of all rows.
+    A site's law is q ~ Dirichlet(alpha * p), where p are the labels' shares of all rows; it draws
+    rows that are left, one of label c with weight q[c] / p[c].
     """
 
     kind: Literal["dirichlet"]
     """Says which of these tables it is."""
-    alpha: Positive = 0.5
+    alpha: Concentration = 0.5
     """Concentration: towards 0 each site has one label, from about 100 on all are alike."""
 
 
@@ -107,7 +109,7 @@ class QuantityPartition(_Resampled):
     """Of the sites' sizes."""
     sigma: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Of `lognormal`: deviation of the logarithm of a size; 0 makes all alike."""
-    beta: Positive = 0.5
+    beta: Concentration = 0.5
     """Of `dirichlet`: concentration; small means that few sites have most rows."""
 
 

@@ -1,4 +1,4 @@
-"""Laws drawn from a Dirichlet distribution whose concentration may be as small as one likes."""
+"""Laws drawn from a Dirichlet distribution of any concentration, and drawing by such a law."""
 
 import numpy as np
 
@@ -13,40 +13,37 @@ def log_weights(concentrations: Floats, generator: np.random.Generator) -> Float
     section 6).
 
     Args:
-        concentrations: >= 0, any shape; a weight of concentration 0 is 0.
+        concentrations: > 0, any shape.
         generator: the source of all randomness.
 
     Returns:
-        of the same shape; -inf where the weight is 0.
+        finite, of the same shape.
     """
-    positive = concentrations > 0
-    shape = np.where(positive, concentrations, 1.0)
-    gamma = np.log(generator.standard_gamma(shape + 1.0))
-    uniform = np.log(1.0 - generator.random(shape.shape)) / shape  # in (0, 1]: log(0) is no number
-    return np.where(positive, gamma + uniform, -np.inf)
+    gamma = np.log(generator.standard_gamma(concentrations + 1.0))
+    uniform = 1.0 - generator.random(concentrations.shape)  # in (0, 1]: log(0) is no number
+    logs: Floats = gamma + np.log(uniform) / concentrations
+    return logs
 
 
 def draw_without_replacement(
-    wanted: int, log_law: Floats, available: Codes, generator: np.random.Generator
+    wanted: int, log_tilt: Floats, left: Codes, generator: np.random.Generator
 ) -> Codes:
-    """How many things of each kind one gets who draws by a law from what is there.
+    """How many things of each kind are drawn from an urn where some kinds are likelier.
 
-    Kinds of which all are taken are left out of the law, which is then scaled up again (Hsu et al.
-    2019, section 3). With nothing left of the law, what is there decides.
+    Each draw takes a thing of kind c with probability in proportion to exp(log_tilt[c]) times how
+    many of c are left (Wallenius' urn). As many things as are wanted are drawn at a time, and what
+    a kind had not is drawn again from the others.
 
     Args:
-        wanted: at most what is available.
-        log_law: logarithms of weights, shape (kinds,).
-        available: of each kind, shape (kinds,).
+        wanted: at most what is left.
+        log_tilt: finite, shape (kinds,).
+        left: things of each kind, shape (kinds,).
         generator: the source of all randomness.
     """
-    taken = np.zeros_like(available)
+    taken = np.zeros_like(left)
     while (missing := wanted - int(taken.sum())) > 0:
-        left = available - taken
-        law = np.where(left > 0, log_law, -np.inf)
-        if not np.isfinite(law.max()):
-            law = np.where(left > 0, np.log(np.maximum(left, 1)), -np.inf)
-        weights = np.exp(law - law.max())
-        drawn = generator.multinomial(missing, weights / weights.sum())
-        taken += np.minimum(drawn, left)
+        still = left - taken
+        tilt = np.where(still > 0, log_tilt, -np.inf)
+        weights = still * np.exp(tilt - tilt.max())
+        taken += np.minimum(generator.multinomial(missing, weights / weights.sum()), still)
     return taken

@@ -17,7 +17,7 @@ from federation.partition_choice import (
 from federation.task import Codes, Floats
 from simulations.partition.concentrated_law import draw_without_replacement
 from simulations.partition.partition import Partition
-from simulations.partition.row_owners import site_laws
+from simulations.partition.row_owners import label_tilts
 from simulations.partition.row_pool import RowPool
 from simulations.partition.site_sizes import held_out_sizes, skewed_sizes
 from simulations.partition.stratified_split import SPLITS, stratified_split
@@ -43,15 +43,15 @@ def resampled(
     _require_enough(wanted, np.bincount(split, minlength=SPLITS), choice)
     if isinstance(choice, DirichletPartition):
         kinds = pool.labels
-        laws = site_laws(kinds, len(sites), choice.alpha, generator)
+        tilts = label_tilts(kinds, len(sites), choice.alpha, generator)
     else:
-        kinds, laws = whole, np.zeros((len(sites), 1))
+        kinds, tilts = whole, np.zeros((len(sites), 1))
     decks = [
-        [np.flatnonzero((split == part) & (kinds == kind)) for kind in range(laws.shape[1])]
+        [np.flatnonzero((split == part) & (kinds == kind)) for kind in range(tilts.shape[1])]
         for part in range(SPLITS)
     ]
     rows = [
-        _dealt(decks[part], int(wanted[site, part]), laws[site], generator)
+        _dealt(decks[part], int(wanted[site, part]), tilts[site], generator)
         for site in range(len(sites))
         for part in range(SPLITS)
     ]
@@ -89,11 +89,11 @@ def _require_enough(
 
 
 def _dealt(
-    deck: list[Codes], wanted: int, log_law: Floats, generator: np.random.Generator
+    deck: list[Codes], wanted: int, log_tilt: Floats, generator: np.random.Generator
 ) -> Codes:
     """Distinct rows of one site and split, in rising order."""
     available = np.array([len(rows) for rows in deck])
-    counts = draw_without_replacement(wanted, log_law, available, generator)
+    counts = draw_without_replacement(wanted, log_tilt, available, generator)
     drawn = [
         generator.choice(rows, count, replace=False, shuffle=False)
         for rows, count in zip(deck, counts, strict=True)

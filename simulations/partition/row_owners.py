@@ -22,8 +22,10 @@ def skewed_by_label(
     """Label skew of Hsu, Qi and Brown 2019, arXiv:1909.06335, over sites of equal size.
 
     Every site draws a law q ~ Dirichlet(alpha * p), p being the labels' shares of all rows, and
-    then its labels from q without replacement. Sites draw one after the other in random order; as
-    all rows are given away, the last ones take what the others left.
+    then its rows from those that are left, a row of label c with weight q[c] / p[c]: by q itself,
+    but for what others took before. Sites draw one after the other in random order. As all rows
+    are given away the last ones take what is left, which is why the weight is on rows: towards
+    infinite alpha each site has rows at random.
 
     Args:
         labels: class of each row, >= 0, shape (N,).
@@ -35,11 +37,11 @@ def skewed_by_label(
         the owner of each row, shape (N,).
     """
     left = np.bincount(labels)
-    laws = site_laws(labels, sites, alpha, generator)
+    tilts = label_tilts(labels, sites, alpha, generator)
     sizes = equal_sizes(len(labels), sites)
     counts = np.zeros((sites, len(left)), np.int64)
     for site in generator.permutation(sites):
-        counts[site] = draw_without_replacement(int(sizes[site]), laws[site], left, generator)
+        counts[site] = draw_without_replacement(int(sizes[site]), tilts[site], left, generator)
         left = left - counts[site]
     owners = np.empty(len(labels), np.int64)
     for label in range(counts.shape[1]):
@@ -48,10 +50,17 @@ def skewed_by_label(
     return owners
 
 
-def site_laws(labels: Codes, sites: int, alpha: float, generator: np.random.Generator) -> Floats:
-    """Logarithms of each site's law of labels, not normalised, shape (sites, classes)."""
+def label_tilts(labels: Codes, sites: int, alpha: float, generator: np.random.Generator) -> Floats:
+    """Per site and label c, log(q[c] / p[c]) up to a constant per site, shape (sites, classes).
+
+    0 for labels that no row has.
+    """
     shares = np.bincount(labels) / len(labels)
-    return log_weights(np.tile(alpha * shares, (sites, 1)), generator)
+    there = shares > 0
+    tilts = np.zeros((sites, len(shares)))
+    laws = log_weights(np.tile(alpha * shares[there], (sites, 1)), generator)
+    tilts[:, there] = laws - np.log(shares[there])
+    return tilts
 
 
 def skewed_by_feature(
