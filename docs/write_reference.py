@@ -21,6 +21,8 @@ from federation.analytics_query import Query
 from federation.config import FederationConfig, PrivacyChoice, SharedNoiseChoice, SiteLevelChoice
 from federation.data_choice import KINDS
 from federation.evaluation_summary import EVALUATION, EvaluationSummary
+from federation.partition_choice import KINDS as PARTITIONS
+from federation.partition_choice import Resampled, SharedOut
 from federation.run_rules import RunRules
 from federation.section import Section
 from federation.simulation_choice import Attacker, Dropout, Simulation
@@ -87,6 +89,7 @@ def configuration() -> str:
                 for key, entry in (("dropouts", Dropout), ("attackers", Attacker)):
                     head = f"\n### Each of `{key}`\n\n{_first_line(entry)}\n\n"
                     parts += [head, *_table(entry)]
+                parts += _partitions()
             if section is PrivacyChoice:
                 for key, entry in (("shared_noise", SharedNoiseChoice),
                                    ("site_level", SiteLevelChoice)):  # fmt: skip
@@ -110,6 +113,23 @@ def configuration() -> str:
     return "".join(parts)
 
 
+def _partitions() -> Iterator[str]:
+    """`[simulation.partition]`, kind by kind."""
+    yield "\n### `[simulation.partition]`\n\n"
+    yield "How rows are shared out over sites; [simulation-partition.md](simulation-partition.md)\n"
+    yield "explains it. Its keys depend on the kind.\n"
+    for kind, section in PARTITIONS.items():
+        yield f'\n#### `kind = "{kind}"`\n\n{_first_line(section)}\n\n'
+        shared = next((one for one in (Resampled, SharedOut) if issubclass(section, one)), Section)
+        own = section.model_fields.keys() - shared.model_fields.keys() - {"kind"}
+        if own:
+            yield from _table(section, skip=frozenset(section.model_fields.keys() - own))
+    yield f"\n#### `iid`, `dirichlet` and `quantity` alike\n\n{_first_line(Resampled)}\n\n"
+    yield from _table(Resampled, skip=frozenset(SharedOut.model_fields))
+    yield f"\n#### Every kind but `natural`\n\n{_first_line(SharedOut)}\n\n"
+    yield from _table(SharedOut)
+
+
 def _first_line(section: type[Section]) -> str:
     return (section.__doc__ or "").strip().split("\n\n", maxsplit=1)[0]
 
@@ -121,7 +141,7 @@ def _table(section: type[Section], skip: frozenset[str] = frozenset()) -> Iterat
         if key in skip:
             continue
         said = key not in {"quorum", "threshold"} and facts.get("default") is not None
-        said = said and "$ref" not in facts
+        said = said and "$ref" not in facts and not isinstance(facts["default"], dict)
         default = _literal(facts["default"]) if said else ""
         text = " ".join(facts["description"].split())
         yield f"| `{key}` | {_kind(facts)} | {default} | {text} |\n"
@@ -133,7 +153,8 @@ def _literal(value: object) -> str:
 
 def _kind(facts: dict[str, Any]) -> str:  # noqa: PLR0911 - one line per kind of JSON schema
     if "anyOf" in facts:
-        return " or ".join(_kind(f) for f in facts["anyOf"] if f.get("type") != "null")
+        kinds = (_kind(f) for f in facts["anyOf"] if f.get("type") != "null")
+        return " or ".join(dict.fromkeys(kinds))
     if "enum" in facts:
         return " or ".join(_literal(value) for value in facts["enum"])
     if "const" in facts:

@@ -31,7 +31,7 @@ class NaturalPartition(Section):
     it."""
 
 
-class _Drawn(Section):
+class SharedOut(Section):
     """What every kind has that shares rows out."""
 
     sites: Annotated[int, Field(ge=FEWEST_SITES, le=MOST_SITES)] | None = None
@@ -44,7 +44,7 @@ class _Drawn(Section):
     one row of each at least, and one to train on."""
 
 
-class _Resampled(_Drawn):
+class Resampled(SharedOut):
     """What the kinds have that may hand a row to several sites."""
 
     rows_per_site: Annotated[int, Field(ge=3, le=2**31)] | None = None
@@ -77,14 +77,14 @@ class _Resampled(_Drawn):
         return self
 
 
-class IidPartition(_Resampled):
+class IidPartition(Resampled):
     """Rows at random, as many at each site."""
 
     kind: Literal["iid"]
     """Says which of these tables it is."""
 
 
-class DirichletPartition(_Resampled):
+class DirichletPartition(Resampled):
     """Label skew (Hsu et al. 2019): each site draws its own law of labels; equal numbers of rows.
 
     A site's law is q ~ Dirichlet(alpha * p), where p are the labels' shares of all rows; it draws
@@ -94,10 +94,10 @@ class DirichletPartition(_Resampled):
     kind: Literal["dirichlet"]
     """Says which of these tables it is."""
     alpha: Concentration = 0.5
-    """Concentration: towards 0 each site has one label, from about 100 on all are alike."""
+    """Concentration: towards 0 each site has one label; the larger, the more alike."""
 
 
-class QuantityPartition(_Resampled):
+class QuantityPartition(Resampled):
     """Quantity skew (Li et al. 2022): rows at random, but not as many at each site.
 
     Every site has `minimum_rows`; what is left is shared out by the law.
@@ -113,7 +113,7 @@ class QuantityPartition(_Resampled):
     """Of `dirichlet`: concentration; small means that few sites have most rows."""
 
 
-class FeaturePartition(_Drawn):
+class FeaturePartition(SharedOut):
     """Feature skew: sites see other stretches of a feature's values, or noisier inputs."""
 
     kind: Literal["feature"]
@@ -139,7 +139,7 @@ class FeaturePartition(_Drawn):
         return self
 
 
-class TimePartition(_Drawn):
+class TimePartition(SharedOut):
     """Rows in order of time: each site has a stretch of it, the latest rows held out as current.
 
     In the order of the task's windows and, within them, of its table; of the table alone where it

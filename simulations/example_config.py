@@ -23,7 +23,7 @@ name = "{task}"                # heart, acs-employment, digits, or "package.modu
 # options = {{ }}                # keyword arguments of the task
 
 [federation]
-# sites = ["a", "b", "c"]      # default: all the task has data for
+# sites = ["a", "b", "c"]      # default: all the task has data for; or how many, such as 12
 # quorum = 3                   # fewest sites whose sum may be opened; default: two thirds
 # threshold = 3                # fewest sites that together can open anything; default: a majority
 round_timeout_seconds = 120.0  # for each exchange of a round
@@ -78,6 +78,7 @@ minimum_threshold = 2
 backend = "embedded"           # or "ray" (pip install '.[ray]')
 workers = 2
 baselines = true               # put each site alone and the centralized model beside the result
+# partition = {{ kind = "dirichlet", alpha = 0.5 }}   # or iid, quantity, feature, time: other sites
 # attackers = [ {{ site = "...", kind = "sign_flip" }} ]   # or label_flip, scaled_update
 # dropouts = [ {{ site = "...", round = 3, phase = "train" }} ]
 """
