@@ -18,7 +18,9 @@ from federation.task import SiteRequest
 from federation.task_loading import load_task
 from hedgerow import command_line
 from server.run_preparation import resolve as resolve_deployed
+from server.window_evaluation import Asked
 from simulations.baselines import baselines
+from simulations.evaluation import evaluate
 from simulations.partition.partition_file import read_partition, sha256
 from simulations.partition.row_pool import chosen_rows, row_pool
 from simulations.simulate import require_resumable, run
@@ -182,6 +184,29 @@ def test_a_partitioned_site_is_not_audited_on_other_rows(prepared) -> None:
     home = SiteHome(prepared.folder.site_home("site-01"))
     with pytest.raises(UsageError, match="a site of a simulated partition"):
         audit(home, AuditChoice())
+
+
+def test_windows_are_evaluated_at_the_sites_of_the_partition(tmp_path) -> None:
+    federation = Federation(
+        tmp_path,
+        {
+            "run": {"rounds": 1},
+            "task": {"name": "acs-employment"},
+            "privacy": {"noise_multiplier": 1.0, "delta": 1e-5},
+            "site_policy": {"epsilon_budget": 50.0},
+            "training": {"local_steps": 1, "sampling_rate": 0.01},
+            "simulation": {"baselines": False, "partition": {"kind": "iid"}},
+        },
+        "federation.sites=3",
+    )
+    federation.play()
+    federation.restart_agents()
+    found = evaluate(federation.folder.path, Asked(("2018",), "2016"))
+    task = simulated_task(federation.folder, federation.config)
+    held_out = [task.load_window(SiteRequest(site, 0), "2018") for site in task.sites]
+    (window,) = found.windows
+    assert window.name == "2018"
+    assert window.utility["overall"].rows == sum(map(len, held_out)) > 1000
 
 
 # -- hedgerow partition show ---------------------------------------------------------------------
