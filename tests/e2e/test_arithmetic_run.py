@@ -77,9 +77,12 @@ def test_cohorts_are_counted_apart(tmp_path) -> None:
     table = {
         "task": {"name": "acs-employment"},
         "privacy": {"epsilon": 2.0, "delta": 1e-4},
-        "cohorts": {"first": ["region-01", "region-02", "region-03"], "second": ["region-04", "region-05", "region-06"]},
+        "cohorts": {
+            "first": ["region-01", "region-02", "region-03"],
+            "second": ["region-04", "region-05", "region-06"],
+        },
     }
-    sites = 'federation.sites=6'
+    sites = "federation.sites=6"
     real, model = by_protocol(tmp_path / "protocol", table, sites)
     summed, same_model = by_arithmetic(tmp_path / "arithmetic", table, sites)
     assert same_model == model
