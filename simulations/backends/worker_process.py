@@ -10,6 +10,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import reduction
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -95,7 +96,7 @@ class Worker:
     def _start(self) -> None:
         self._owes: dict[str, Metadata] = {}
         self._seen: dict[int, set[int]] = {}
-        self._is_ready, self._most = False, FEWEST
+        self._is_ready, self._has_ended, self._most = False, False, FEWEST
         self.pipe, theirs = self._processes.Pipe()
         arguments = (theirs, self._load_client_app, self._stage)
         self.process: ForkServerProcess = self._processes.Process(
@@ -111,7 +112,14 @@ class Worker:
         return bool(self._owes or self._queue)
 
     def enqueue(self, items: list[Item]) -> None:
-        """Add messages; they are handed over when their turn comes."""
+        """Add messages; they are handed over when their turn comes.
+
+        Raises:
+            UsageError: it died, and cannot be started again.
+        """
+        if self._is_ready and not self.is_awaited and self.pipe.poll():
+            # Nobody asked it anything: what its pipe has to tell is its end.
+            self._bury()
         self._queue.extend(items)
         if self._is_ready and not self._owes:
             self._hand_over()
@@ -127,10 +135,9 @@ class Worker:
         Raises:
             UsageError: it cannot be started.
         """
-        try:
+        with suppress(EOFError, OSError):
             return self._receive()
-        except (EOFError, OSError):
-            return self._bury()
+        return self._bury()
 
     def _receive(self) -> list[Message]:
         if not self._is_ready:
@@ -154,11 +161,11 @@ class Worker:
         # Mapped at once, which needs no descriptor: whoever asked may keep a thousand replies.
         blocks = SharedBlocks(memory.copy_on_write(), answer.lengths) if memory else None
         instruction = self._owes.pop(answer.instruction)
+        if not isinstance(answer.content, bytes):
+            return _reply_to(instruction, error_of(answer.content), answer)
         if instruction.created_at + instruction.ttl < time.time():
             error = Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "the reply came too late")
             return _reply_to(instruction, error)
-        if not isinstance(answer.content, bytes):
-            return _reply_to(instruction, error_of(answer.content), answer)
         records = pickle.loads(answer.content)  # noqa: S301 - from this run's own process
         return _reply_to(instruction, decode(records, blocks), answer)
 
@@ -239,6 +246,9 @@ class Worker:
 
     def end(self, seconds: float) -> None:
         """Have it end, kill it after so many seconds, and give back all it takes up here."""
+        if self._has_ended:
+            return
+        self._has_ended = True
         self.pipe.close()
         self.process.join(timeout=seconds)
         if self.process.is_alive():

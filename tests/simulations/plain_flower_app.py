@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import signal
+from pathlib import Path
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -39,20 +39,23 @@ def training_app() -> ClientApp:
     return app
 
 
-def suicidal_app() -> ClientApp:
-    """Kills its own process when it is told to, with the signal it is told."""
+def busy_app() -> ClientApp:
+    """Says which process it is in; or, told where to say so, works on its message for ever."""
     app = ClientApp()
 
-    @app.query("live")
-    def live(message: Message, context: Context) -> Message:
-        if number := int(message.content["c"].get("signal", 0)):
-            os.kill(os.getpid(), number)
-            signal.pause()
-        count = int(context.state["n"]["n"]) + 1 if "n" in context.state else 1
-        context.state["n"] = ConfigRecord({"n": count})
-        return Message(
-            RecordDict({"c": ConfigRecord({"pid": os.getpid(), "count": count})}), reply_to=message
-        )
+    @app.query("who")
+    def who(message: Message, context: Context) -> Message:
+        said = ConfigRecord({"pid": os.getpid()})
+        return Message(RecordDict({"c": said, "a": message.content["a"]}), reply_to=message)
+
+    @app.query("work")
+    def work(message: Message, context: Context) -> Message:
+        numbers = message.content["a"].to_numpy_ndarrays()
+        with Path(str(message.content["c"]["tell"])).open("w") as told:
+            told.write(f"{os.getpid()}\n")
+        while numbers:
+            numbers[0][:] += 1
+        raise AssertionError("it has numbers")
 
     return app
 
