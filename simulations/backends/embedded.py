@@ -41,6 +41,9 @@ LOOK_SECONDS = 0.05
 class EmbeddedGrid(Grid):
     """Nodes in worker processes; use as a context manager, so that no process is left behind."""
 
+    takes_pieces = True
+    """What `server.transport` asks: pieces that many requests share are written once."""
+
     def __init__(
         self,
         load_client_app: Callable[[], ClientApp],

@@ -20,7 +20,8 @@ from flwr.app import (
     RecordDict,
 )
 
-from simulations.backends.received_array import ReceivedArray, Region
+from server.pieced_array import PiecedArray
+from simulations.backends.received_array import Pieces, ReceivedArray, Region
 from simulations.backends.sealed_memory import IS_AVAILABLE, Buffer, Octets, SealedMemory, offsets
 
 T = TypeVar("T")
@@ -28,8 +29,10 @@ T = TypeVar("T")
 LARGE = 1 << 15
 """Bytes of an array from which on it is worth a place of its own: less is copied faster."""
 
-Place = bytes | int
-"""An array's bytes, or the number of the block that holds them."""
+Piece = bytes | int
+"""Some bytes, or the number of the block that holds them."""
+Place = Piece | tuple[Piece, ...]
+"""Where an array's bytes are."""
 Arrays = list[tuple[str, str, tuple[int, ...], str, Place]]
 Metrics = dict[str, MetricRecordValues]
 Config = dict[str, ConfigRecordValues]
@@ -76,7 +79,12 @@ def encode(content: RecordDict, blocks: Blocks) -> bytes:
 
 
 def _place(array: Array, blocks: Blocks) -> Place:
-    data = array.data
+    if isinstance(array, PiecedArray):
+        return tuple(_piece(piece, blocks) for piece in array.pieces)
+    return _piece(array.data, blocks)
+
+
+def _piece(data: bytes, blocks: Blocks) -> Piece:
     return blocks.number(data) if IS_AVAILABLE and len(data) >= LARGE else data
 
 
@@ -119,9 +127,17 @@ def _own(values: dict[str, T]) -> dict[str, T]:
 def _array_record(arrays: Arrays, blocks: SharedBlocks | None) -> ArrayRecord:
     record = ArrayRecord()
     for key, dtype, shape, stype, place in arrays:
-        if isinstance(place, bytes):
-            record[key] = ReceivedArray(dtype, shape, stype, place)
-        else:
-            assert blocks is not None
-            record[key] = ReceivedArray(dtype, shape, stype, blocks.region(place))
+        at = (
+            Pieces(tuple(_found(piece, blocks) for piece in place))
+            if isinstance(place, tuple)
+            else _found(place, blocks)
+        )
+        record[key] = ReceivedArray(dtype, shape, stype, at)
     return record
+
+
+def _found(piece: Piece, blocks: SharedBlocks | None) -> bytes | Region:
+    if isinstance(piece, bytes):
+        return piece
+    assert blocks is not None
+    return blocks.region(piece)

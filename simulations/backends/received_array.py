@@ -11,7 +11,7 @@ import io
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from flwr.app import Array
@@ -58,10 +58,23 @@ class Region:
         return self.source[self.offset : self.offset + self.length].copy()
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Bytes that lie in several places."""
+
+    parts: tuple[bytes | Region, ...]
+
+    def to_bytes(self) -> bytes:
+        """All of them."""
+        return b"".join(one if isinstance(one, bytes) else one.to_bytes() for one in self.parts)
+
+
 class ReceivedArray(Array):
     """An array whose bytes lie in a message, or in memory that several processes share."""
 
-    def __init__(self, dtype: str, shape: tuple[int, ...], stype: str, at: bytes | Region) -> None:
+    def __init__(
+        self, dtype: str, shape: tuple[int, ...], stype: str, at: bytes | Region | Pieces
+    ) -> None:
         # Not through Flower's constructor: it insists on bytes, and asks for a while what it got.
         fields = {"dtype": dtype, "shape": shape, "stype": stype}
         self.__dict__.update(fields, **{"data" if isinstance(at, bytes) else "_region": at})
@@ -116,7 +129,8 @@ def read_only(array: Array) -> NDArray[Any]:
 
 def _region(array: Array) -> Region | None:
     """Where its bytes are, if not in the array itself; `data` may have been asked for, or set."""
-    return None if "data" in array.__dict__ else cast("Region", array.__dict__["_region"])
+    at = None if "data" in array.__dict__ else array.__dict__.get("_region")
+    return at if isinstance(at, Region) else None
 
 
 def _fields(array: Array) -> tuple[str, tuple[int, ...], str, bytes]:

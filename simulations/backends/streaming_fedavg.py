@@ -142,8 +142,10 @@ class _Mean:
         weight = float(cast("float", metrics[self.weighted_by]))
         self._sum.add(_flat([numbers[key] for key in self._shapes]), weight)
         self._weights.append(weight)
-        small = {name: one for name, one in content.items() if not isinstance(one, ArrayRecord)}
-        self.metrics[reply.metadata.src_node_id] = RecordDict(small)
+        small = self.metrics[reply.metadata.src_node_id] = RecordDict()
+        for name, one in content.items():
+            if not isinstance(one, ArrayRecord):
+                small[name] = one
 
     def arrays(self) -> ArrayRecord:
         """The mean model; what is not floating-point becomes double precision, as in Flower."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from server.pieced_array import PiecedArray
 from simulations.backends.message_content import LARGE, Blocks, SharedBlocks, decode, encode
 from simulations.backends.received_array import ReceivedArray, read_only
 
@@ -109,3 +110,26 @@ def test_an_array_that_numpy_would_not_load_is_refused_here_too() -> None:
             got.numpy()
     with pytest.raises(TypeError):
         ReceivedArray("float64", (9,), "another", b"").numpy()
+
+
+def test_a_request_in_pieces_arrives_whole_and_what_many_have_is_written_once() -> None:
+    model = bytes(range(256)) * (LARGE // 128)
+    blocks = Blocks()
+    sent = [PiecedArray("uint8", "hedgerow.bytes", (b"to %d" % k, model, b"end")) for k in (1, 2)]
+    encoded = [encode(RecordDict({"r": record(one)}), blocks) for one in sent]
+    memory, lengths = blocks.sealed()
+    assert lengths == (len(model),)
+    for array, content in zip(sent, encoded, strict=True):
+        got = decode(pickle.loads(content), SharedBlocks(memory, lengths))["r"]["request"]
+        assert type(got.data) is bytes
+        assert got.data == array.data == b"".join(array.pieces)
+        assert got.shape == (len(got.data),)
+        assert pickle.loads(pickle.dumps(array)) == got
+        with pytest.raises(TypeError):
+            got.numpy()
+
+
+def record(array: Array) -> ArrayRecord:
+    arrays = ArrayRecord()
+    arrays["request"] = array
+    return arrays
