@@ -175,18 +175,14 @@ class EmbeddedGrid(Grid):
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = set(self.push_messages(messages))
         replies: list[Message] = []
-        while waiting:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self._receive(left)
-            arrived = waiting & self._done.keys()
-            waiting -= arrived
-            replies += [self._done.pop(name) for name in arrived]
+        while waiting and (deadline is None or time.monotonic() < deadline):
+            arrived = list(self.pull_messages(waiting))
+            waiting -= {reply.metadata.reply_to_message_id for reply in arrived}
+            replies += arrived
         self._withdraw(waiting)
         return replies
 
-    def _receive(self, timeout: float | None) -> None:
+    def _receive(self, timeout: float) -> None:
         """Take what workers have written; waits so many seconds for the first of them."""
         awaited = {worker.pipe: worker for worker in self._workers if worker.is_awaited}
         for pipe in wait(list(awaited), timeout=timeout) if awaited else []:
