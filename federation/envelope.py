@@ -25,6 +25,8 @@ from federation import canonical
 from federation.errors import ProtocolViolation
 
 Data = bytes | memoryview
+Body = bytes | tuple[bytes, ...]
+"""A body to be sent, in one piece or in several; those that many requests have are not copied."""
 VERSION = 2
 LARGEST_MESSAGE = 1 << 30
 """Bytes; a gibibyte holds a model of 2**28 parameters."""
@@ -68,6 +70,7 @@ class Request:
         expires: seconds since the epoch after which the site no longer answers.
         body: what the phase defines.
         rider: another question to the same site, to be answered after this one.
+        pieces: of a request to be sent, what comes after `body` and belongs to it.
     """
 
     run: str
@@ -78,13 +81,19 @@ class Request:
     expires: float
     body: bytes = b""
     rider: "Request | None" = None
+    pieces: tuple[bytes, ...] = ()
 
     def to_bytes(self) -> bytes:
         """The wire form."""
+        return b"".join(self.parts())
+
+    def parts(self) -> tuple[bytes, ...]:
+        """The wire form in pieces, of which those of the body are not copied."""
         names = ("run", "round", "attempt", "phase", "nonce", "expires")
         header = {name: getattr(self, name) for name in names}
         rider = self.rider.to_bytes() if self.rider else b""
-        return _frame({"v": VERSION, **header, "rider": len(rider)}, self.body, rider)
+        head = _frame({"v": VERSION, **header, "rider": len(rider)}, b"", b"")
+        return head, self.body, *self.pieces, rider
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Request":

@@ -157,7 +157,12 @@ class Work:
 
     def to_bytes(self) -> bytes:
         """Eight bytes of model length (big endian), the model, the envelopes."""
-        return len(self.model).to_bytes(MODEL_LENGTH_BYTES, "big") + self.model + self.envelopes
+        return b"".join(self.pieces())
+
+    def pieces(self) -> tuple[bytes, ...]:
+        """The same in pieces, of which the model, which all sites are sent, is not copied."""
+        length = len(self.model).to_bytes(MODEL_LENGTH_BYTES, "big")
+        return length, self.model, self.envelopes
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Work":

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from federation.envelope import Data, Phase, Reply, Request, parse_reply, reply_parts
+from federation.envelope import Body, Data, Phase, Reply, Request, parse_reply, reply_parts
 from federation.errors import PrivacyRefusal, ProtocolViolation, RoundFailed
 from federation.roster import Roster
 from privacy.message_sizes import LARGEST_ANSWER, require_size
@@ -39,7 +39,7 @@ class Question:
 
     phase: Phase
     place: Place
-    bodies: Mapping[str, bytes]
+    bodies: Mapping[str, Body]
     largest_answer: int
 
     def for_only(self, sites: Collection[str]) -> "Question":
@@ -87,7 +87,7 @@ class Conversation:
     clock: Callable[[], float] = time.time
 
     def ask(
-        self, phase: Phase, place: Place, bodies: Mapping[str, bytes], timeout: float
+        self, phase: Phase, place: Place, bodies: Mapping[str, Body], timeout: float
     ) -> Answers:
         """Ask each site in `bodies` outside sessions; wait at most `timeout` seconds."""
         question = Question(phase, place, bodies, LARGEST_ANSWER[phase])
@@ -253,7 +253,8 @@ class Conversation:
                 unheard.add(node)  # a full disk, a late answer: it may pass
         return found, unheard
 
-    def _request(self, phase: Phase, place: Place, body: bytes, timeout: float) -> Request:
+    def _request(self, phase: Phase, place: Place, body: Body, timeout: float) -> Request:
+        whole, pieces = (body, ()) if isinstance(body, bytes) else (b"", body)
         return Request(
             place.run,
             place.round,
@@ -261,7 +262,8 @@ class Conversation:
             phase,
             secrets.token_hex(16),
             self.clock() + timeout,
-            body,
+            whole,
+            pieces=pieces,
         )
 
 

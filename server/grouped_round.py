@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
-from federation.envelope import Phase
+from federation.envelope import Body, Phase
 from federation.errors import RoundFailed
 from federation.ring_vector import RingVector
 from federation.round_messages import Work
@@ -49,7 +49,7 @@ class _Step:
         take: of a site's name and answer.
     """
 
-    bodies: Mapping[str, bytes]
+    bodies: Mapping[str, Body]
     take: Callable[[str, bytes], None] | None = None
 
 
@@ -188,7 +188,7 @@ def _steps(line: Line, session: Session, model: bytes, survivors: SurvivorRecord
     dealt = yield _Step(bundles)
     masking, envelopes = coordinator.route(sharing, dealt)
     sums = coordinator.Accumulation(masking, hashlib.sha256(model).digest())
-    work = {site: Work(model, sealed).to_bytes() for site, sealed in envelopes.items()}
+    work = {site: Work(model, sealed).pieces() for site, sealed in envelopes.items()}
     yield _Step(work, sums.add)
     signing, named = sums.close()
     survivors.bind(signing.survivors)

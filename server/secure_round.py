@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from federation.envelope import Phase
+from federation.envelope import Body, Phase
 from federation.errors import ProtocolViolation, RoundFailed
 from federation.ring_vector import RingVector
 from federation.round_messages import Disclosure, Invitation, Work
@@ -74,7 +74,7 @@ class Session:
         """Where in the run it is."""
         return Place(self.terms.run, self.terms.round, self.terms.attempt)
 
-    def question(self, phase: Phase, bodies: Mapping[str, bytes], noise_seeds: int = 0) -> Question:
+    def question(self, phase: Phase, bodies: Mapping[str, Body], noise_seeds: int = 0) -> Question:
         """What sites of the session are asked in a phase, and how large their answers can be."""
         return Question(phase, self.place, bodies, largest_answer(phase, self.terms, noise_seeds))
 
@@ -203,7 +203,7 @@ def sum_securely(
         prepared = _completed(line, prepared)
         masking, envelopes = coordinator.route(prepared.sharing, prepared.dealt)
         sums = coordinator.Accumulation(masking, hashlib.sha256(model).digest())
-        work = {site: Work(model, sealed).to_bytes() for site, sealed in envelopes.items()}
+        work = {site: Work(model, sealed).pieces() for site, sealed in envelopes.items()}
         ahead.advertise(session.question(Phase.TRAIN, work), losses, sums.add)
         signing, named = sums.close()
         survivors.bind(signing.survivors)

@@ -12,9 +12,12 @@ from flwr.serverapp import Grid
 
 from federation.envelope import Phase, Request
 from server.grid_replies import Spoilt, replies_of
+from server.pieced_array import PiecedArray
 
 T = TypeVar("T")
 RECORD = "hedgerow"
+BYTES = "hedgerow.bytes"
+"""What Flower is told that an array of ours holds."""
 LARGEST_WHOLE = 1 << 20
 """Bytes that travel in one piece; Flower cuts the arrays that larger ones travel as into pieces."""
 GROWTH, MOST_TIMES = 1.2, 5.0
@@ -81,6 +84,7 @@ class GridTransport:
     def __init__(self, grid: Grid, poll_seconds: float = 0.1) -> None:
         self._grid, self._replies = grid, replies_of(grid)
         self._poll_seconds = poll_seconds
+        self._takes_pieces = bool(getattr(grid, "takes_pieces", False))
         self._outage = _Outage()
 
     def nodes(self) -> list[int]:
@@ -156,7 +160,7 @@ class GridTransport:
     def _message(self, node: int, request: Request, timeout: float) -> Message:
         kind = "train" if request.phase is Phase.TRAIN else f"query.{request.phase}"
         return Message(
-            RecordDict({RECORD: _record(request.to_bytes())}),
+            RecordDict({RECORD: _record(request.parts(), takes_pieces=self._takes_pieces)}),
             node,
             kind,
             # Past the deadline nobody waits for the answer, so no site should work for it.
@@ -250,11 +254,17 @@ def _too_late(missing: int, timeout: float) -> str:
     return f"no reply within {timeout:g} s{cut}"
 
 
-def _record(request: bytes) -> ArrayRecord | ConfigRecord:
+def _record(parts: tuple[bytes, ...], *, takes_pieces: bool) -> ArrayRecord | ConfigRecord:
     """A request as the courier reads it."""
-    if len(request) <= LARGEST_WHOLE:
-        return ConfigRecord({"request": request})
-    return ArrayRecord({"request": Array("uint8", (len(request),), "hedgerow.bytes", request)})
+    length = sum(len(part) for part in parts)
+    if length <= LARGEST_WHOLE:
+        return ConfigRecord({"request": b"".join(parts)})
+    if takes_pieces:
+        record = ArrayRecord()
+        # Not through the constructor: it makes new arrays, and so would join this one.
+        record["request"] = PiecedArray("uint8", BYTES, parts)
+        return record
+    return ArrayRecord({"request": Array("uint8", (length,), BYTES, b"".join(parts))})
 
 
 def _payload(message: Message | Spoilt) -> bytes | Lost:

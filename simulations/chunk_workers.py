@@ -75,7 +75,7 @@ class ChunkWorkers:
             path: of the run folder, whose agreement stands.
             workers: how many.
         """
-        self._path, self._processes = path, fork_server()
+        self._path, self._processes = path, fork_server(__name__)
         self._models = 0
         self._model = b""
         self._workers = [self._start() for _ in range(workers)]

@@ -18,12 +18,14 @@ from server.run_preparation import search_task_folder
 from server.run_summary import write_summary
 from simulations.arithmetic_run import run_arithmetically
 from simulations.backends.embedded import EmbeddedGrid
+from simulations.backends.placement import longest_first
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
 from simulations.simulated_task import simulated_task
 from simulations.sites import (
     read_config,
     require_simulated_sites,
+    rows_of_sites,
     simulated_client_app,
     verify_sites,
 )
@@ -80,7 +82,10 @@ def _play(
         return
     app = server_app(folder, "embedded", observe, outcomes.append, poll_seconds=0.0)
     run_config = {"runs": str(runs.resolve())}
-    with EmbeddedGrid(simulated_client_app, nodes, run_config, choice.workers) as grid:
+    placement = longest_first(rows_of_sites(folder, config), min(choice.workers, nodes))
+    with EmbeddedGrid(
+        simulated_client_app, nodes, run_config, choice.workers, placement=placement
+    ) as grid:
         app(grid, Context(grid.run.run_id, 1, {}, RecordDict(), dict(run_config)))
 
 

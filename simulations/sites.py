@@ -283,6 +283,12 @@ def verify_sites(folder: RunFolder, config: FederationConfig) -> None:
         verify_home(SiteHome(folder.site_home(site)), folder.ledger(site))
 
 
+def rows_of_sites(folder: RunFolder, config: FederationConfig) -> list[int]:
+    """Training rows of each site, as its policy makes them public: what a round costs there."""
+    homes = (SiteHome(folder.site_home(site)) for site in config.federation.sites)
+    return [SitePolicy.read(home.policy).public_rows for home in homes]
+
+
 @lru_cache(maxsize=8)
 def read_config(path: Path) -> FederationConfig:
     """The configuration of a run folder."""

@@ -1,23 +1,21 @@
 """A Flower Grid on this machine: the same ClientApp in worker processes, no server and no Ray.
 
 Every node belongs to one worker for the whole run, so a site's agent is opened once and keeps its
-session. A worker that dies takes its open messages with it (its sites count as lost, by name) and
-is replaced before the next message.
+session. What many nodes are sent is written once, to memory that all workers see. A worker that
+dies takes its open messages with it (its sites count as lost, by name) and is replaced. How this
+is built, and why: docs/simulation-embedded.md.
 """
 
 import itertools
+import os
 import secrets
-import signal
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing import current_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
 from typing import Self
 
-import torch
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -26,28 +24,25 @@ from simulations.backends.flower_internals import (
     SERVER_NODE,
     assume_identity,
     empty_run,
-    received_message,
     set_message_id,
 )
 from simulations.backends.fork_server import fork_server
+from simulations.backends.message_content import Blocks, encode
+from simulations.backends.placement import longest_first
+from simulations.backends.worker_loop import FIRST_NODE, Stage
+from simulations.backends.worker_process import UNGUARDED, Item, Pushed, Worker
 
-FIRST_NODE = 10
-CLIENT_APP_RAISED, WORKER_DIED = 2, 8
-"""Flower's error codes for a ClientApp that raised, and for one that crashed (flwr's ErrorCode)."""
-
-
-@dataclass
-class _Worker:
-    """One process, the message it still owes an answer to, and those that wait for their turn."""
-
-    process: ForkServerProcess
-    pipe: Connection
-    owes: dict[str, Message] = field(default_factory=dict)
-    queue: deque[Message] = field(default_factory=deque)
+GRACE_SECONDS = 5.0
+"""That workers have for finishing what they are doing, when the grid is closed."""
+LOOK_SECONDS = 0.05
+"""That `pull_messages` waits for a first reply."""
 
 
 class EmbeddedGrid(Grid):
     """Nodes in worker processes; use as a context manager, so that no process is left behind."""
+
+    takes_pieces = True
+    """What `server.transport` asks: pieces that many requests share are written once."""
 
     def __init__(
         self,
@@ -55,6 +50,7 @@ class EmbeddedGrid(Grid):
         nodes: int,
         run_config: dict[str, str],
         workers: int,
+        placement: Sequence[int] | None = None,
     ) -> None:
         """Start `workers` processes that play `nodes` nodes.
 
@@ -63,15 +59,35 @@ class EmbeddedGrid(Grid):
             nodes: node k has partition id k.
             run_config: what every node's Context holds.
             workers: at most one per node is started.
+            placement: per node the number of its worker, from `longest_first`; without it all
+                nodes count as equal.
+
+        Raises:
+            ValueError: the placement has another number of nodes, or a worker that is not there.
         """
-        self._load_client_app, self._run_config = load_client_app, run_config
+        if getattr(current_process(), "_inheriting", False):
+            # In a worker that is importing the script: see `script_left_alone`.
+            os._exit(UNGUARDED)
+        count = min(workers, nodes)
+        self._placement = longest_first([1.0] * nodes, count) if placement is None else placement
+        if len(self._placement) != nodes or not set(self._placement) <= set(range(workers)):
+            raise ValueError(f"placement: expected one of {workers} workers for each of {nodes}")
         self._run = empty_run(secrets.randbits(62))
         assume_identity(self._run.run_id, SERVER_NODE)
-        self._ids = itertools.count(1)
+        self._ids, self._pushes = itertools.count(1), itertools.count(1)
         self._nodes = list(range(FIRST_NODE, FIRST_NODE + nodes))
-        self._processes = fork_server()
-        self._workers = [self._start() for _ in range(min(workers, nodes))]
         self._done: dict[str, Message] = {}
+        self._unwanted: set[str] = set()
+        processes = fork_server(load_client_app.__module__)
+        stage = Stage(self._run.run_id, nodes, dict(run_config))
+        self._workers: list[Worker] = []
+        try:
+            for number in range(1, count + 1):
+                name = f"{number} of {count}"
+                self._workers.append(Worker(name, processes, load_client_app, stage))
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -80,14 +96,13 @@ class EmbeddedGrid(Grid):
         self.close()
 
     def close(self) -> None:
-        """End all workers."""
-        for worker in self._workers:
+        """End all workers; those that are still at work after five seconds are killed."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
             worker.pipe.close()
-        for worker in self._workers:
-            worker.process.join(timeout=5)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in workers:
+            worker.end(max(0.0, deadline - time.monotonic()))
 
     def set_run(self, run: Run) -> None:
         """Serve another run."""
@@ -114,23 +129,49 @@ class EmbeddedGrid(Grid):
         return list(self._nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Hand each message to its node's worker; returns the ids that replies will name."""
-        pushed = []
+        """Hand each message to its node's worker; returns the ids that replies will name.
+
+        Contents are read before this returns; what several messages share is read once.
+        """
+        self._drop_expired()
+        pushed, blocks = Pushed(next(self._pushes)), Blocks()
+        numbers: dict[int, tuple[int, RecordDict]] = {}
+        queues: dict[int, list[Item]] = {}
+        names = []
         for message in messages:
             set_message_id(message, f"instruction-{next(self._ids)}")
-            self._send(message)
-            pushed.append(message.metadata.message_id)
-        return pushed
+            content = message.content
+            if id(content) not in numbers:
+                # With the content itself, so that no other one can have its identity meanwhile.
+                numbers[id(content)] = len(pushed.contents), content
+                pushed.contents.append(encode(content, blocks))
+            item = Item(message.metadata, pushed, numbers[id(content)][0])
+            worker = self._placement[message.metadata.dst_node_id - FIRST_NODE]
+            queues.setdefault(worker, []).append(item)
+            names.append(message.metadata.message_id)
+        pushed.memory = blocks.sealed()
+        for number, items in queues.items():
+            self._workers[number].enqueue(items)
+        return names
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies that are there; waits up to 50 ms for the first one."""
-        self._receive(timeout=0.05)
-        return [self._done.pop(name) for name in list(message_ids) if name in self._done]
+        wanted = list(message_ids)
+        there = [name for name in wanted if name in self._done]
+        if not there:
+            self._receive(LOOK_SECONDS)
+            there = [name for name in wanted if name in self._done]
+        return [self._done.pop(name) for name in there]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Push, then pull until all replies are there or `timeout` seconds have passed."""
+        """Push, then collect until all replies are there or `timeout` seconds have passed.
+
+        A list, as Flower's own grids return it, and so as large as all replies together;
+        `StreamingFedAvg` takes them one by one. What has not come in time is not waited for, and
+        nodes whose turn had not come are not bothered with it.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = set(self.push_messages(messages))
         replies: list[Message] = []
@@ -138,108 +179,32 @@ class EmbeddedGrid(Grid):
             arrived = list(self.pull_messages(waiting))
             waiting -= {reply.metadata.reply_to_message_id for reply in arrived}
             replies += arrived
+        self._withdraw(waiting)
         return replies
 
-    def _start(self) -> _Worker:
-        ours, theirs = self._processes.Pipe()
-        process = self._processes.Process(
-            target=_serve,
-            args=(
-                theirs,
-                self._load_client_app,
-                self._run.run_id,
-                len(self._nodes),
-                self._run_config,
-            ),
-            daemon=True,
-        )
-        process.start()
-        theirs.close()
-        return _Worker(process, ours)
-
-    def _send(self, message: Message) -> None:
-        index = (message.metadata.dst_node_id - FIRST_NODE) % len(self._workers)
-        if not self._workers[index].process.is_alive():
-            self._bury(self._workers[index])
-            self._workers[index] = self._start()
-        worker = self._workers[index]
-        worker.queue.append(message)
-        if not worker.owes:
-            self._hand_over(worker)
-
-    def _hand_over(self, worker: _Worker) -> None:
-        """Give an idle worker its next message: a busy one might itself wait to be read from."""
-        if not worker.queue:
-            return
-        message = worker.queue.popleft()
-        worker.owes[message.metadata.message_id] = message
-        try:
-            worker.pipe.send((message.content, message.metadata))
-        except OSError:
-            self._bury(worker)
-
     def _receive(self, timeout: float) -> None:
-        owing = {worker.pipe: worker for worker in self._workers if worker.owes}
-        for pipe in wait(list(owing), timeout=timeout) if owing else []:
+        """Take what workers have written; waits so many seconds for the first of them."""
+        awaited = {worker.pipe: worker for worker in self._workers if worker.is_awaited}
+        for pipe in wait(list(awaited), timeout=timeout) if awaited else []:
             assert isinstance(pipe, Connection)
-            worker = owing[pipe]
-            try:
-                name, content, reason = pipe.recv()
-            except (EOFError, OSError):
-                self._bury(worker)
-                continue
-            instruction = worker.owes.pop(name)
-            self._hand_over(worker)
-            self._done[name] = (
-                _error(instruction, CLIENT_APP_RAISED, reason)
-                if content is None
-                else Message(content, reply_to=instruction)
-            )
+            for reply in awaited[pipe].receive():
+                name = reply.metadata.reply_to_message_id
+                if name in self._unwanted:
+                    self._unwanted.remove(name)
+                else:
+                    self._done[name] = reply
 
-    def _bury(self, worker: _Worker) -> None:
-        worker.process.join(timeout=1)
-        for instruction in (*worker.owes.values(), *worker.queue):
-            reason = f"the worker process died (exit code {worker.process.exitcode})"
-            self._done[instruction.metadata.message_id] = _error(instruction, WORKER_DIED, reason)
-        worker.owes = {}
-        worker.queue.clear()
+    def _withdraw(self, message_ids: set[str]) -> None:
+        if message_ids:
+            self._unwanted |= {
+                name for worker in self._workers for name in worker.withdraw(message_ids)
+            }
 
-
-def _error(instruction: Message, code: int, reason: str) -> Message:
-    return Message(Error(code=code, reason=reason), reply_to=instruction)
-
-
-def _serve(
-    pipe: Connection,
-    load_client_app: Callable[[], ClientApp],
-    run_id: int,
-    nodes: int,
-    run_config: dict[str, str],
-) -> None:
-    """A worker's life: messages in, replies out, until the other end closes."""
-    # Ctrl-C is the parent's to handle; it then closes the pipes.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # One thread per worker: more would fight over the cores and could change the order of sums.
-    torch.set_num_threads(1)
-    assume_identity(run_id, SERVER_NODE)
-    client_app = load_client_app()
-    contexts: dict[int, Context] = {}
-    answer: tuple[str, RecordDict | None, str]
-    while True:
-        try:
-            content, metadata = pipe.recv()
-        except (EOFError, OSError):
-            return
-        node = metadata.dst_node_id
-        if node not in contexts:
-            place = {"partition-id": node - FIRST_NODE, "num-partitions": nodes}
-            contexts[node] = Context(run_id, node, place, RecordDict(), dict(run_config))
-        try:
-            reply = client_app(received_message(content, metadata), contexts[node])
-            answer = (metadata.message_id, reply.content, "")
-        except Exception as error:  # noqa: BLE001 - whatever a ClientApp raises is one lost site
-            answer = (metadata.message_id, None, f"{type(error).__name__}: {error}")
-        try:
-            pipe.send(answer)
-        except OSError:
-            return
+    def _drop_expired(self) -> None:
+        """Forget replies that nobody has fetched for as long as they were good for."""
+        now = time.time()
+        self._done = {
+            name: reply
+            for name, reply in self._done.items()
+            if reply.metadata.created_at + max(reply.metadata.ttl, 0.0) >= now
+        }

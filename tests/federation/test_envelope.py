@@ -168,3 +168,13 @@ def test_no_byte_of_a_request_with_a_rider_parses_into_a_crash(at: int, change: 
         Request.from_bytes(bytes(data))
     except ProtocolViolation:
         return
+
+
+def test_a_body_in_pieces_is_the_same_message_and_no_piece_is_copied() -> None:
+    rider = Request("run", 2, 1, Phase.ADVERTISE, "1" * 32, 9.0, b"soon")
+    whole = Request("run", 1, 1, Phase.TRAIN, "0" * 32, 9.0, b"one two", rider)
+    pieces = (b"one", b" ", b"two")
+    parted = Request("run", 1, 1, Phase.TRAIN, "0" * 32, 9.0, rider=rider, pieces=pieces)
+    assert parted.to_bytes() == whole.to_bytes() == b"".join(parted.parts())
+    assert Request.from_bytes(parted.to_bytes()) == whole
+    assert all(any(part is piece for part in parted.parts()) for piece in pieces)

@@ -7,8 +7,16 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
-from federation.envelope import Phase
-from server.transport import BACK_SECONDS, NOT_TAKEN, RECORD, GridTransport, Lost, _Quiet
+from federation.envelope import Phase, Request
+from server.transport import (
+    BACK_SECONDS,
+    LARGEST_WHOLE,
+    NOT_TAKEN,
+    RECORD,
+    GridTransport,
+    Lost,
+    _Quiet,
+)
 
 NODE, OTHER = 3, 4
 
@@ -18,8 +26,8 @@ class Question:
 
     phase, round = Phase.SIGN, 2
 
-    def to_bytes(self) -> bytes:
-        return b"who was there?"
+    def parts(self) -> tuple[bytes, ...]:
+        return (b"who was there?",)
 
 
 class LossyReplies:
@@ -222,3 +230,36 @@ def test_without_an_outage_a_node_that_is_offline_is_lost_at_once(clock) -> None
     replies = RestartedSuperLink(clock, outage=0.0, offline=5000.0)
     assert exchanged(replies, 120.0)[0] == (NODE, Lost("the site's node is offline"))
     assert len(replies.pushed) == 2
+
+
+class TakingGrid:
+    """A Grid that keeps what it is given, and says whether it takes requests in pieces."""
+
+    def __init__(self, takes_pieces: bool) -> None:
+        self.takes_pieces, self.pushed = takes_pieces, []
+
+    def push_messages(self, messages):
+        self.pushed += messages
+        return [str(k) for k in range(len(self.pushed))]
+
+    def pull_messages(self, message_ids):
+        return []
+
+
+@pytest.mark.parametrize("takes_pieces", [True, False])
+def test_a_model_is_not_copied_for_every_site_where_the_grid_takes_pieces(takes_pieces) -> None:
+    model = bytes(LARGEST_WHOLE)
+    requests = {
+        node: Request(
+            "run", 1, 1, Phase.TRAIN, f"{node:032x}", 9.0, pieces=(b"", model, b"%d" % node)
+        )
+        for node in (1, 2, 3)
+    }
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 7, 1, 1
+    grid = TakingGrid(takes_pieces)
+    list(GridTransport(grid).exchange(requests, 0.0))
+    for message, request in zip(grid.pushed, requests.values(), strict=True):
+        array = message.content["hedgerow"]["request"]
+        assert array.data == request.to_bytes()
+        assert array.shape == (len(request.to_bytes()),)
+        assert any(one is model for one in getattr(array, "pieces", ())) == takes_pieces
