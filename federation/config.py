@@ -100,18 +100,20 @@ class Training(Section):
 class ServerOptimizer(Section):
     """What the server does with the mean update (Reddi et al. 2021, arXiv:2003.00295)."""
 
-    optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
+    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = "fedavg"
     """What the mean update is taken for: the step itself, or a gradient."""
     learning_rate: Positive = 1.0
     """Of the server."""
     momentum: Fraction = 0.9
     """Of fedavgm."""
     beta_1: Fraction = 0.9
-    """Of fedadam."""
+    """Of fedadam, fedyogi and fedadagrad: how much of the mean update is kept from round to round;
+    with fedadagrad the paper sets it to 0."""
     beta_2: Fraction = 0.99
-    """Of fedadam."""
+    """Of fedadam and fedyogi: likewise of its square."""
     tau: Positive = 1e-3
-    """Of fedadam: added to the root of the second moment."""
+    """Of fedadam, fedyogi and fedadagrad: added to the root of the second moment, whose first value
+    is its square."""
 
 
 class SharesOfNoise(Section):

@@ -9,7 +9,7 @@ sampling rate and the divisor from the private number of rows (Opacus issues 571
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,14 @@ class Descent:
         learning_rate: > 0.
         momentum: in [0, 1); the buffer starts at zero each round and stays at the site.
         proximal_mu: >= 0; pulls towards the global model (Li et al. 2020, arXiv:1812.06127).
+        correction: added to the gradient of every step, shape (d,), the same in all steps of a
+            round, such as SCAFFOLD's; None adds nothing.
     """
 
     learning_rate: float
     momentum: float = 0.0
     proximal_mu: float = 0.0
+    correction: Floats | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,8 @@ def _descend(
             load_flat_parameters(local, here)
             gradient = gradient_of(local, torch.from_numpy(batch), step)
             gradient = gradient + descent.proximal_mu * (here - start)
+            if descent.correction is not None:
+                gradient = gradient + descent.correction
             velocity = descent.momentum * velocity + gradient
             here = here - descent.learning_rate * velocity
     return here - start

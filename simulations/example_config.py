@@ -43,7 +43,7 @@ proximal_mu = 0.0              # > 0: FedProx
 update_clip = 20.0             # largest L2 norm of a site's update
 
 [server]
-optimizer = "fedavg"           # or "fedavgm", "fedadam"
+optimizer = "fedavg"           # or "fedavgm", "fedadam", "fedyogi", "fedadagrad"
 learning_rate = 1.0
 
 [robustness]
