@@ -10,8 +10,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from federation.errors import ConfigError
-from federation.section import FEWEST_SITES, Fraction, Name, OptionValue, Positive, Rate, Section
+from federation.section import FEWEST_SITES, Fraction, Name, OptionValue, Positive, Section
 from federation.simulation_choice import Simulation
+from federation.training_choice import Training, require_state_safe
 
 FEWEST_GROUPS = 3
 """Of two groups' values the median is their mean, which either of them can move anywhere."""
@@ -78,23 +79,6 @@ class FederationRules(Section):
     def degree_among(self, sites: tuple[Name, ...]) -> int:
         """Neighbours of each of the sites of a sum: all others unless fewer are asked for."""
         return len(sites) - 1 if self.neighbours is None else self.neighbours
-
-
-class Training(Section):
-    """What one site does in one round."""
-
-    local_steps: Annotated[int, Field(ge=1, le=100_000)] = 3
-    """Gradient steps at each site in each round."""
-    sampling_rate: Rate = 0.25
-    """Probability with which each row joins the batch of each step."""
-    learning_rate: Positive = 0.5
-    """Of the gradient steps."""
-    momentum: Fraction = 0.0
-    """Of the gradient steps; starts from zero every round."""
-    proximal_mu: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Above 0: FedProx' pull towards the global model (Li et al. 2020, arXiv:1812.06127)."""
-    update_clip: Positive = 20.0
-    """Largest L2 norm of a site's update in a round; longer ones are scaled down."""
 
 
 class ServerOptimizer(Section):
@@ -390,6 +374,7 @@ class FederationConfig(Section):
         _check_cohorts(self)
         _check_robustness(self)
         _check_one_step(self)
+        _check_site_state(self)
         _check_mitigation(self)
         if self.federation.sites:
             _check_sites(self)
@@ -428,6 +413,31 @@ def _check_one_step(config: FederationConfig) -> None:
             "1 with privacy.shared_noise",
             "a second step would start from parameters that no noise has hidden yet; raise "
             "run.rounds instead",
+        )
+
+
+def _check_site_state(config: FederationConfig) -> None:
+    privacy, local = config.privacy, list(config.training.local_layers)
+    require_state_safe(
+        config.training,
+        shared_noise=privacy.shared_noise is not None,
+        site_level=privacy.site_level is not None,
+        grouped=config.robustness.is_grouped,
+    )
+    if local and config.evaluation.epsilon is not None:
+        raise ConfigError(
+            "training.local_layers",
+            local,
+            "none with evaluation.epsilon",
+            "sites judge their own layers in the rounds of the run, where counts are exact",
+        )
+    if local and config.mitigation.method == "adversarial":
+        raise ConfigError(
+            "training.local_layers",
+            local,
+            "none with mitigation.method = 'adversarial'",
+            "the adversary needs the whole model that it watches; choose 'reweighing' or "
+            "'constrained'",
         )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 from federation.agreement import Agreement, NoiseInTheSum
-from federation.config import FederationRules, SharesOfNoise, Training
+from federation.config import FederationRules, SharesOfNoise
+from federation.training_choice import Training
 from privacy.distributed_noise import DistributedNoisePlan
 from privacy.plan import ClippedStepPlan, DpSgdPlan, NonPrivatePlan, clipped_step_plan
 from privacy.shared_record_noise import SharedRecordNoisePlan

@@ -29,7 +29,6 @@ from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal, UsageError
 from federation.initial_model import parameter_count
-from federation.mitigated_task import mitigated
 from federation.roster import Roster
 from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
@@ -37,6 +36,7 @@ from federation.simulation_choice import Attacker, Dropout
 from federation.site_policy import SitePolicy
 from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
+from federation.trained_task import as_trained
 from privacy.account import best_order, filtered_epsilon
 from privacy.accountant import cost, is_affordable
 from privacy.dataset_policy import dataset_policy
@@ -102,8 +102,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         add_search_folder(task_folder)
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
-    trained = mitigated(
+    trained = as_trained(
         task,
+        resolved.training,
         settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
     )
     data = {
