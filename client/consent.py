@@ -77,8 +77,8 @@ def check_agreement(
         _check_rounds(SITES_OWN, policy.most_rounds, agreement)
     _check_privacy(policy, agreement)
     _check_site_level(policy, agreement)
-    _check_noise_in_the_sum(policy, agreement)
     _check_site_state(agreement)
+    _check_noise_in_the_sum(policy, agreement)
     if agreement.counts_exactly and not policy.exact_evaluations_per_window:
         raise Refusal(
             "exact_not_allowed",

@@ -4,6 +4,7 @@ from flwr.app import Context, RecordDict
 from safetensors.torch import load
 from torch import nn
 
+from client.site_home import SiteHome
 from federation import canonical
 from federation.config import FederationConfig
 from federation.errors import IntegrityError, UsageError
@@ -19,7 +20,7 @@ from server.run_preparation import search_task_folder
 from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
-from simulations.baselines import baselines
+from simulations.baselines import OwnLayers, baselines
 from simulations.sites import (
     read_config,
     require_simulated_sites,
@@ -56,7 +57,8 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
         if config.simulation.baselines and rounds and outcomes:
             task = load_task(config.task.name, config.task.options)
             model = _final_model(folder, task, config)
-            beside = baselines(task, outcomes[0].agreement, model, rounds)
+            own = _own_layers(folder, config)
+            beside = baselines(task, outcomes[0].agreement, model, rounds, own)
             summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
             write_summary(folder, summary)
     return summary
@@ -83,6 +85,16 @@ def _final_model(folder: RunFolder, task: Task, config: FederationConfig) -> nn.
     model = initial_model(task, config.run.seed)
     model.load_state_dict(load(folder.model.read_bytes()))
     return model
+
+
+def _own_layers(folder: RunFolder, config: FederationConfig) -> OwnLayers:
+    """Of every site that judged the final model, the layers that stay there."""
+    if not config.training.local_layers:
+        return {}
+    files = {
+        site: SiteHome(folder.site_home(site)).layers(folder.id) for site in config.federation.sites
+    }
+    return {site: load(file.read_bytes()) for site, file in files.items() if file.is_file()}
 
 
 def require_resumable(folder: RunFolder, config: FederationConfig) -> None:
