@@ -29,6 +29,7 @@ from client.contribution import (
 )
 from client.evaluation import EvaluationBench, check_evaluation, evaluated_rows
 from client.journal import Journal
+from client.kept_layers import KeepLayers, no_layers_kept
 from client.ledger_witness import LedgerWitness
 from client.limits import answer_limit
 from client.round_vectors import Bench, GivenModel, RoundVectors, charge_plan
@@ -55,6 +56,7 @@ from federation.errors import (
     ProtocolViolation,
 )
 from federation.evaluation_agreement import EvaluationAgreement
+from federation.local_layers import personalised
 from federation.mitigated_task import mitigated
 from federation.multipliers import are_within
 from federation.roster import Roster
@@ -112,6 +114,7 @@ class SiteAssets:
         note_fault: keeps the details of a fault at the site, where its text may hold row values.
         keep_local: keeps the site's own report on a window of its rows.
         keep_cohort: keeps in which discovered cohort the site is.
+        keep_layers: keeps a run's layers that stay at the site.
         check_code: raises Refusal unless the site approved a task's code.
         note_refusal: keeps that the site refused something, and by which code.
         open_source: the site's own rows, as its policy says; None where the task has a table.
@@ -129,6 +132,7 @@ class SiteAssets:
     note_fault: Callable[[str], None]
     keep_local: Callable[[WindowDrift], None] = lambda _: None
     keep_cohort: KeepCohort = lambda _: None
+    keep_layers: KeepLayers = no_layers_kept
     check_code: CheckCode = lambda _: None
     note_refusal: NoteRefusal = lambda _run, _phase, _code: None
     open_source: Callable[[], Source | None] = lambda: None
@@ -154,7 +158,10 @@ class SiteAgent:
     def __init__(self, assets: SiteAssets) -> None:
         self._assets = assets
         self._vectors = RoundVectors(
-            assets.ledger, assets.journal, assets.policy.limits.seconds_per_answer
+            assets.ledger,
+            assets.journal,
+            assets.policy.limits.seconds_per_answer,
+            assets.keep_layers,
         )
         self._benches: dict[str, Bench] = {}
         # The round that is summed, and the one whose keys are exchanged meanwhile.
@@ -248,10 +255,9 @@ class SiteAgent:
         """Bytes of the largest body that the request can have at this point of its run."""
         if request.phase in LARGEST_QUESTION:
             return LARGEST_QUESTION[request.phase]
-        terms = self._session(request).terms
-        trains = request.phase is Phase.TRAIN
-        model_bytes = 4 * self._bench(request.run).broadcast if trains else 0
-        return largest_question(request.phase, terms, model_bytes)
+        session, trains = self._session(request), request.phase is Phase.TRAIN
+        model_bytes = 4 * self._bench(request.run).broadcast(session.kind) if trains else 0
+        return largest_question(request.phase, session.terms, model_bytes)
 
     @property
     def _site(self) -> str:
@@ -404,11 +410,11 @@ class SiteAgent:
         work, bench = Work.from_bytes(request.body), self._bench(request.run)
         # Before the round is bound to it: a round has one model, and one that cannot be trained
         # would cost its charge.
-        parameters = _parameters(work.model, bench.broadcast)
-        _check_multipliers(bench, parameters)
+        numbers = _numbers(work.model, bench.broadcast(session.kind))
+        _check_multipliers(bench, session.kind, numbers)
         model_digest = hashlib.sha256(work.model).digest()
         self._assets.journal.bind_model(request.run, request.round, model_digest)
-        given = GivenModel(parameters, model_digest)
+        given = GivenModel(numbers, model_digest)
         entry, vector = self._vectors.contribute(bench, session.terms, session.kind, given)
         following, message = secure_sum.mask(state, work.envelopes, model_digest, vector)
         self._mark(request)
@@ -548,30 +554,30 @@ def _check_attempt(number: int) -> None:
         )
 
 
-def _parameters(model: bytes, count: int) -> Floats:
-    """The global model as it travelled, shape (count,).
+def _numbers(model: bytes, count: int) -> Floats:
+    """The global model and what goes with it, as they travelled, shape (count,).
 
     Raises:
-        ProtocolViolation: another number of parameters, or one that is not finite.
+        ProtocolViolation: another number of them, or one that is not finite.
     """
     if len(model) != 4 * count:
         raise ProtocolViolation(f"model: {len(model)} bytes, expected {4 * count}")
-    parameters = np.frombuffer(model, "<f4")
-    if not np.all(np.isfinite(parameters)):
+    numbers = np.frombuffer(model, "<f4")
+    if not np.all(np.isfinite(numbers)):
         raise ProtocolViolation("model: a parameter is not finite")
-    return parameters.astype(np.float64)
+    return numbers.astype(np.float64)
 
 
-def _check_multipliers(bench: Bench, parameters: Floats) -> None:
+def _check_multipliers(bench: Bench, kind: RoundKind, numbers: Floats) -> None:
     """Return if the multipliers behind a model keep to the bound that was agreed.
 
     Raises:
         ProtocolViolation: one does not.
     """
-    mitigation = bench.agreement.mitigation if isinstance(bench, Workbench) else None
-    if mitigation is None:
+    if not isinstance(bench, Workbench) or bench.agreement.mitigation is None:
         return
-    if not are_within(parameters[bench.parameters :], mitigation.largest_multiplier):
+    mitigation, given = bench.agreement.mitigation, bench.shape(kind).split(numbers)
+    if not are_within(given.multipliers, mitigation.largest_multiplier):
         raise ProtocolViolation(
             "model: a multiplier is beyond mitigation.largest_multiplier = "
             f"{mitigation.largest_multiplier:g}"
@@ -582,10 +588,14 @@ def _task(task: Task, agreement: AnyAgreement) -> Task:
     """The task as the run trains it.
 
     Raises:
-        Refusal: it cannot be mitigated as the agreement says.
+        Refusal: its model or rows cannot be trained as the agreement says.
     """
     if not isinstance(agreement, Agreement):
         return task
+    try:
+        task = personalised(task, agreement.training.local_layers)
+    except ConfigError as error:
+        raise Refusal("local_layers_impossible", str(error)) from error
     try:
         return mitigated(task, agreement.mitigation)
     except ConfigError as error:

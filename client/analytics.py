@@ -73,8 +73,7 @@ class AnalyticsBench:
         """No model travels."""
         return 0
 
-    @property
-    def broadcast(self) -> int:
+    def broadcast(self, _: RoundKind) -> int:
         """Nor anything else."""
         return 0
 

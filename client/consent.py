@@ -12,6 +12,7 @@ from federation.run_rules import RunRules, SignedRunRules
 from federation.section import FEWEST_SITES
 from federation.site_policy import SitePolicy
 from federation.sum_groups import smallest_sum_group
+from federation.training_choice import require_state_safe
 from privacy.run_plan import noise_in_the_sum
 
 SITES_OWN, CONSORTIUMS = "this site's", "the consortium's"
@@ -76,6 +77,7 @@ def check_agreement(
         _check_rounds(SITES_OWN, policy.most_rounds, agreement)
     _check_privacy(policy, agreement)
     _check_site_level(policy, agreement)
+    _check_site_state(agreement)
     _check_noise_in_the_sum(policy, agreement)
     if agreement.counts_exactly and not policy.exact_evaluations_per_window:
         raise Refusal(
@@ -218,6 +220,20 @@ def _check_noise_in_the_sum(policy: SitePolicy, agreement: Agreement) -> None:
         raise Refusal("noise_impossible", str(error)) from error
     if plan is None or plan.largest_code != terms.largest_code:
         raise Refusal("noise_impossible", "largest_code is not what the noise plan says")
+
+
+def _check_site_state(agreement: Agreement) -> None:
+    """Whatever the coordinator's own checks said: what a site keeps must not undo its noise."""
+    shared = agreement.privacy.shared if agreement.privacy else None
+    try:
+        require_state_safe(
+            agreement.training,
+            shared_noise=shared is not None,
+            site_level=agreement.site_level is not None,
+            grouped=agreement.robustness.is_grouped,
+        )
+    except ConfigError as error:
+        raise Refusal("site_state_impossible", str(error)) from error
 
 
 def check_graph(policy: SitePolicy, agreement: AnyAgreement) -> None:

@@ -12,17 +12,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from client.observation import outcome_tallies, report_tallies, window_tallies
 from evaluation.run_layout import run_layout, run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
+from federation.broadcast import Broadcast, BroadcastShape, broadcast_shape
+from federation.control_variates import correction, own_control
 from federation.entropy import Entropy
 from federation.errors import ConfigError, DataError
 from federation.initial_model import initial_model, parameter_count
 from federation.layout import VectorLayout
-from federation.mitigated_task import at_its_strongest, multiplier_count, under
+from federation.local_layers import Mask, joined, local_mask, local_tensors, shared_of, thawed
+from federation.mitigated_task import at_its_strongest, under
 from federation.ring_vector import RingVector
 from federation.round_layout import (
     CLIPPED_UPDATES,
@@ -35,6 +38,7 @@ from federation.round_layout import (
     RoundKind,
     scoped,
 )
+from federation.site_state import SiteState
 from federation.task import Floats, SiteData, Task
 from privacy.account import Charge
 from privacy.arithmetic import ON_CPU, Arithmetic
@@ -47,7 +51,7 @@ from privacy.dp_sgd import (
     train_privately,
     train_without_privacy,
 )
-from privacy.flat_parameters import load_flat_parameters
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.mechanisms.clipping import clip_l2
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import NoiseSampler
@@ -113,10 +117,39 @@ class Workbench:
         """How many the model has; every message of a round asks for it."""
         return parameter_count(self.task, self.agreement.seed)
 
-    @property
-    def broadcast(self) -> int:
-        """How many numbers travel to a site in a round: the parameters and any multipliers."""
-        return self.parameters + multiplier_count(self.task)
+    def shape(self, kind: RoundKind) -> BroadcastShape:
+        """What travels to a site in a round."""
+        return broadcast_shape(self.agreement, self.task, self.parameters, kind)
+
+    def broadcast(self, kind: RoundKind) -> int:
+        """How many numbers that are."""
+        return self.shape(kind).length
+
+    def fresh_model(self) -> nn.Module:
+        """The model as every side initialises it, all of it trained that is trained here."""
+        model = initial_model(self.task, self.agreement.seed)
+        return thawed(model, self.agreement.training.local_layers)
+
+    @cached_property
+    def local(self) -> Mask:
+        """Which of the parameters that are trained here stay here, shape (parameters + more,)."""
+        return local_mask(self.fresh_model(), self.agreement.training.local_layers)
+
+    @cached_property
+    def first_state(self) -> SiteState:
+        """What the site goes on from before any round of it counted."""
+        control, initial = self.shape(RoundKind.TRAIN).control, flat_parameters(self.fresh_model())
+        return SiteState(np.zeros(control), initial[self.local].astype(np.float64))
+
+    def counted(self, numbers: Floats, kind: RoundKind) -> int:
+        """The round of this site's last update that is in the model that travelled; 0 if none is.
+
+        Args:
+            numbers: as they travelled, shape (broadcast,).
+            kind: of the round.
+        """
+        told = self.shape(kind).split(numbers).counted
+        return int(told[self.agreement.sites.index(self.site)]) if len(told) else 0
 
     @cached_property
     def weight(self) -> float:
@@ -169,7 +202,7 @@ def require_trainable(bench: Workbench) -> None:
             there are too many of them to bound how a sum of all is rounded.
         UsageError: the model has state that would not travel, or the task cannot be mitigated.
     """
-    model, train = initial_model(bench.task, bench.agreement.seed), bench.data.train
+    model, train = bench.fresh_model(), bench.data.train
     require_travelling_state(model)
     loss = at_its_strongest(bench.task).loss
     if bench.agreement.mitigation is not None:
@@ -187,34 +220,52 @@ class TrainingContribution:
 
     Attributes:
         vector: update, weight and counts.
+        state: what the site goes on from, once this vector is in the model.
         noise_secret: what its noise was drawn from, where the surplus may be removed; else empty.
     """
 
     vector: RingVector
+    state: SiteState = field(repr=False)
     noise_secret: bytes = field(default=b"", repr=False)
 
 
 def training_contribution(
-    bench: Workbench, parameters: Floats, round_: int, charge: int = 1
+    bench: Workbench,
+    numbers: Floats,
+    round_: int,
+    charge: int = 1,
+    before: SiteState | None = None,
 ) -> TrainingContribution:
     """One round's vector: the clipped, weighted update and, in one sum of all, the model's tallies.
 
+    A function of its arguments: where the state is kept is the caller's business.
+
     Args:
         bench: of the site.
-        parameters: of the global model and behind them any multipliers, shape (broadcast,).
+        numbers: the global model and what goes with it, shape (broadcast,).
         round_: number of the round.
         charge: which release of the round this is; batches and noise are drawn for it alone.
+        before: what the site kept of the round that `bench.counted` names; None before any.
 
     Raises:
         DataError: training diverged, or the model's output is not a probability.
     """
+    shape, form = bench.shape(RoundKind.TRAIN), TrainingForm.of(bench, round_)
+    start = Start(shape.split(numbers), before or bench.first_state)
     counts: dict[str, Floats] = {}
     if bench.agreement.counts_in_training:
-        model = given_model(bench, parameters)
+        model = given_model(bench, start)
         counts = _scoped(bench, outcome_tallies(bench.task, model, bench.data, bench.spec()))
-    update = (bench.trainer or trained_alone)(bench, parameters, round_, charge)
-    form = TrainingForm.of(bench.agreement, bench.layout(RoundKind.TRAIN), round_)
-    return contribution_of(bench, form, update, counts, round_, charge)
+    update = (bench.trainer or trained_alone)(bench, start, round_, charge)
+    return contribution_of(bench, form, start, update, counts, charge)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a round of training starts from: what travelled, and what the site kept."""
+
+    given: Broadcast
+    state: SiteState
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,27 +273,33 @@ class TrainingForm:
     """What the vectors of a training round have in common, at all sites.
 
     Attributes:
+        round: its number.
         layout: of the vector.
         plan: of the noise in the sum; None without any.
         rotation_seed: of the round.
+        local: which parameters stay at the site, shape (parameters + those,).
     """
 
+    round: int
     layout: VectorLayout
     plan: DistributedNoisePlan | SharedRecordNoisePlan | None
     rotation_seed: bytes
+    local: Mask
 
     @classmethod
-    def of(cls, agreement: Agreement, layout: VectorLayout, round_: int) -> "TrainingForm":
-        """As it was agreed."""
-        return cls(layout, noise_in_the_sum(agreement), rotation_seed(agreement, round_))
+    def of(cls, bench: Workbench, round_: int) -> "TrainingForm":
+        """As it was agreed; the same at any site."""
+        seed = rotation_seed(bench.agreement, round_)
+        layout = bench.layout(RoundKind.TRAIN)
+        return cls(round_, layout, bench.noise_in_the_sum(), seed, bench.local)
 
 
 def contribution_of(
     bench: Workbench,
     form: TrainingForm,
-    update: LocalUpdate,
+    start: Start,
+    whole: LocalUpdate,
     counts: Mapping[str, Floats],
-    round_: int,
     charge: int = 1,
 ) -> TrainingContribution:
     """A round's vector out of what was trained and counted for it.
@@ -250,39 +307,69 @@ def contribution_of(
     Args:
         bench: of the site.
         form: of the round.
-        update: of this round.
+        start: what training started from.
+        whole: what it changed, of layers that stay at the site, too.
         counts: the segments of the incoming model's tallies; empty where none are counted.
-        round_: number of the round.
         charge: as for `training_contribution`.
 
     Raises:
         DataError: training diverged.
     """
-    entropy = rounding_entropy(bench, round_, charge)
+    update, before = shared_update(form, whole), start.state
+    local = before.local + whole.delta[form.local]
+    entropy = rounding_entropy(bench, form.round, charge)
     layout, plan = form.layout, form.plan
     if plan is None:
         vector = layout.encode({**counts, **update_values(bench, update)}, entropy)
-        return TrainingContribution(vector)
+        control = _control_after(bench, start, layout, vector)
+        return TrainingContribution(vector, SiteState(control, local))
+    after = SiteState(before.control, local)
     rotated = _rotated_values(bench, plan, update, form.rotation_seed, entropy)
     vector = layout.encode({**counts, **rotated})
-    noise = bench.entropy.child("noise in the sum", bench.site, round_, charge)
+    noise = bench.entropy.child("noise in the sum", bench.site, form.round, charge)
     if plan.surplus is None:
         layout.add(vector, UPDATE, noise_share(plan, noise))
-        return TrainingContribution(vector)
+        return TrainingContribution(vector, after)
     secret = noise.bytes(SECRET_BYTES)
     layout.add(vector, UPDATE, removable_noise_share(plan, secret))
-    return TrainingContribution(vector, secret)
+    return TrainingContribution(vector, after, secret)
 
 
-def evaluation_contribution(bench: Workbench, parameters: Floats) -> RingVector:
-    """An evaluation round's vector: tallies of the model and of both windows, no update."""
+def shared_update(form: TrainingForm, whole: LocalUpdate) -> LocalUpdate:
+    """What a round changed of the parameters that are shared.
+
+    Raises:
+        DataError: training diverged.
+    """
+    if not np.all(np.isfinite(whole.delta)):
+        raise DataError("training diverged: the update is not finite; lower the learning rate")
+    return replace(whole, delta=shared_of(whole.delta, form.local))
+
+
+def evaluation_contribution(
+    bench: Workbench, numbers: Floats, state: SiteState | None = None
+) -> RingVector:
+    """An evaluation round's vector: tallies of the model and of both windows, no update.
+
+    Args:
+        bench: of the site.
+        numbers: the global model and what goes with it, shape (broadcast,).
+        state: as `before` of `training_contribution`.
+    """
     if not bench.agreement.counts_exactly:
         return bench.layout(RoundKind.EVALUATE).encode({PRESENT: np.ones(1)})
-    model = given_model(bench, parameters)
+    given = bench.shape(RoundKind.EVALUATE).split(numbers)
+    model = given_model(bench, Start(given, state or bench.first_state))
     spec = bench.spec()
     tallies = report_tallies(bench.task, model, bench.data, spec)
     values = _scoped(bench, tallies | window_tallies(bench.data, spec))
     return bench.layout(RoundKind.EVALUATE).encode(values)
+
+
+def own_layers(bench: Workbench, state: SiteState) -> dict[str, Tensor]:
+    """The layers that stay at the site with its own values, by name."""
+    patterns = bench.agreement.training.local_layers
+    return local_tensors(_loaded(bench, np.zeros(bench.parameters), state), patterns)
 
 
 def rounding_entropy(bench: Workbench, round_: int, charge: int = 1) -> Entropy:
@@ -290,30 +377,41 @@ def rounding_entropy(bench: Workbench, round_: int, charge: int = 1) -> Entropy:
     return bench.entropy.child("rounding", bench.site, round_, charge)
 
 
-def given_model(bench: Workbench, parameters: Floats) -> nn.Module:
-    """The global model: frozen parts as every side initialises them, the rest as it travelled."""
-    model = initial_model(bench.task, bench.agreement.seed)
-    load_flat_parameters(model, parameters[: bench.parameters])
+def training_entropy(bench: Workbench, round_: int, charge: int) -> Entropy:
+    """Of the batches and the noise of a round."""
+    return bench.entropy.child("training", bench.site, round_, charge)
+
+
+def given_model(bench: Workbench, start: Start) -> nn.Module:
+    """The model as this site has it: shared parameters as they travelled, local ones its own.
+
+    Frozen parts are as every side initialises them.
+    """
+    return _loaded(bench, start.given.parameters, start.state)
+
+
+def _loaded(bench: Workbench, parameters: Floats, state: SiteState) -> nn.Module:
+    model = bench.fresh_model()
+    load_flat_parameters(model, joined(parameters, state.local, bench.local))
     return model
 
 
-Trainer = Callable[[Workbench, Floats, int, int], LocalUpdate]
-"""Of a bench, the parameters as they travel, the round and its charge."""
+Trainer = Callable[[Workbench, Start, int, int], LocalUpdate]
+"""Of a bench, what training starts from, the round and its charge."""
 
 
-def trained_alone(bench: Workbench, parameters: Floats, round_: int, charge: int) -> LocalUpdate:
+def trained_alone(bench: Workbench, start: Start, round_: int, charge: int) -> LocalUpdate:
     """What one round of training changes at a site, which trains by itself.
 
     Args:
         bench: of the site.
-        parameters: of the global model and behind them any multipliers, shape (broadcast,).
+        start: what training starts from.
         round_: number of the round.
         charge: as for `training_contribution`.
     """
-    model, multipliers = given_model(bench, parameters), parameters[bench.parameters :]
-    rows = (bench.data.train.inputs, bench.data.train.targets)
-    loss, arithmetic = under(bench.task, multipliers).loss, bench.arithmetic
-    descent = descent_of(bench.agreement)
+    model, rows = given_model(bench, start), (bench.data.train.inputs, bench.data.train.targets)
+    loss, arithmetic = under(bench.task, start.given.multipliers).loss, bench.arithmetic
+    descent = replace(descent_of(bench.agreement), correction=correction_of(bench, start))
     entropy, plan = training_entropy(bench, round_, charge), bench.plan()
     shared = shared_record_noise(bench.agreement)
     if shared is not None:
@@ -328,24 +426,32 @@ def trained_alone(bench: Workbench, parameters: Floats, round_: int, charge: int
 
 
 def descent_of(agreement: Agreement) -> Descent:
-    """How a gradient becomes a step, as it was agreed."""
+    """How a gradient becomes a step, as it was agreed; without a site's own correction."""
     training = agreement.training
     return Descent(training.learning_rate, training.momentum, training.proximal_mu)
 
 
-def training_entropy(bench: Workbench, round_: int, charge: int) -> Entropy:
-    """Of the batches and the noise of a round."""
-    return bench.entropy.child("training", bench.site, round_, charge)
+def correction_of(bench: Workbench, start: Start) -> Floats | None:
+    """SCAFFOLD's, of every step; layers that stay at the site drift from nobody's."""
+    if not bench.agreement.training.is_scaffold:
+        return None
+    own = correction(start.given.control, start.state.control)
+    return joined(own, np.zeros(len(start.state.local)), bench.local)
+
+
+def _control_after(
+    bench: Workbench, start: Start, layout: VectorLayout, vector: RingVector
+) -> Floats:
+    """The site's SCAFFOLD control after its update, as it was sent, is in the model."""
+    training, before = bench.agreement.training, start.state.control
+    if not training.is_scaffold:
+        return before
+    sent = layout.decode(vector)[UPDATE] / bench.weight
+    return own_control(before, start.given.control, sent, training.travelled)
 
 
 def update_values(bench: Workbench, update: LocalUpdate) -> dict[str, Floats]:
-    """Per segment: the clipped, weighted update and what training counts of itself.
-
-    Raises:
-        DataError: training diverged.
-    """
-    if not np.all(np.isfinite(update.delta)):
-        raise DataError("training diverged: the update is not finite; lower the learning rate")
+    """Per segment: the clipped, weighted update and what training counts of itself."""
     agreement = bench.agreement
     clipped, norm = clip_l2(update.delta, agreement.training.update_clip)
     values = {
@@ -367,8 +473,6 @@ def _rotated_values(
     entropy: Entropy,
 ) -> dict[str, Floats]:
     """The update with the meter's empty coordinates, rotated and rounded; the public weight."""
-    if not np.all(np.isfinite(update.delta)):
-        raise DataError("training diverged: the update is not finite; lower the learning rate")
     # The meter's coordinates are turned with the others: their noise is a mixture of all noise.
     signal = np.zeros(plan.dimension)
     own = signal[: len(update.delta)]

@@ -117,8 +117,7 @@ class EvaluationBench:
         terms = self.agreement.model
         return parameter_count(self.judged, terms.seed) if terms else 0
 
-    @property
-    def broadcast(self) -> int:
+    def broadcast(self, _: RoundKind) -> int:
         """How many numbers travel."""
         return self.agreement.model.parameters if self.agreement.model else 0
 
@@ -158,7 +157,7 @@ def evaluation_vector(
 
     Args:
         bench: of the site.
-        parameters: of the model as it travelled, and any multipliers, shape (broadcast,).
+        parameters: of the model as it travelled, and any multipliers, shape (bench.broadcast,).
         digest: SHA-256 of them, 32 bytes.
         charge: which release of the round this is, with noise of its own; 0 without noise.
 

@@ -130,6 +130,7 @@ def _open(
             note_fault=home.note_fault,
             keep_local=home.keep_window_report,
             keep_cohort=home.keep_cohort,
+            keep_layers=home.keep_layers,
             open_source=partial(open_rows, home, policy),
         )
         agent = SiteAgent(completed(assets))

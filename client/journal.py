@@ -1,8 +1,9 @@
 """The journal of a site: what it has irrevocably said, durable before it says it.
 
 It holds the agreements of running runs, one mark per irreversible answer, the one model a round is
-about, the one contribution a site ever makes to it, the one survivor set it helps to open for it,
-where it stands in a discovery of cohorts, and how far other sites' ledgers had come. A retry of a
+about, the one contribution a site ever makes to it and what it keeps of that training for itself,
+the one survivor set it helps to open for it, where it stands in a discovery of cohorts, and how far
+other sites' ledgers had come. A retry of a
 round therefore resends the stored contribution (no second noise on one charge), and never to a
 second survivor set (two sums of the same vectors over different sets would differ by one site's
 vector); and no round has held-out rows judged on model after model.
@@ -28,6 +29,9 @@ CREATE TABLE IF NOT EXISTS marks (
 CREATE TABLE IF NOT EXISTS contributions (
     run TEXT, round INTEGER, charge INTEGER NOT NULL, model BLOB NOT NULL, layout BLOB NOT NULL,
     vector BLOB NOT NULL, noise_secret BLOB NOT NULL DEFAULT x'', PRIMARY KEY (run, round)
+) STRICT;
+CREATE TABLE IF NOT EXISTS states (
+    run TEXT, round INTEGER, state BLOB NOT NULL, PRIMARY KEY (run, round)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS models (
     run TEXT, round INTEGER, model BLOB NOT NULL, PRIMARY KEY (run, round)
@@ -71,6 +75,19 @@ class Contribution:
     layout_digest: bytes
     vector: Bytes
     noise_secret: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StateAfter:
+    """What a site keeps of its training in a round, beside the round's contribution.
+
+    Attributes:
+        since: the round that it was made from; 0: none.
+        state: bytes of a `federation.site_state.SiteState`.
+    """
+
+    since: int
+    state: bytes = field(repr=False)
 
 
 class Journal:
@@ -129,8 +146,15 @@ class Journal:
         query = "SELECT 1 FROM marks WHERE run = ? AND round = ? AND phase = ?"
         return self._db.execute(query, (run, round_, phase)).fetchone() is not None
 
-    def keep_contribution(self, run: str, round_: int, contribution: Contribution) -> None:
+    def keep_contribution(
+        self, run: str, round_: int, contribution: Contribution, after: StateAfter | None = None
+    ) -> None:
         """Store the contribution of a round and forget those of earlier rounds of its sort.
+
+        With it, and in the same transaction, what the site keeps of the round's training: so one
+        is never there without the other. The state that it was made from stays, as the round's sum
+        may yet fail; those of other rounds go: whoever says that `since` was the last round that
+        counted has said that they did not.
 
         A run that stopped has its model evaluated in a round with a greater number than the one
         that failed, whose vector must still be there when the run goes on.
@@ -147,6 +171,13 @@ class Journal:
             self._db.execute(
                 "INSERT OR REPLACE INTO contributions VALUES (?, ?, ?, ?, ?, ?, ?)", row
             )
+            if after is not None:
+                self._db.execute(
+                    "DELETE FROM states WHERE run = ? AND round <> ?", (run, after.since)
+                )
+                self._db.execute(
+                    "INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (run, round_, after.state)
+                )
 
     def contribution(self, run: str, round_: int) -> Contribution | None:
         """The stored contribution of a round."""
@@ -159,6 +190,13 @@ class Journal:
             return None
         charge, model, layout, vector, secret = row
         return Contribution(charge, model, layout, np.frombuffer(vector, np.uint8), secret)
+
+    def state_after(self, run: str, round_: int) -> bytes | None:
+        """What the site kept of its training in a round, if it is still there."""
+        row = self._db.execute(
+            "SELECT state FROM states WHERE run = ? AND round = ?", (run, round_)
+        ).fetchone()
+        return row[0] if row else None
 
     def bind_model(self, run: str, round_: int, digest: bytes) -> None:
         """Record the one model that this round is about.
@@ -247,6 +285,7 @@ class Journal:
         """Delete what a finished run no longer needs; marks and survivor sets stay."""
         with self._db:
             self._db.execute("DELETE FROM contributions WHERE run = ?", (run,))
+            self._db.execute("DELETE FROM states WHERE run = ?", (run,))
 
     def close(self) -> None:
         """Close the file."""

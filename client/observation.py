@@ -10,6 +10,9 @@ from evaluation.tallies import count_features, count_outcomes
 from evaluation.tally_spec import TallySpec
 from federation.task import Codes, Floats, Rows, SiteData, Task
 
+Judged = tuple[Floats, Codes, dict[str, Codes]]
+"""Of rows: class probabilities, targets, and per sensitive attribute the group."""
+
 LARGEST_BATCH = 4096
 """Rows per forward pass; bounds memory, changes no result."""
 
@@ -60,9 +63,7 @@ def probabilities(task: Task, model: nn.Module, rows: Rows) -> Floats:
     return result
 
 
-def judged_rows(
-    task: Task, model: nn.Module, data: SiteData
-) -> tuple[Floats, Codes, dict[str, Codes]]:
+def judged_rows(task: Task, model: nn.Module, data: SiteData) -> Judged:
     """Probabilities, targets and groups of the rows of both windows."""
     windows = (data.reference, data.current)
     return (

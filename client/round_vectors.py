@@ -11,15 +11,22 @@ from importlib.metadata import version
 
 from client.analytics import AnalyticsBench, analytics_contribution
 from client.consent import Refusal
-from client.contribution import Workbench, evaluation_contribution, training_contribution
+from client.contribution import (
+    Workbench,
+    evaluation_contribution,
+    own_layers,
+    training_contribution,
+)
 from client.evaluation import EvaluationBench, evaluation_vector
-from client.journal import Contribution, Journal
+from client.journal import Contribution, Journal, StateAfter
+from client.kept_layers import KeepLayers, layers_file, no_layers_kept
 from client.limits import answer_limit
 from federation.entropy import SystemEntropy
 from federation.envelope import RUN_OVERSPENT, Phase
 from federation.errors import PrivacyRefusal, ProtocolViolation
 from federation.ring_vector import Bytes, RingVector
 from federation.round_layout import RoundKind
+from federation.site_state import SiteState
 from federation.sum_groups import smallest_sum_group
 from federation.summary import SEEDED, SYSTEM
 from federation.task import Floats
@@ -27,6 +34,9 @@ from privacy.account import ChargePlan, PlanTerms, Standing
 from privacy.ledger import Ledger
 from privacy.run_plan import shared_record_noise
 from privacy.secure_sum.terms import SessionTerms
+
+STATE_LOST = "state_lost"
+"""Refusal code: what a site kept of its training is gone."""
 
 Bench = Workbench | AnalyticsBench | EvaluationBench
 
@@ -36,12 +46,29 @@ class GivenModel:
     """The global model of a round.
 
     Attributes:
-        parameters: and behind them any multipliers, shape (broadcast,), float64.
+        numbers: its parameters and what goes with them, shape (broadcast,), float64.
         digest: SHA-256 of it as it travelled, 32 bytes.
     """
 
-    parameters: Floats
+    numbers: Floats
     digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a round's training goes on from.
+
+    Attributes:
+        since: the round that it was kept of; 0: none.
+        state: None where the run keeps none.
+    """
+
+    since: int
+    state: SiteState | None
+
+    def followed_by(self, state: SiteState) -> StateAfter | None:
+        """What is kept of the round, if anything is."""
+        return None if self.state is None else StateAfter(self.since, state.to_bytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +79,13 @@ class RoundVectors:
         ledger: of the dataset.
         journal: which keeps them.
         seconds: most that one may take to be made; None sets no limit.
+        keep_layers: keeps a run's layers that stay at the site, as they were judged.
     """
 
     ledger: Ledger
     journal: Journal
     seconds: float | None = None
+    keep_layers: KeepLayers = no_layers_kept
 
     def contribute(
         self, bench: Bench, terms: SessionTerms, kind: RoundKind, model: GivenModel
@@ -67,6 +96,7 @@ class RoundVectors:
             BudgetExhausted: the budget does not cover it.
             Refusal: the run has charged for all the rounds that were agreed.
             ProtocolViolation: the round had a vector already, which is not kept any more.
+            Refusal: what the site kept of the round to go on from is gone; nothing is charged.
             Refusal: it takes too long; what was reserved for it stays so.
         """
         if not isinstance(bench, AnalyticsBench) and not bench.is_charged(kind):
@@ -77,18 +107,22 @@ class RoundVectors:
             stored, paid = again
             vector = RingVector(terms.stretches, stored.vector)
             return 0 if paid.committed else paid.seq, vector
+        before = self._state_before(bench, terms, kind, model.numbers)
         charge, entry = self._reserve(bench, terms.run, terms.round)
-        secret = b""
+        secret, after = b"", None
         with answer_limit(self.seconds):
             if isinstance(bench, AnalyticsBench):
                 vector = analytics_contribution(bench, terms.round, charge)
             elif isinstance(bench, EvaluationBench):
-                vector = evaluation_vector(bench, model.parameters, model.digest, charge)
+                vector = evaluation_vector(bench, model.numbers, model.digest, charge)
             else:
-                made = training_contribution(bench, model.parameters, terms.round, charge)
+                made = training_contribution(
+                    bench, model.numbers, terms.round, charge, before.state
+                )
                 vector, secret = made.vector, made.noise_secret
+                after = before.followed_by(made.state)
         kept = Contribution(charge, model.digest, terms.layout_digest, vector.buffer, secret)
-        self.journal.keep_contribution(terms.run, terms.round, kept)
+        self.journal.keep_contribution(terms.run, terms.round, kept, after)
         return entry, vector
 
     def commit(self, entry: int, vector: RingVector) -> None:
@@ -140,12 +174,41 @@ class RoundVectors:
         self._require_first_vector(terms.run, terms.round)
         with answer_limit(self.seconds):
             if isinstance(bench, EvaluationBench):
-                vector = evaluation_vector(bench, model.parameters, model.digest, 0)
+                vector = evaluation_vector(bench, model.numbers, model.digest, 0)
             else:
-                vector = evaluation_contribution(bench, model.parameters)
+                before = self._state_before(bench, terms, RoundKind.EVALUATE, model.numbers)
+                vector = evaluation_contribution(bench, model.numbers, before.state)
+                if bench.agreement.training.local_layers and before.state is not None:
+                    self.keep_layers(terms.run, layers_file(own_layers(bench, before.state)))
         kept = Contribution(0, model.digest, terms.layout_digest, vector.buffer)
         self.journal.keep_contribution(terms.run, terms.round, kept)
         return vector
+
+    def _state_before(
+        self, bench: Bench, terms: SessionTerms, kind: RoundKind, numbers: Floats
+    ) -> "_Before":
+        """What the site goes on from: what it kept of its last round that counted.
+
+        A vector leaves with an answer that is marked: what was trained in a round without a mark
+        was given to nobody, and may yet be had back from the ledger; so nothing goes on from it.
+
+        Raises:
+            Refusal: it is gone, and another would not go with the model that travelled.
+        """
+        if not isinstance(bench, Workbench) or not bench.agreement.training.keeps_state:
+            return _Before(0, None)
+        since = bench.counted(numbers, kind)
+        if since == 0:
+            return _Before(0, bench.first_state)
+        kept = self.journal.state_after(terms.run, since)
+        if kept is None or not self.journal.is_marked(terms.run, since, Phase.TRAIN):
+            raise Refusal(
+                STATE_LOST,
+                f"what this site kept of round {since} of the run is not there any more, and the "
+                "model goes on from it: begin a new run",
+            )
+        first = bench.first_state
+        return _Before(since, SiteState.from_bytes(kept, len(first.control), len(first.local)))
 
     def _require_first_vector(self, run: str, round_: int) -> None:
         """Return if this site has given no vector in any attempt of the round.

@@ -1,7 +1,7 @@
 """The folder a site keeps for its agent: policy, key, what the consortium gave it, journal.
 
 site.toml  identity.pem  consortium.pub  roster.json  run-rules.json  journal.sqlite
-windows/<name>.json  cohort.json
+windows/<name>.json  cohort.json  local-layers/<run>.safetensors
 """
 
 import os
@@ -85,6 +85,16 @@ class SiteHome:
         folder.mkdir(exist_ok=True, mode=0o700)
         text = report.model_dump_json(indent=1).encode() + b"\n"
         write_atomically(folder / f"{file_name(report.window)}.json", text, mode=0o600)
+
+    def layers(self, run: str) -> Path:
+        """A run's layers that stay at the site, as they were judged; for the site's own use."""
+        return self.path / "local-layers" / f"{file_name(run)}.safetensors"
+
+    def keep_layers(self, run: str, layers: bytes) -> None:
+        """Keep a run's layers that stay at the site."""
+        path = self.layers(run)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        write_atomically(path, layers, mode=0o600)
 
     @property
     def cohort(self) -> Path:

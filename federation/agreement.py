@@ -20,10 +20,10 @@ from federation.config import (
     Robustness,
     ServerOptimizer,
     TaskChoice,
-    Training,
 )
 from federation.errors import UsageError
 from federation.section import Name, PublicRows, Section
+from federation.training_choice import Training
 
 
 class NoiseInTheSum(Section):

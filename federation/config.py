@@ -20,10 +20,10 @@ from federation.section import (
     OptionValue,
     Positive,
     PublicRows,
-    Rate,
     Section,
 )
 from federation.simulation_choice import Simulation
+from federation.training_choice import Training, require_state_safe
 
 FEWEST_GROUPS = 3
 """Of two groups' values the median is their mean, which either of them can move anywhere."""
@@ -96,38 +96,23 @@ class FederationRules(Section):
         return len(sites) - 1 if self.neighbours is None else self.neighbours
 
 
-class Training(Section):
-    """What one site does in one round."""
-
-    local_steps: Annotated[int, Field(ge=1, le=100_000)] = 3
-    """Gradient steps at each site in each round."""
-    sampling_rate: Rate = 0.25
-    """Probability with which each row joins the batch of each step."""
-    learning_rate: Positive = 0.5
-    """Of the gradient steps."""
-    momentum: Fraction = 0.0
-    """Of the gradient steps; starts from zero every round."""
-    proximal_mu: Annotated[float, Field(ge=0, le=1e6)] = 0.0
-    """Above 0: FedProx' pull towards the global model (Li et al. 2020, arXiv:1812.06127)."""
-    update_clip: Positive = 20.0
-    """Largest L2 norm of a site's update in a round; longer ones are scaled down."""
-
-
 class ServerOptimizer(Section):
     """What the server does with the mean update (Reddi et al. 2021, arXiv:2003.00295)."""
 
-    optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
+    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = "fedavg"
     """What the mean update is taken for: the step itself, or a gradient."""
     learning_rate: Positive = 1.0
     """Of the server."""
     momentum: Fraction = 0.9
     """Of fedavgm."""
     beta_1: Fraction = 0.9
-    """Of fedadam."""
+    """Of fedadam, fedyogi and fedadagrad: how much of the mean update is kept from round to round;
+    with fedadagrad the paper sets it to 0."""
     beta_2: Fraction = 0.99
-    """Of fedadam."""
+    """Of fedadam and fedyogi: likewise of its square."""
     tau: Positive = 1e-3
-    """Of fedadam: added to the root of the second moment."""
+    """Of fedadam, fedyogi and fedadagrad: added to the root of the second moment, whose first value
+    is its square."""
 
 
 class SharesOfNoise(Section):
@@ -416,6 +401,7 @@ class FederationConfig(Section):
         _check_cohorts(self)
         _check_robustness(self)
         _check_one_step(self)
+        _check_site_state(self)
         _check_mitigation(self)
         _check_arithmetic(self)
         _check_sampling(self)
@@ -512,6 +498,31 @@ def _check_one_step(config: FederationConfig) -> None:
             "1 with privacy.shared_noise",
             "a second step would start from parameters that no noise has hidden yet; raise "
             "run.rounds instead",
+        )
+
+
+def _check_site_state(config: FederationConfig) -> None:
+    privacy, local = config.privacy, list(config.training.local_layers)
+    require_state_safe(
+        config.training,
+        shared_noise=privacy.shared_noise is not None,
+        site_level=privacy.site_level is not None,
+        grouped=config.robustness.is_grouped,
+    )
+    if local and config.evaluation.epsilon is not None:
+        raise ConfigError(
+            "training.local_layers",
+            local,
+            "none with evaluation.epsilon",
+            "sites judge their own layers in the rounds of the run, where counts are exact",
+        )
+    if local and config.mitigation.method == "adversarial":
+        raise ConfigError(
+            "training.local_layers",
+            local,
+            "none with mitigation.method = 'adversarial'",
+            "the adversary needs the whole model that it watches; choose 'reweighing' or "
+            "'constrained'",
         )
 
 

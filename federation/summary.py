@@ -495,7 +495,8 @@ class Baseline(Part):
         name: `majority class`, `alone: SITE`, `centralized`, `centralized with the same DP`,
             `federated`.
         on_own_rows: for a site alone, its utility on its own held-out rows.
-        federated_on_own_rows: the federated model on those same rows.
+        federated_on_own_rows: the federated model on those same rows, with the site's own layers
+            where some stay at the sites.
     """
 
     name: str
@@ -541,6 +542,23 @@ class PartitionFacts(Part):
         )
 
 
+class Strategy(Part):
+    """What makes of sites' steps one model.
+
+    Attributes:
+        algorithm: of the sites' steps; `fedprox` where they are pulled towards the global model.
+        proximal_mu: how much they are.
+        optimizer: of the server.
+        local_layers: names of the parameters that stay at the sites: the model of the run holds
+            them as initialised, and all that is said of utility and groups is of each site's own.
+    """
+
+    algorithm: Literal["sgd", "fedprox", "scaffold"]
+    proximal_mu: float
+    optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"]
+    local_layers: tuple[str, ...] = ()
+
+
 class RunFacts(Part):
     """What ran, where, when and on which versions.
 
@@ -583,6 +601,7 @@ class Summary(Part):
     run: RunFacts
     privacy: Privacy
     secure_sum: SecureSum
+    strategy: Strategy | None = None
     robustness: Robustness | None = None
     mitigation: TrainedMitigation | None = None
     rounds: tuple[Round, ...]

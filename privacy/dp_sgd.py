@@ -9,7 +9,7 @@ sampling rate and the divisor from the private number of rows (Opacus issues 571
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -42,11 +42,14 @@ class Descent:
         learning_rate: > 0.
         momentum: in [0, 1); the buffer starts at zero each round and stays at the site.
         proximal_mu: >= 0; pulls towards the global model (Li et al. 2020, arXiv:1812.06127).
+        correction: added to the gradient of every step, shape (d,), the same in all steps of a
+            round, such as SCAFFOLD's; None adds nothing.
     """
 
     learning_rate: float
     momentum: float = 0.0
     proximal_mu: float = 0.0
+    correction: Floats | None = field(default=None, compare=False)
 
     def step(
         self, here: Vectors, start: Vectors, velocity: Vectors, gradient: Vectors
@@ -61,8 +64,17 @@ class Descent:
         """
         if self.proximal_mu:
             gradient = gradient + self.proximal_mu * (here - start)
+        if self.correction is not None:
+            gradient = gradient + _alike(self.correction, gradient)
         velocity = self.momentum * velocity + gradient if self.momentum else gradient
         return here - self.learning_rate * velocity, velocity
+
+
+def _alike(correction: Floats, gradient: Vectors) -> Vectors:
+    """The correction where the gradient is, and of its type."""
+    if isinstance(gradient, Tensor):
+        return torch.from_numpy(correction).to(gradient.device)
+    return correction
 
 
 @dataclass(frozen=True, slots=True)

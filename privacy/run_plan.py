@@ -6,8 +6,9 @@ from typing import TypedDict
 
 from federation.agreement import Agreement, NoiseInTheSum
 from federation.client_sampling import ClientSampling
-from federation.config import FederationRules, SharesOfNoise, Training
+from federation.config import FederationRules, SharesOfNoise
 from federation.sum_groups import fewest_in_sum
+from federation.training_choice import Training
 from privacy.distributed_noise import DistributedNoisePlan
 from privacy.plan import ClippedStepPlan, DpSgdPlan, NonPrivatePlan, clipped_step_plan
 from privacy.shared_record_noise import SharedRecordNoisePlan

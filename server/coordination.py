@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evaluation.run_layout import RunLayouts, run_tally_spec
 from federation.agreement import Agreement
+from federation.broadcast import Broadcast
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
@@ -14,13 +15,13 @@ from federation.errors import (
     UsageError,
 )
 from federation.initial_model import parameter_count
-from federation.mitigated_task import mitigated
 from federation.ring_vector import Stretch
 from federation.round_layout import RoundKind
 from federation.round_messages import Spending
 from federation.run_folder import RunFolder
 from federation.task import Task
 from federation.timestamp import utc_now
+from federation.trained_task import as_trained
 from server.conversation import Place
 from server.enlistment import agree, common_rules, enlist
 from server.group_counts import counted_weights, counts_are_needed
@@ -42,7 +43,7 @@ class Outcome:
         record: of all rounds.
         statements: per site that could still be asked, what its ledger says.
         stopped: None if all rounds were run.
-        model: final parameters, little-endian float32, as they travel.
+        model: final parameters and any multipliers, little-endian float32, as they travel.
         stretches: what a training round's vector is made of.
     """
 
@@ -89,7 +90,7 @@ def coordinate(
     rows = {site: enlistment.public_rows for site, enlistment in enlisted.items()}
     agreement = settled(folder, config, task, rows, common_rules(enlisted), weights)
     agree(conversation, agreement, folder, Shown.at_the_start(enlisted))
-    trained = mitigated(task, agreement.mitigation)
+    trained = as_trained(task, agreement.training, agreement.mitigation)
     layouts = RunLayouts(
         run_tally_spec(task.schema, agreement),
         agreement,
@@ -141,7 +142,7 @@ def play(rounds: Rounds, past: RunRecord, observe: Observer, roster_digest: str)
         read_record(folder),
         statements,
         stopped,
-        checkpoint.model_bytes(),
+        Broadcast(checkpoint.parameters, checkpoint.multipliers).to_bytes(),
         rounds.layouts.of(RoundKind.TRAIN).stretches,
     )
 
@@ -159,7 +160,8 @@ def settled(
     Solved again, the noise could come out otherwise, on another version of an accountant.
     """
     if not folder.agreement.exists():
-        trained = mitigated(task, settled_mitigation(config.mitigation, weights))
+        mitigation = settled_mitigation(config.mitigation, weights)
+        trained = as_trained(task, config.training, mitigation)
         parameters = parameter_count(trained, config.run.seed)
         proposed = propose(config, folder.id, rows, rules_digest, parameters, weights)
         spec = run_tally_spec(task.schema, proposed).digest()

@@ -86,13 +86,21 @@ class Evaluator:
         """The final model's parameters as they travelled, with any multipliers.
 
         Raises:
-            UsageError: nothing was trained.
+            UsageError: nothing was trained, or part of what was stayed at the sites.
             IntegrityError: the last checkpoint is not what was written.
         """
         last = read_record(self.run).last_training
         if last is None:
             raise UsageError(f"{self.run.path}: no round of it was completed; nothing to evaluate")
-        return read_checkpoint(self.run, last.round.round, last.checkpoint_sha256).model_bytes()
+        training = self.config.training
+        if training.local_layers:
+            raise UsageError(
+                f"{self.run.path}: its layers {', '.join(training.local_layers)} stayed at the "
+                "sites, and an evaluation after the run judges one model for all; the run's own "
+                "report judges each site's rows with the site's own layers"
+            )
+        checkpoint = read_checkpoint(self.run, last.round.round, last.checkpoint_sha256)
+        return checkpoint.to_be_judged(training).model_bytes()
 
     @cached_property
     def trained(self) -> Agreement:

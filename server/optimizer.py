@@ -1,8 +1,9 @@
-"""Server optimizers on the mean update: FedAvg, FedAvgM and FedAdam as `init` and `apply`.
+"""Server optimizers on the mean update, as `init` and `apply`.
 
-Reddi et al. 2021, "Adaptive Federated Optimization", arXiv:2003.00295, Algorithm 2; FedAvgM from
-Hsu et al. 2019, arXiv:1909.06335. All arithmetic is float64 on one vector, in one order, so that a
-run gives the same model on every backend.
+FedAdagrad, FedAdam and FedYogi: Reddi et al. 2021, "Adaptive Federated Optimization",
+arXiv:2003.00295, Algorithm 2, with v_-1 = tau^2 and without bias correction; FedAvgM from Hsu et
+al. 2019, arXiv:1909.06335. All arithmetic is float64 on one vector, in one order, so that a run
+gives the same model on every backend.
 """
 
 from collections.abc import Mapping
@@ -41,6 +42,15 @@ def apply(
         velocity = rule.momentum * state["velocity"] + update
         return {"velocity": velocity}, model + rule.learning_rate * velocity
     mean = rule.beta_1 * state["mean"] + (1 - rule.beta_1) * update
-    variance = rule.beta_2 * state["variance"] + (1 - rule.beta_2) * update**2
+    variance = _second_moment(rule, state["variance"], update**2)
     step = mean / (np.sqrt(variance) + rule.tau)
     return {"mean": mean, "variance": variance}, model + rule.learning_rate * step
+
+
+def _second_moment(rule: ServerOptimizer, variance: Floats, squared: Floats) -> Floats:
+    """v_t of Algorithm 2: Adam forgets by a factor, Yogi by a step at most, Adagrad never."""
+    if rule.optimizer == "fedadagrad":
+        return variance + squared
+    if rule.optimizer == "fedyogi":
+        return variance - (1 - rule.beta_2) * squared * np.sign(variance - squared)
+    return rule.beta_2 * variance + (1 - rule.beta_2) * squared

@@ -14,11 +14,13 @@ from evaluation.run_layout import RunLayouts
 from evaluation.tally_spec import TallySpec
 from federation.adversary import predictor_of
 from federation.agreement import Agreement
+from federation.broadcast import broadcast_shape
 from federation.config import FederationConfig
+from federation.control_variates import server_control
 from federation.envelope import ATTEMPTS_EXHAUSTED, BUDGET_EXHAUSTED, RUN_OVERSPENT
 from federation.errors import DataError
 from federation.initial_model import initial_model
-from federation.mitigated_task import multiplier_count
+from federation.local_layers import local_names
 from federation.multipliers import multipliers
 from federation.round_layout import (
     CLIPPED_UPDATES,
@@ -105,8 +107,10 @@ class Rounds:
         model = initial_model(self.task, self.agreement.seed)
         parameters = flat_parameters(model).astype(np.float64)
         state = optimizer.init(self.agreement.server, len(parameters))
-        none = np.zeros(multiplier_count(self.task))
-        return Checkpoint(0, parameters, state, none, none)
+        shape = broadcast_shape(self.agreement, self.task, len(parameters), RoundKind.TRAIN)
+        none = np.zeros(shape.multipliers)
+        control, counted = np.zeros(shape.control), np.zeros(shape.counted)
+        return Checkpoint(0, parameters, state, none, none, control, counted)
 
     def train(
         self, number: int, checkpoint: Checkpoint, begun: int, observe: Observer
@@ -123,7 +127,7 @@ class Rounds:
             noise = put_back_in_place(agreed, sums, outcome, number)
             counted = self.agreement.counts_in_training
             fairness = self._fairness(sums, outcome) if counted else ()
-            following = self._step(number, checkpoint, self._update(sums, outcome))
+            following = self._step(number, checkpoint, sums, outcome)
             following = self._ascended(following, checkpoint, fairness)
             done = _completed(number, RoundKind.TRAIN, outcome, attempts, seconds)
             record = RoundRecord(
@@ -159,7 +163,8 @@ class Rounds:
     def evaluate(self, checkpoint: Checkpoint, begun: int, observe: Observer) -> Stop | None:
         """The evaluation round of a final model; returns why it failed, if it did."""
         number, began = self.evaluation_round(checkpoint), time.monotonic()
-        outcome, attempts = self._attempt(number, RoundKind.EVALUATE, checkpoint, begun)
+        judged = checkpoint.to_be_judged(self.agreement.training)
+        outcome, attempts = self._attempt(number, RoundKind.EVALUATE, judged, begun)
         seconds = time.monotonic() - began
         try:
             if isinstance(outcome, FailedRound):
@@ -196,7 +201,9 @@ class Rounds:
         load_flat_parameters(model, checkpoint.parameters)
         # An adversary has done its work: what is used is the task's own model, under its own names.
         named = predictor_of(model).state_dict()
-        return save_model({name: tensor.contiguous() for name, tensor in named.items()})
+        tensors = {name: tensor.contiguous() for name, tensor in named.items()}
+        stay = local_names(model, self.agreement.training.local_layers)
+        return save_model(tensors, {"as_initialised": ", ".join(stay)} if stay else None)
 
     def _attempt(
         self, number: int, kind: RoundKind, checkpoint: Checkpoint, begun: int
@@ -242,7 +249,10 @@ class Rounds:
             weight = np.array([sum(rows) * sampling.expected(len(rows)) / len(rows)])
         return np.asarray(sums[UPDATE] * max(rows) / weight)
 
-    def _step(self, number: int, checkpoint: Checkpoint, update: Floats) -> Checkpoint:
+    def _step(
+        self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats], outcome: SecureSum
+    ) -> Checkpoint:
+        update = self._update(sums, outcome)
         state, parameters = optimizer.apply(
             self.agreement.server, checkpoint.optimizer, checkpoint.parameters, update
         )
@@ -251,7 +261,28 @@ class Rounds:
                 f"round {number}: the model is no longer finite; lower training.learning_rate or "
                 "server.learning_rate"
             )
-        return Checkpoint(number, parameters, state)
+        return Checkpoint(
+            number,
+            parameters,
+            state,
+            control=self._control(checkpoint.control, sums, update),
+            counted=self._counted(number, checkpoint.counted, outcome),
+        )
+
+    def _control(self, control: Floats, sums: Mapping[str, Floats], update: Floats) -> Floats:
+        """SCAFFOLD's, after a round; as it was without SCAFFOLD."""
+        training = self.agreement.training
+        if not training.is_scaffold:
+            return control
+        share = float(sums[WEIGHT][0]) / sum(self.agreement.public_rows.values())
+        return server_control(control, update, share, training.travelled)
+
+    def _counted(self, number: int, counted: Floats, outcome: SecureSum) -> Floats:
+        """Per site the round of its last update that is in the model; empty if nobody asks."""
+        if not len(counted):
+            return counted
+        are_in = [site in outcome.survivors for site in self.agreement.sites]
+        return np.where(are_in, float(number), counted)
 
     def _ascended(
         self, following: Checkpoint, checkpoint: Checkpoint, fairness: tuple[Fairness, ...]

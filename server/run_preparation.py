@@ -17,10 +17,10 @@ from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
 from federation.initial_model import parameter_count
 from federation.membership import Membership, install
-from federation.mitigated_task import mitigated
 from federation.run_folder import Environment, RunFolder
 from federation.task import Task
 from federation.task_loading import add_search_folder, load_task
+from federation.trained_task import as_trained
 from server.app_bundle import AppBundle
 from server.countersigning import require_membership, require_ready
 from server.enrolment import enrolled
@@ -177,7 +177,7 @@ def _require_agreeable(config: FederationConfig, task: Task, rows: Mapping[str, 
         HedgerowError: there is none; the text says why.
     """
     weights = unit_weights(config.mitigation, task.schema)
-    trained = mitigated(task, settled_mitigation(config.mitigation, weights))
+    trained = as_trained(task, config.training, settled_mitigation(config.mitigation, weights))
     parameters = parameter_count(trained, config.run.seed)
     agreement = propose(config, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
     run_tally_spec(task.schema, agreement)

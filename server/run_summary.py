@@ -11,6 +11,8 @@ from federation.agreement import Agreement
 from federation.config import FederationConfig, group_sizes
 from federation.durable_file import write_atomically
 from federation.evaluation_record import evaluating_command
+from federation.initial_model import initial_model
+from federation.local_layers import local_names
 from federation.multipliers import mitigated_attribute
 from federation.ring_vector import packed_bytes
 from federation.round_messages import Spending
@@ -28,6 +30,7 @@ from federation.summary import (
     RunFacts,
     SecureSum,
     SiteAccount,
+    Strategy,
     Summary,
     TrainedMitigation,
     UtilityPoint,
@@ -71,6 +74,7 @@ def summarise(
         run=_facts(folder, config, task, outcome, backend),
         privacy=_privacy(outcome),
         secure_sum=_secure_sum(outcome),
+        strategy=_strategy(outcome.agreement, task),
         robustness=_robustness(outcome.agreement),
         mitigation=_mitigation(outcome, task),
         rounds=tuple(r.round for r in record.rounds),
@@ -201,6 +205,18 @@ def _secure_sum(outcome: Outcome) -> SecureSum:
     )
 
 
+def _strategy(agreement: Agreement, task: Task) -> Strategy:
+    training = agreement.training
+    corrected = "fedprox" if training.proximal_mu else training.algorithm
+    model = initial_model(task, agreement.seed)
+    return Strategy(
+        algorithm=corrected,
+        proximal_mu=training.proximal_mu,
+        optimizer=agreement.server.optimizer,
+        local_layers=local_names(model, training.local_layers),
+    )
+
+
 def _robustness(agreement: Agreement) -> Robustness | None:
     rule = agreement.robustness
     if rule.aggregate == "mean":
@@ -280,6 +296,12 @@ def _baselines(outcome: Outcome) -> tuple[Baseline, ...]:
 def _notes(folder: RunFolder, outcome: Outcome) -> tuple[str, ...]:
     silent = sorted(set(outcome.agreement.sites) - set(outcome.statements))
     notes = []
+    if outcome.agreement.training.local_layers:
+        notes.append(
+            f"the layers {', '.join(outcome.agreement.training.local_layers)} stay at the sites: "
+            f"{folder.model.name} holds them as initialised, and each site is judged with its own, "
+            "which its home keeps under local-layers/"
+        )
     if not outcome.agreement.counts_exactly:
         notes.append(
             "held-out rows are counted with noise only, after the run: "

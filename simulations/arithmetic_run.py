@@ -10,11 +10,11 @@ from federation.config import FederationConfig
 from federation.entropy import SeededEntropy
 from federation.envelope import Phase
 from federation.initial_model import initial_model, parameter_count
-from federation.mitigated_task import mitigated
 from federation.run_folder import RunFolder
 from federation.sum_groups import sum_groups
 from federation.task import SiteRequest, Task
 from federation.timestamp import utc_now
+from federation.trained_task import as_trained
 from privacy.dataset_policy import dataset_policy
 from server.coordination import Outcome, play, settled
 from server.group_counts import unit_weights
@@ -47,7 +47,7 @@ def run_arithmetically(folder: RunFolder, config: FederationConfig, observe: Obs
     record_start(folder, utc_now())
     task = simulated_task(folder, config)
     agreement = _agreement(folder, config, task)
-    trained = mitigated(task, agreement.mitigation)
+    trained = as_trained(task, agreement.training, agreement.mitigation)
     layouts = RunLayouts(
         run_tally_spec(task.schema, agreement),
         agreement,

@@ -22,13 +22,13 @@ from federation.agreement import Agreement
 from federation.envelope import Phase, Request, parse_reply
 from federation.initial_model import parameter_count
 from federation.layout import VectorLayout
-from federation.mitigated_task import mitigated
 from federation.ring_vector import RingVector
 from federation.round_layout import UPDATE, RoundKind
 from federation.schema import TaskSchema
 from federation.simulation_choice import Attacker
 from federation.task import SiteData, SiteRequest, Task
 from federation.task_loading import load_task
+from federation.trained_task import as_trained
 from privacy.secure_sum.messages import MaskedInput
 
 Answer = Callable[[bytes], bytes]
@@ -148,7 +148,7 @@ def _difference(layout: VectorLayout, honest: RingVector, factor: float) -> Ring
 def _training_layout(agreed: bytes) -> VectorLayout:
     agreement = Agreement.from_bytes(agreed)
     named = load_task(agreement.task.name, agreement.task.options)
-    task = mitigated(named, agreement.mitigation)
+    task = as_trained(named, agreement.training, agreement.mitigation)
     spec = run_tally_spec(task.schema, agreement)
     parameters = parameter_count(task, agreement.seed)
     return run_layout(spec, agreement, parameters, RoundKind.TRAIN)

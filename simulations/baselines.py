@@ -4,12 +4,14 @@ Each is the same model, trained with the same plan for as many steps as the fede
 judged by the same tallies; so whatever differs is what federation bought or privacy cost.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from client.observation import outcome_tallies
 from evaluation import findings
@@ -25,9 +27,16 @@ from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import plan_for_rows
 
+OwnLayers = Mapping[str, Mapping[str, Tensor]]
+"""Per site, its own values of the layers that stay at the sites, by parameter."""
+
 
 def baselines(
-    task: Task, agreement: Agreement, federated: nn.Module, rounds: int
+    task: Task,
+    agreement: Agreement,
+    federated: nn.Module,
+    rounds: int,
+    own_layers: OwnLayers = MappingProxyType({}),
 ) -> tuple[Baseline, ...]:
     """Each site alone, and the centralized model with and without the same privacy.
 
@@ -38,11 +47,28 @@ def baselines(
         agreement: of the run.
         federated: the run's final model, to be judged on each site's own rows.
         rounds: how many training rounds that model is of.
+        own_layers: of the sites, where some layers stay there; a site that has none is not judged
+            with the federated model.
     """
     sites = {site: task.load(SiteRequest(site, agreement.seed)) for site in agreement.sites}
     bench = _Yardstick(task, agreement, run_tally_spec(task.schema, agreement), rounds)
-    alone = tuple(_alone(bench, site, sites, federated) for site in agreement.sites)
+    has_own = bool(agreement.training.local_layers)
+    alone = tuple(
+        _alone(bench, site, sites, _own(federated, own_layers.get(site, {}), has_own=has_own))
+        for site in agreement.sites
+    )
     return (*alone, *_centralized(bench, tuple(sites.values())))
+
+
+def _own(federated: nn.Module, layers: Mapping[str, Tensor], *, has_own: bool) -> nn.Module | None:
+    """The federated model as one site has it; None if the site's own layers are not there."""
+    if not has_own:
+        return federated
+    if not layers:
+        return None
+    model = copy.deepcopy(federated)
+    model.load_state_dict(dict(layers), strict=False)
+    return model
 
 
 @dataclass(frozen=True)
@@ -87,7 +113,7 @@ class _Yardstick:
 
 
 def _alone(
-    bench: _Yardstick, site: str, sites: dict[str, SiteData], federated: nn.Module
+    bench: _Yardstick, site: str, sites: dict[str, SiteData], federated: nn.Module | None
 ) -> Baseline:
     rows = bench.agreement.public_rows[site]
     model = bench.train([sites[site]], rows, f"alone/{site}", private=True)
@@ -98,7 +124,9 @@ def _alone(
         simulation_only=True,
         utility=bench.judge(model, list(sites.values())),
         on_own_rows=bench.judge(model, [sites[site]]),
-        federated_on_own_rows=bench.judge(federated, [sites[site]]),
+        federated_on_own_rows=(
+            None if federated is None else bench.judge(federated, [sites[site]])
+        ),
     )
 
 

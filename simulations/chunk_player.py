@@ -6,44 +6,56 @@ guards it: keys, masks, signatures, journal and ledger.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from torch import nn
 
 from client.contribution import (
+    Start,
     TrainingForm,
     Workbench,
     contribution_of,
+    correction_of,
     descent_of,
     evaluation_contribution,
     given_model,
     rounding_entropy,
+    shared_update,
     trained_alone,
     training_entropy,
     update_values,
 )
+from client.observation import Judged, judged_rows
 from evaluation.run_layout import RunLayouts, run_tally_spec
-from evaluation.tally_spec import OVERALL
 from federation.agreement import Agreement
+from federation.broadcast import Broadcast
 from federation.config import FederationConfig
 from federation.entropy import SeededEntropy
-from federation.initial_model import initial_model, parameter_count
-from federation.layout import VectorLayout
-from federation.mitigated_task import mitigated, under
+from federation.errors import IntegrityError
+from federation.initial_model import parameter_count
+from federation.local_layers import joined
+from federation.mitigated_task import under
 from federation.ring_vector import RingVector
-from federation.round_layout import RoundKind, scoped
+from federation.round_layout import RoundKind
 from federation.run_folder import RunFolder
-from federation.task import Floats, SiteData, SiteRequest, Task
+from federation.site_state import SiteState
+from federation.task import Floats, SiteRequest
+from federation.trained_task import as_trained
 from privacy.batched_training import ClientWork, train_together
 from privacy.dp_sgd import LocalUpdate
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import rehearsal_noise
+from privacy.run_plan import rotation_seed
 from simulations.attackers import attacked_task, attacked_vector
-from simulations.chunk_tallies import chunk_tallies
+from simulations.chunk_tallies import counts_by_scope
+from simulations.kept_states import KeptStates
 from simulations.simulated_task import simulated_task
 from simulations.site_chunks import TrainingEngine, site_chunks, training_engine
+
+STATES = "site-states.bin"
+"""In the run folder: what sites without homes keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +96,10 @@ class ChunkPlayer:
     """The sites of one run; rows are loaded when a site is first needed."""
 
     def __init__(self, folder: RunFolder, config: FederationConfig, agreement: Agreement) -> None:
-        self._config, self._agreement = config, agreement
-        self._task = mitigated(simulated_task(folder, config), agreement.mitigation)
+        self._folder, self._config, self._agreement = folder, config, agreement
+        task = simulated_task(folder, config)
+        self._task = as_trained(task, agreement.training, agreement.mitigation)
+        self._places = {site: place for place, site in enumerate(agreement.sites)}
         self._benches: dict[str, Workbench] = {}
         self._attacks = {one.site: one for one in config.simulation.attackers}
         self._entropy = SeededEntropy(config.run.seed)
@@ -101,97 +115,142 @@ class ChunkPlayer:
     @cached_property
     def engine(self) -> TrainingEngine:
         """How sites are trained."""
-        data = self.bench(self._agreement.sites[0]).data
-        return training_engine(self._config, self._agreement, self._task, data)
+        return training_engine(self._config, self._agreement, self._task, self._first.data)
 
     def chunks(self, sites: Sequence[str]) -> list[tuple[str, ...]]:
         """Sites that sum together, as they are trained."""
-        return site_chunks(self._agreement, self.engine, self._model, sites)
+        return site_chunks(self._agreement, self.engine, self._fresh, sites)
 
-    @cached_property
-    def _model(self) -> nn.Module:
-        return initial_model(self._task, self._agreement.seed)
-
-    def play(self, work: ChunkWork, parameters: Floats) -> ChunkSum:
+    def play(self, work: ChunkWork, numbers: Floats) -> ChunkSum:
         """The sum of a chunk's vectors.
 
         Args:
             work: which sites, and what they are asked.
-            parameters: as they travel, shape (broadcast,), float64.
+            numbers: the global model and what goes with it, shape (broadcast,), float64.
 
         Raises:
             DataError: the model's output is not a probability, or an evaluation failed at a site.
         """
         alive = [self.bench(site) for site in work.sites if site not in work.lost]
-        layout = self.layouts.of(work.kind)
-        if not alive:
-            return ChunkSum(RingVector.zeros(layout.stretches), (), {}, {})
-        if work.kind is RoundKind.EVALUATE:
-            total = RingVector.zeros(layout.stretches)
-            for bench in alive:
-                total.add(evaluation_contribution(bench, parameters))
-            return ChunkSum(total, tuple(bench.site for bench in alive), {}, {})
-        return self._training_sum(work, layout, alive, parameters)
+        if work.kind is RoundKind.TRAIN:
+            return self._training_sum(work, alive, numbers)
+        total = RingVector.zeros(self.layouts.of(work.kind).stretches)
+        given = self._given(numbers, work.kind)
+        for bench in alive:
+            total.add(evaluation_contribution(bench, numbers, self._state(bench, given)))
+        return ChunkSum(total, tuple(bench.site for bench in alive), {}, {})
 
-    def updates(
-        self, sites: Sequence[str], parameters: Floats, round_: int
-    ) -> dict[str, LocalUpdate]:
+    def updates(self, sites: Sequence[str], numbers: Floats, round_: int) -> dict[str, LocalUpdate]:
         """What a round of training changes at each site."""
-        benches = [self.bench(site) for site in sites]
-        if not self.engine.is_batched:
-            return {one.site: trained_alone(one, parameters, round_, 1) for one in benches}
-        model = given_model(benches[0], parameters)
-        loss = under(self._task, parameters[self.layouts.parameters :]).loss
-        clients = [
-            ClientWork(
-                (one.data.train.inputs, one.data.train.targets),
-                one.plan(),
-                training_entropy(one, round_, 1),
-            )
-            for one in benches
-        ]
-        trained = train_together(
-            model, clients, loss, descent_of(self._agreement), noise_of=self._noise_of
-        )
-        return {one.site: update for one, update in zip(benches, trained, strict=True)}
+        given = self._given(numbers, RoundKind.TRAIN)
+        return self._trained([(b, self._start(b, given)) for b in map(self.bench, sites)], round_)
 
     def bench(self, site: str) -> Workbench:
         """What a site works with."""
         if site not in self._benches:
-            task = self._task_of(site)
+            attack = self._attacks.get(site)
+            task = self._task if attack is None else attacked_task(self._task, attack)
             data = task.load(SiteRequest(site, self._config.run.seed))
             self._benches[site] = Workbench(
                 site, self._agreement, task, data, self._entropy, noise_of=self._noise_of
             )
         return self._benches[site]
 
-    def _task_of(self, site: str) -> Task:
-        attack = self._attacks.get(site)
-        return self._task if attack is None else attacked_task(self._task, attack)
+    @cached_property
+    def _first(self) -> Workbench:
+        """A site's bench: what it says of the agreement holds for all."""
+        return self.bench(self._agreement.sites[0])
+
+    @cached_property
+    def _fresh(self) -> nn.Module:
+        return self._first.fresh_model()
+
+    @cached_property
+    def _kept(self) -> KeptStates | None:
+        """What sites keep from round to round; None if they keep nothing."""
+        if not self._agreement.training.keeps_state:
+            return None
+        none, path = self._first.first_state, self._folder.path / STATES
+        return KeptStates(path, len(self._places), len(none.control), len(none.local))
+
+    def _given(self, numbers: Floats, kind: RoundKind) -> Broadcast:
+        return self._first.shape(kind).split(numbers)
+
+    def _state(self, bench: Workbench, given: Broadcast) -> SiteState:
+        """What a site goes on from.
+
+        Raises:
+            IntegrityError: what it kept is gone.
+        """
+        counted = self._counted(bench, given)
+        if self._kept is None or not counted:
+            return self._first.first_state
+        kept = self._kept.state(self._places[bench.site], counted)
+        if kept is None:
+            raise IntegrityError(
+                f"{self._folder.path / STATES} holds nothing of {bench.site} and round {counted}: "
+                "it was changed since; start a new run"
+            )
+        return kept
+
+    def _counted(self, bench: Workbench, given: Broadcast) -> int:
+        """The round of a site's last update in the model; 0 if there is none, or it keeps none."""
+        return int(given.counted[self._places[bench.site]]) if len(given.counted) else 0
+
+    def _start(self, bench: Workbench, given: Broadcast) -> Start:
+        return Start(given, self._state(bench, given))
+
+    def _trained(
+        self, starts: Sequence[tuple[Workbench, Start]], round_: int
+    ) -> dict[str, LocalUpdate]:
+        if not self.engine.is_batched:
+            return {b.site: trained_alone(b, start, round_, 1) for b, start in starts}
+        common = starts[0][1]
+        model = given_model(self._first, Start(common.given, self._first.first_state))
+        loss = under(self._task, common.given.multipliers).loss
+        descent, clients = descent_of(self._agreement), []
+        corrections = [correction_of(bench, start) for bench, start in starts]
+        if corrections[0] is not None:
+            descent = replace(
+                descent, correction=np.stack([c for c in corrections if c is not None])
+            )
+        for bench, start in starts:
+            own = None
+            if len(start.state.local):
+                own = joined(start.given.parameters, start.state.local, self._first.local)
+            rows = (bench.data.train.inputs, bench.data.train.targets)
+            entropy = training_entropy(bench, round_, 1)
+            clients.append(ClientWork(rows, bench.plan(), entropy, own))
+        trained = train_together(model, clients, loss, descent, noise_of=self._noise_of)
+        return {b.site: update for (b, _), update in zip(starts, trained, strict=True)}
 
     def _training_sum(
-        self,
-        work: ChunkWork,
-        layout: VectorLayout,
-        alive: Sequence[Workbench],
-        parameters: Floats,
+        self, work: ChunkWork, alive: Sequence[Workbench], numbers: Floats
     ) -> ChunkSum:
-        updates = self.updates(work.sites, parameters, work.round)
-        failed = {
-            bench.site: "train: failed: training diverged: the update is not finite"
-            for bench in alive
-            if not np.all(np.isfinite(updates[bench.site].delta))
-        }
+        layout, given = self.layouts.of(RoundKind.TRAIN), self._given(numbers, RoundKind.TRAIN)
+        total = RingVector.zeros(layout.stretches)
+        if not alive:
+            return ChunkSum(total, (), {}, {})
+        # Whoever is lost is trained, too: whose bits are in a batch must not depend on it.
+        starts = {site: self._start(self.bench(site), given) for site in work.sites}
+        updates = self._trained([(self.bench(s), one) for s, one in starts.items()], work.round)
+        form = replace(self._form, round=work.round, layout=layout)
+        form = replace(form, rotation_seed=rotation_seed(self._agreement, work.round))
+        diverged = [b.site for b in alive if not np.all(np.isfinite(updates[b.site].delta))]
+        failed = dict.fromkeys(diverged, "train: failed: training diverged")
         summed = [bench for bench in alive if bench.site not in failed]
         if not summed:
-            return ChunkSum(RingVector.zeros(layout.stretches), (), failed, {})
-        form = TrainingForm.of(self._agreement, layout, work.round)
-        counts = self._counts(summed, parameters)
-        # Whose vector is changed by more than rounding is encoded by itself.
-        apart = {bench.site for bench in summed if form.plan or bench.site in self._attacks}
+            return ChunkSum(total, (), failed, {})
+        counts = self._counts(summed, starts)
+        # Whose vector is changed by more than rounding, or who keeps it, is encoded by itself.
+        all_apart = form.plan is not None or self._kept is not None
+        apart = {b.site for b in summed if all_apart or b.site in self._attacks}
         total = layout.encoded_sum(
             (
-                (update_values(bench, updates[bench.site]), rounding_entropy(bench, work.round))
+                (
+                    update_values(bench, shared_update(form, updates[bench.site])),
+                    rounding_entropy(bench, work.round),
+                )
                 for bench in summed
                 if bench.site not in apart
             ),
@@ -202,41 +261,30 @@ class ChunkPlayer:
         for bench in summed:
             if bench.site not in apart:
                 continue
-            update = updates[bench.site]
-            made = contribution_of(bench, form, update, counted_above, work.round)
+            start = starts[bench.site]
+            made = contribution_of(bench, form, start, updates[bench.site], counted_above)
+            if self._kept is not None:
+                place, needed = self._places[bench.site], self._counted(bench, given)
+                self._kept.keep(place, work.round, made.state, needed)
             total.add(attacked_vector(self._attacks.get(bench.site), layout, made.vector))
             secrets[bench.site] = made.noise_secret
         return ChunkSum(total, tuple(bench.site for bench in summed), failed, secrets)
 
-    def _counts(self, benches: Sequence[Workbench], parameters: Floats) -> dict[str, Floats]:
+    @cached_property
+    def _form(self) -> TrainingForm:
+        return TrainingForm.of(self._first, 1)
+
+    def _counts(
+        self, benches: Sequence[Workbench], starts: Mapping[str, Start]
+    ) -> dict[str, Floats]:
         """Per scope, the tallies of the incoming model over these sites; empty if none are."""
         if not self._agreement.counts_in_training:
             return {}
-        model, spec = given_model(benches[0], parameters), self.layouts.spec
-        by_scope: dict[str, list[SiteData]] = {scope: [] for scope in self._agreement.all_scopes}
+        one_for_all = given_model(self._first, starts[benches[0].site])
+        by_scope: dict[str, list[Judged]] = {}
         for bench in benches:
-            for scope in self._agreement.scopes(bench.site)[1:] or ("",):
-                by_scope.setdefault(scope, []).append(bench.data)
-        tallies = {
-            scope: chunk_tallies(self._task, model, data, spec)
-            for scope, data in by_scope.items()
-            if data
-        }
-        overall = _added(list(tallies.values()))
-        none = {name: np.zeros(value.shape[-1]) for name, value in overall.items()}
-        by_name = {**dict.fromkeys(self._agreement.all_scopes, none), **tallies}
-        by_name[OVERALL] = overall
-        return {
-            scoped(scope, name): value
-            for scope in self._agreement.all_scopes
-            for name, value in by_name[scope].items()
-        }
-
-
-def _added(tallies: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
-    return {name: _joined([one[name] for one in tallies]) for name in tallies[0]}
-
-
-def _joined(counts: Sequence[Floats]) -> Floats:
-    """The sum of counts; of what sites have one by one, all of it."""
-    return np.concatenate(counts) if counts[0].ndim == 2 else np.sum(counts, axis=0)
+            own = bool(len(starts[bench.site].state.local))
+            model = given_model(bench, starts[bench.site]) if own else one_for_all
+            scope = self._agreement.scopes(bench.site)[-1]
+            by_scope.setdefault(scope, []).append(judged_rows(self._task, model, bench.data))
+        return counts_by_scope(self._agreement.all_scopes, self.layouts.spec, by_scope)

@@ -40,10 +40,12 @@ sampling_rate = {sampling_rate}           # each row joins each step's batch wit
 learning_rate = {learning_rate}
 momentum = {momentum}
 proximal_mu = 0.0              # > 0: FedProx
+# algorithm = "scaffold"       # with momentum = 0.0 and proximal_mu = 0.0
+# local_layers = ["head.*"]    # parameters that stay at each site
 update_clip = 20.0             # largest L2 norm of a site's update
 
 [server]
-optimizer = "fedavg"           # or "fedavgm", "fedadam"
+optimizer = "fedavg"           # or "fedavgm", "fedadam", "fedyogi", "fedadagrad"
 learning_rate = 1.0
 
 [robustness]

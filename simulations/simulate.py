@@ -4,6 +4,7 @@ from flwr.app import Context, RecordDict
 from safetensors.torch import load
 from torch import nn
 
+from client.site_home import SiteHome
 from federation import canonical
 from federation.config import FederationConfig
 from federation.errors import IntegrityError, UsageError
@@ -20,7 +21,7 @@ from simulations.arithmetic_run import run_arithmetically
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.placement import longest_first
 from simulations.backends.ray import run_on_ray
-from simulations.baselines import baselines
+from simulations.baselines import OwnLayers, baselines
 from simulations.simulated_task import simulated_task
 from simulations.sites import (
     read_config,
@@ -60,7 +61,8 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
         rounds = summary.run.rounds_completed
         if config.simulation.baselines and rounds and outcomes:
             model = _final_model(folder, task, config)
-            beside = baselines(task, outcomes[0].agreement, model, rounds)
+            own = _own_layers(folder, config)
+            beside = baselines(task, outcomes[0].agreement, model, rounds, own)
             summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
             write_summary(folder, summary)
     return summary
@@ -93,6 +95,16 @@ def _final_model(folder: RunFolder, task: Task, config: FederationConfig) -> nn.
     model = initial_model(task, config.run.seed)
     model.load_state_dict(load(folder.model.read_bytes()))
     return model
+
+
+def _own_layers(folder: RunFolder, config: FederationConfig) -> OwnLayers:
+    """Of every site that judged the final model, the layers that stay there."""
+    if not config.training.local_layers:
+        return {}
+    files = {
+        site: SiteHome(folder.site_home(site)).layers(folder.id) for site in config.federation.sites
+    }
+    return {site: load(file.read_bytes()) for site, file in files.items() if file.is_file()}
 
 
 def require_resumable(folder: RunFolder, config: FederationConfig) -> None:

@@ -7,12 +7,13 @@ agreement, the round and the task's model, never from how many workers there are
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.errors import ConfigError
 from federation.initial_model import initial_model
+from federation.local_layers import thawed
 from federation.mitigated_task import at_its_strongest
 from federation.task import SiteData, Task
 from privacy.batchable import RowCost, cannot_batch, is_worth_batching, row_cost
@@ -57,7 +58,15 @@ def training_engine(
     """
     if config.simulation.engine == "per-site":
         return TrainingEngine(is_batched=False)
-    model, rows = initial_model(task, agreement.seed), (data.train.inputs, data.train.targets)
+    if agreement.training.keeps_state and config.simulation.secure_aggregation == "real":
+        raise ConfigError(
+            "simulation.engine",
+            "batched",
+            "'per-site', or simulation.secure_aggregation = 'arithmetic', for this strategy",
+            "agents keep to themselves what they go on from",
+        )
+    local = agreement.training.local_layers
+    model, rows = thawed(initial_model(task, agreement.seed), local), _train_rows(data)
     why = _refused(agreement, task, model, data)
     if why is not None:
         raise ConfigError("simulation.engine", "batched", "'per-site' for this run", why)
@@ -74,9 +83,13 @@ def training_engine(
 def _refused(agreement: Agreement, task: Task, model: nn.Module, data: SiteData) -> str | None:
     if shared_record_noise(agreement) is not None:
         return "with privacy.shared_noise a round has one step, which is taken site by site"
-    rows, loss = (data.train.inputs, data.train.targets), at_its_strongest(task).loss
+    rows, loss = _train_rows(data), at_its_strongest(task).loss
     why = cannot_batch(model, rows, loss, private=agreement.privacy is not None)
     return None if why is None else f"the model {why}"
+
+
+def _train_rows(data: SiteData) -> tuple[Tensor, Tensor]:
+    return data.train.inputs, data.train.targets
 
 
 def site_chunks(

@@ -14,7 +14,7 @@ from flwr.app import Context
 from flwr.clientapp import ClientApp
 
 from client.agent import SiteAgent
-from client.contribution import Workbench, require_trainable
+from client.contribution import Start, Workbench, require_trainable
 from client.courier import client_app
 from client.home_opening import create_ledger, open_simulated_agent, verify_home
 from client.site_home import SiteHome
@@ -29,15 +29,15 @@ from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal, UsageError
 from federation.initial_model import parameter_count
-from federation.mitigated_task import mitigated
 from federation.partition_choice import PartitionChoice, numbered_sites
 from federation.roster import Roster
 from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
 from federation.simulation_choice import Attacker, Dropout
 from federation.site_policy import SitePolicy
-from federation.task import Floats, SiteData, SiteRequest, Task
+from federation.task import SiteData, SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
+from federation.trained_task import as_trained
 from privacy.account import best_order, filtered_epsilon
 from privacy.accountant import cost, is_affordable
 from privacy.dataset_policy import dataset_policy
@@ -144,8 +144,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     task = load_task(config.task.name, config.task.options)
     resolved = resolve(config, task)
     drawn = drawn_task(task, resolved)
-    trained = mitigated(
+    trained = as_trained(
         task if drawn is None else drawn.task,
+        resolved.training,
         settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
     )
     data = {
@@ -334,13 +335,13 @@ def simulated_agent(
 
 
 def _trained_together(
-    path: Path, bench: Workbench, parameters: Floats, round_: int, charge: int
+    path: Path, bench: Workbench, start: Start, round_: int, charge: int
 ) -> LocalUpdate:
     from simulations.training_together import (  # noqa: PLC0415 - imports this module
         training_together,
     )
 
-    return training_together(path)(bench, parameters, round_, charge)
+    return training_together(path)(bench, start, round_, charge)
 
 
 def _task(folder: RunFolder, agreement: AnyAgreement) -> Task:

@@ -9,9 +9,10 @@ from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 
-from client.contribution import Workbench, trained_alone
+import numpy as np
+
+from client.contribution import Start, Workbench, trained_alone
 from federation.sum_groups import sum_group_of
-from federation.task import Floats
 from privacy.dp_sgd import LocalUpdate
 from simulations.chunk_player import ChunkPlayer
 from simulations.chunk_workers import open_player
@@ -27,12 +28,11 @@ class TrainingTogether:
         self._player = player
         self._trained: OrderedDict[tuple[object, ...], dict[str, LocalUpdate]] = OrderedDict()
 
-    def __call__(
-        self, bench: Workbench, parameters: Floats, round_: int, charge: int
-    ) -> LocalUpdate:
+    def __call__(self, bench: Workbench, start: Start, round_: int, charge: int) -> LocalUpdate:
         """What a round of training changes at one site."""
         if charge != 1 or not self._player.engine.is_batched:
-            return trained_alone(bench, parameters, round_, charge)
+            return trained_alone(bench, start, round_, charge)
+        parameters = np.concatenate([start.given.parameters, start.given.multipliers])
         group = sum_group_of(bench.agreement, round_, bench.site)
         chunk = next(one for one in self._player.chunks(group.sites) if bench.site in one)
         key = (round_, chunk, hashlib.sha256(parameters.tobytes()).digest())

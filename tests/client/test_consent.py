@@ -6,7 +6,7 @@ import pytest
 from sample_consortium import roster_of, signed_rules
 
 from client.consent import Refusal, check_agreement, check_certificates, check_hours
-from federation.agreement import Agreement, RecordPrivacy
+from federation.agreement import Agreement, NoiseInTheSum, RecordPrivacy
 from federation.config import (
     EvaluationRules,
     FederationRules,
@@ -74,6 +74,31 @@ def test_an_agreement_at_every_floor_is_accepted() -> None:
 def test_the_noise_that_a_site_demands_is_of_runs_with_noise() -> None:
     allowed = {"allow_without_privacy": True}
     check(allowed | {"least_noise_multiplier": 1.5}, allowed, privacy=None)
+
+
+SHARED = NoiseInTheSum(
+    colluders=1, meter_coordinates=16, dimension=20, granularity=2**-10, ring_bits=32,
+    largest_code=1000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("training", "shared"),
+    [
+        (Training(algorithm="scaffold", local_steps=1), SHARED),
+        (Training(local_layers=("head.*",), local_steps=1), SHARED),
+        (Training(algorithm="scaffold", momentum=0.5), None),
+    ],
+)
+def test_a_site_keeps_nothing_that_no_noise_protects_whatever_its_coordinator_checked(
+    training, shared
+) -> None:
+    allowed = {"allow_shared_noise": True}
+    privacy = AGREEMENT.privacy.model_copy(update={"shared": shared})
+    with pytest.raises(Refusal) as refused:
+        check(allowed, privacy=privacy, training=training)
+    assert refused.value.code == "site_state_impossible"
+    check(allowed, training=training.model_copy(update={"momentum": 0.0}))
 
 
 def test_no_work_is_begun_outside_the_hours_and_nothing_is_told_of_them() -> None:

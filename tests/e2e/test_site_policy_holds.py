@@ -130,11 +130,11 @@ def test_a_round_that_takes_too_long_is_refused_and_what_was_reserved_stays_rese
     change_policy(federation, "hungary", limits=Limits(seconds_per_answer=30.0))
     made, standing = round_vectors.training_contribution, []
 
-    def slow(bench, parameters, round_, charge):
+    def slow(bench, parameters, round_, *rest):
         if bench.site == "hungary" and round_ == 1:
             # Its time is up now rather than in half a minute.
             end_of_time()
-        return made(bench, parameters, round_, charge)
+        return made(bench, parameters, round_, *rest)
 
     def end_of_time() -> None:
         standing.append(entries_of(federation, "hungary"))

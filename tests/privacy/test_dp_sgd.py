@@ -121,6 +121,36 @@ def test_momentum_and_the_proximal_term_follow_their_formulas() -> None:
     np.testing.assert_allclose(ours, flat_parameters(local) - flat_parameters(mlp()), atol=1e-5)
 
 
+def test_a_correction_is_a_linear_term_of_the_loss_in_every_step() -> None:
+    model, rows = mlp(), rows_for(mlp(), 12)
+    plan = NonPrivatePlan(1.0, 4, 12.0)
+    size = len(flat_parameters(model))
+    correction = np.random.default_rng(3).normal(0, 0.1, size)
+    descent = Descent(0.1, correction=correction)
+    ours = train_without_privacy(model, rows, loss, plan, descent, SeededEntropy(1)).delta
+    local, linear = mlp(), torch.from_numpy(correction).float()
+    optimizer = torch.optim.SGD(local.parameters(), lr=0.1)
+    for _ in range(4):
+        optimizer.zero_grad()
+        flat = torch.cat([p.reshape(-1) for p in local.parameters()])
+        (loss(local(rows[0]), rows[1]).sum() / 12 + linear @ flat).backward()
+        optimizer.step()
+    np.testing.assert_allclose(ours, flat_parameters(local) - flat_parameters(mlp()), atol=1e-5)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_correction_of_zero_changes_no_bit(private: bool) -> None:
+    model, rows = mlp(), rows_for(mlp(), 12)
+    zero = np.zeros(len(flat_parameters(model)))
+    plan = PLAN if private else NonPrivatePlan(0.5, 4, 6.0)
+    train = train_privately if private else train_without_privacy
+    updates = [
+        train(model, rows, loss, plan, descent, SeededEntropy(1)).delta
+        for descent in (Descent(0.1), Descent(0.1, correction=zero))
+    ]
+    np.testing.assert_array_equal(*updates)
+
+
 def test_the_same_entropy_gives_the_same_update_whatever_torchs_seed() -> None:
     rows = rows_for(mlp(), 20)
     updates = []
