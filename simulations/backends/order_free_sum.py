@@ -39,7 +39,8 @@ class OrderFreeSum:
         """
         if vector.shape != self._coarse.shape:
             raise ValueError(f"shape {vector.shape}: expected {self._coarse.shape}")
-        largest = float(np.max(np.abs(vector), initial=0.0)) * abs(weight)
+        highest, lowest = np.max(vector, initial=0.0), np.min(vector, initial=0.0)
+        largest = max(float(highest), -float(lowest)) * abs(weight)
         bound = self._bound + largest
         if not bound <= LARGEST_SUM:  # also of what is not a number
             raise ValueError(

@@ -17,7 +17,7 @@ from logging import INFO
 from typing import Any, cast
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, MetricRecordValues, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.exception import InconsistentMessageReplies
@@ -121,6 +121,7 @@ class _Mean:
     weighted_by: str
     metrics: dict[int, RecordDict] = field(default_factory=dict)
     _first: RecordDict | None = None
+    _kinds: list[tuple[str, type, list[str]]] = field(default_factory=list)
     _shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = field(default_factory=dict)
     _sum: OrderFreeSum | None = None
     _weights: list[float] = field(default_factory=list)
@@ -129,7 +130,7 @@ class _Mean:
         """Add one; nothing of its arrays is kept."""
         content = reply.content
         self._require_alike(content)
-        record = next(iter(content.array_records.values()))
+        record = next(one for one in content.values() if isinstance(one, ArrayRecord))
         numbers = {key: read_only(array) for key, array in record.items()}
         if self._sum is None:
             self._shapes = {key: (one.shape, one.dtype) for key, one in numbers.items()}
@@ -138,8 +139,7 @@ class _Mean:
             key: shape for key, (shape, _) in self._shapes.items()
         }:
             raise InconsistentMessageReplies("the arrays of two replies have different shapes")
-        metrics = next(iter(content.metric_records.values()))
-        weight = float(cast("float", metrics[self.weighted_by]))
+        weight = float(cast("float", self._weight(content)))
         self._sum.add(_flat([numbers[key] for key in self._shapes]), weight)
         self._weights.append(weight)
         small = self.metrics[reply.metadata.src_node_id] = RecordDict()
@@ -151,7 +151,8 @@ class _Mean:
         """The mean model; what is not floating-point becomes double precision, as in Flower."""
         assert self._sum is not None
         # fsum is exact, and so knows no order either.
-        mean = self._sum.value() / math.fsum(self._weights)
+        mean = self._sum.value()
+        mean /= math.fsum(self._weights)
         record, start = ArrayRecord(), 0
         for key, (shape, dtype) in self._shapes.items():
             stop = start + math.prod(shape)
@@ -160,15 +161,24 @@ class _Mean:
             start = stop
         return record
 
+    def _weight(self, content: RecordDict) -> MetricRecordValues:
+        metrics = next(one for one in content.values() if isinstance(one, MetricRecord))
+        return metrics[self.weighted_by]
+
     def _require_alike(self, content: RecordDict) -> None:
         """Return if a reply has the keys of the first one, and what a mean needs.
 
         Raises:
             InconsistentMessageReplies: it has not.
         """
+        kinds = [(name, type(record), list(record)) for name, record in content.items()]
+        if kinds == self._kinds and not isinstance(self._weight(content), list):
+            return
+        # Flower's own look, and its words, for what is new.
         pair = [content] if self._first is None else [self._first, content]
         validate_message_reply_consistency(pair, self.weighted_by, check_arrayrecord=True)
         if self._first is None:
+            self._kinds = kinds
             empty = Array(np.zeros(0))
             names = {
                 name: ArrayRecord(dict.fromkeys(one, empty))

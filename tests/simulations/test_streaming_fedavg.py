@@ -149,6 +149,7 @@ def test_errors_are_left_out_and_nothing_but_errors_is_no_model() -> None:
         lambda content: content["arrays"].update({"more": Array(np.zeros(1))}),
         lambda content: content["arrays"].update({"0": Array(np.zeros(3))}),
         lambda content: content["metrics"].pop("num-examples"),
+        lambda content: content["metrics"].update({"num-examples": [1]}),
         lambda content: content.pop("metrics"),
     ],
 )
