@@ -35,6 +35,16 @@ _TABLES: dict[str, dict[str, Any]] = {
 BUILT_IN = tuple(_TABLES)
 
 
+def built_in_table(task: str) -> dict[str, Any]:
+    """The built-in federation of a task as a file would have it.
+
+    Raises:
+        ConfigError: no such built-in task.
+    """
+    config_file.require_known("--task", task, BUILT_IN)
+    return {section: dict(values) for section, values in _TABLES[task].items()}
+
+
 def default_config(task: str, overrides: Iterable[str] = ()) -> FederationConfig:
     """The built-in federation of a task, with overrides applied.
 
@@ -45,8 +55,7 @@ def default_config(task: str, overrides: Iterable[str] = ()) -> FederationConfig
         ConfigError: no such built-in task, or an override is wrong.
     """
     changes = list(overrides)
-    config_file.require_known("--task", task, BUILT_IN)
-    table = {section: dict(values) for section, values in _TABLES[task].items()}
+    table = built_in_table(task)
     plain = [change.replace(" ", "").replace('"', "") for change in changes]
     if any(c == "privacy.mode=off" or c.startswith("privacy.noise_multiplier=") for c in plain):
         del table["privacy"]["epsilon"]
