@@ -86,6 +86,7 @@ def show(
     console = Console()
     for part in reversed(PARTS):
         table = _table(f"{part} of {facts.name}", ("", ""))
+        table.show_header = False
         for name, value in facts.part(part).items():
             table.add_row(Text(name), Text(_fact(name, value)))
         console.print(table)

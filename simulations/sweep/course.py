@@ -61,7 +61,9 @@ def _carry_out(
     left: list[Order],
     console: Console,
 ) -> None:
-    if not any((folder.path / "runs").iterdir()):
+    if not left:
+        return
+    if not any(folder.path.glob("runs/*/*/rounds.jsonl")):
         _prepare(workforce, folder, plan, console)
     with SweepProgress(console, "runs", len(left)) as shown:
 

@@ -83,6 +83,12 @@ class SweepPlan(BaseModel):
         return trial_config(self.table, self.settings, trial.settings, seed)
 
 
+_NOISE = tuple(
+    f"privacy.{key}" for key in ("epsilon", "noise_multiplier", "shared_noise", "site_level")
+)
+"""What was given for all trials and has no meaning for one without privacy."""
+
+
 def planned(trials: tuple[Trial, ...]) -> tuple[PlannedTrial, ...]:
     """Trials as a plan holds them."""
     return tuple(PlannedTrial(number=t.number, settings=t.settings, seeds=t.seeds) for t in trials)
@@ -130,6 +136,8 @@ def trial_config(
     """
     table = copy.deepcopy(base)
     _give_way(table, dict(settings))
+    if dict(settings).get("privacy.mode") == "off":
+        given = tuple(one for one in given if not one.strip().startswith(_NOISE))
     own = [f"{key}={written(value)}" for key, value in settings]
     changes = [*given, *own, f"run.seed={seed}"]
     asked = {change.partition("=")[0].strip() for change in changes}
@@ -154,8 +162,8 @@ def _give_way(table: dict[str, object], settings: dict[str, Value]) -> None:
         privacy.pop("epsilon", None)
     if is_off or "privacy.epsilon" in settings:
         privacy.pop("noise_multiplier", None)
-    if is_off:
-        privacy.pop("shared_noise", None)
+    for key in ("shared_noise", "site_level") if is_off else ():
+        privacy.pop(key, None)
 
 
 def _needed_budget(config: FederationConfig) -> float | None:

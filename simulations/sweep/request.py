@@ -73,7 +73,7 @@ class Request:
     def _table(self) -> dict[str, object]:
         if self.config is not None:
             return read_table(self.config, "the configuration")
-        return built_in_table(self.task or DEFAULT_TASK)
+        return built_in_table(self.task or DEFAULT_TASK, self.settings)
 
     def resumed(self, folder: SweepFolder, aim: Aim, limits: tuple[Limit, ...]) -> SweepPlan:
         """The plan of a sweep that goes on; if options were typed beside it, they must mean it.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from federation import config_file
-from federation.errors import HedgerowError, Interrupted
+from federation.errors import HedgerowError, Interrupted, StorageError
 from federation.run_folder import RunFolder
 from simulations.backends.fork_server import start_fork_server
 from simulations.offline import go_offline
@@ -64,6 +64,8 @@ def _serve(folder: SweepFolder, orders: "queue.SimpleQueue[str]", tell: Tell) ->
             run = _ready(folder, plan, trial, seed)
             if order["do"] == "play":
                 _play(run, folder, trial, seed, tell)
+        except StorageError:
+            raise  # the disk's refusal is no property of the run: it is tried again
         except HedgerowError as error:
             if order["do"] == "play":
                 folder.write_outcome(_refused(folder, trial, seed, str(error)))
