@@ -8,13 +8,22 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from federation.errors import ConfigError
-from simulations.sweep.standing import Standing
+from simulations.sweep.standing import Standing, as_shown
 
 Aim = Literal["accuracy", "balanced_accuracy", "auc"]
 AIMS: tuple[Aim, ...] = ("accuracy", "balanced_accuracy", "auc")
 
 Measure = Literal["epsilon", "worst_group_gap", "accuracy", "balanced_accuracy", "auc"]
 MEASURES: tuple[Measure, ...] = ("epsilon", "worst_group_gap", *AIMS)
+
+MEASURE_NAMES: dict[Measure, str] = {
+    "epsilon": "ε",
+    "worst_group_gap": "worst-group gap",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+}
+"""For people."""
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
@@ -29,8 +38,9 @@ class Limit(BaseModel):
     bound: float
 
     def __str__(self) -> str:
-        """As typed."""
-        return f"{self.measure} {self.comparison} {self.bound:g}"
+        """For people."""
+        sign = "≤" if self.comparison == "<=" else "≥"
+        return f"{MEASURE_NAMES[self.measure]} {sign} {self.bound:g}"
 
     def holds(self, standing: Standing) -> bool:
         """Whether it does; what is not known does not."""
@@ -113,7 +123,7 @@ def _rank(one: Standing, aim: Aim) -> tuple[float, float, float, int]:
     far = float("inf")
     return (
         -(value if value is not None else -far),
-        far if epsilon is None else epsilon,
+        far if epsilon is None else as_shown(epsilon),
         far if gap is None else gap,
         one.trial,
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from federation.report_page.number_text import epsilon, setting
+from simulations.sweep.choosing_cost import ChoosingCost
 from simulations.sweep.results import SweepResults
 
 _NO_BOUND = "no bound"
@@ -61,7 +62,9 @@ def cost_lines(found: SweepResults) -> list[CostLine]:
                 "Had the number of trials been drawn",
                 _epsilon(cost.if_drawn),
                 f"Repeat-and-select of Poisson-many trials, {trials} on average, of these "
-                f"settings: --random poisson:{trials}. It does not hold for this sweep.",
+                f"settings (--random poisson:{trials})"
+                + (", which would cost more" if _is_dearer(cost) else "")
+                + ". It does not hold for this sweep.",
                 holds=False,
             )
         )
@@ -102,6 +105,10 @@ def cost_notes(found: SweepResults) -> list[str]:
     if found.cost.unknown:
         notes.append(found.cost.unknown)
     return notes
+
+
+def _is_dearer(cost: ChoosingCost) -> bool:
+    return cost.if_drawn is not None and cost.composed is not None and cost.if_drawn > cost.composed
 
 
 def _epsilon(value: float | None) -> str:

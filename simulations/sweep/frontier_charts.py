@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -37,6 +38,9 @@ from simulations.sweep.variation import shown
 WIDTH, HEIGHT, RIGHT, BOTTOM = 680.0, 300.0, 560.0, 256.0
 MOST_DOTS = 5
 """Seeds of a trial that are drawn one by one; more are their range alone."""
+
+MOST_OWN_TICKS = 8
+"""Epsilons that are labelled as they are."""
 
 _ROUND = (1.0, 2.0, 5.0)
 
@@ -76,7 +80,7 @@ def figures(found: SweepResults) -> list[Figure]:
             drawn.append(
                 Figure(
                     f"The gap against {aim}, each trial with its epsilon: down and to the right is "
-                    "better.",
+                    "better. Rings: no other trial is better in epsilon, too.",
                     _gap_over_aim(found, aim),
                 )
             )
@@ -172,13 +176,13 @@ def _gap_over_aim(found: SweepResults, aim: str) -> Markup:
     for one, right, up in pairs:
         style = styles.get(_group(found, one.trial), 0)
         x, y = across.at(right.mean), upright.at(up.mean)
-        parts += [
-            line(across.at(right.least), y, across.at(right.largest), y, "seeds"),
-            line(x, upright.at(up.least), x, upright.at(up.largest), "seeds"),
-            *curve(Series("", (Point(right.mean, up.mean),), style), across, upright),
-        ]
         if one.trial in found.undominated:
-            parts.append(element("circle", cx=x, cy=y, r=7.5, class_="ring"))
+            parts += [
+                line(across.at(right.least), y, across.at(right.largest), y, "seeds"),
+                line(x, upright.at(up.least), x, upright.at(up.largest), "seeds"),
+                element("circle", cx=x, cy=y, r=7.5, class_="ring"),
+            ]
+        parts += curve(Series("", (Point(right.mean, up.mean),), style), across, upright)
     texts = [
         (across.at(right.mean), upright.at(up.mean), f"ε {setting(_short(one.epsilon or 0.0))}")
         for one, right, up in pairs
@@ -198,12 +202,18 @@ def _gap_over_aim(found: SweepResults, aim: str) -> Markup:
 
 
 def epsilon_axis(logs: Sequence[float]) -> Axis:
-    """A logarithmic axis over all of them, labelled at round epsilons.
+    """A logarithmic axis over all of them, labelled at few epsilons themselves, or at round ones.
 
     Args:
         logs: decimal logarithms, one at least.
     """
-    low, high = min(logs) - 0.06, max(logs) + 0.06
+    room = max(0.06, 0.05 * (max(logs) - min(logs)))
+    low, high = min(logs) - room, max(logs) + room
+    own = sorted({_short(10**log, 2) for log in logs})
+    apart = min((math.log10(b / a) for a, b in pairwise(own)), default=1.0)
+    if len(own) <= MOST_OWN_TICKS and apart > 0.07 * (high - low):
+        names = tuple(map(setting, own))
+        return Axis(low, high, LEFT, RIGHT, tuple(map(math.log10, own)), names=names)
     ticks = [
         math.log10(factor * 10.0**power)
         for power in range(math.floor(low) - 1, math.ceil(high) + 1)
@@ -216,8 +226,8 @@ def epsilon_axis(logs: Sequence[float]) -> Axis:
     return Axis(low, high, LEFT, RIGHT, tuple(inside), names=names)
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
+def _short(value: float, digits: int = 3) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def _axes(across: Axis, upright: Axis, x_label: str, y_label: str) -> Iterator[Markup]:

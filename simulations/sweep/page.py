@@ -28,6 +28,7 @@ def render(found: SweepResults) -> str:
             found=found,
             aim=plain_words.aim_name(found),
             frontier=plain_words.frontier_words(found),
+            steps=plain_words.step_words(found),
             choice=plain_words.choice_words(found),
             figures=figures(found),
             legend=legend(found),

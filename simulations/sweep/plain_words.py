@@ -25,13 +25,21 @@ def by_number(found: SweepResults) -> dict[int, Standing]:
 
 
 def frontier_words(found: SweepResults) -> list[str]:
-    """One sentence for each configuration on the frontier, and what a step along it buys."""
-    trials = [by_number(found)[number] for number in found.frontier]
+    """One sentence for each configuration on the frontier, in the order of epsilon."""
+    trials = _frontier(found)
     if not trials:
         return ["No trial with a known epsilon completed on all its seeds."]
-    said = [_point(found, one) for one in trials]
-    said += [_step(found, before, after) for before, after in pairwise(trials)]
-    return said
+    return [_point(found, one) for one in trials]
+
+
+def step_words(found: SweepResults) -> list[str]:
+    """What each step along the frontier buys, and whether on every seed."""
+    return [_step(found, before, after) for before, after in pairwise(_frontier(found))]
+
+
+def _frontier(found: SweepResults) -> list[Standing]:
+    trials = by_number(found)
+    return [trials[number] for number in found.frontier]
 
 
 def _point(found: SweepResults, one: Standing) -> str:
@@ -56,20 +64,18 @@ def _against_no_privacy(found: SweepResults, spread: Spread) -> str:
 
 
 def _step(found: SweepResults, before: Standing, after: Standing) -> str:
-    ours, theirs = before.spread(found.aim), after.spread(found.aim)
-    assert ours is not None
-    assert theirs is not None
-    gain = theirs.mean - ours.mean
-    seeds = max(ours.largest - ours.least, theirs.largest - theirs.least)
-    words = (
-        f"From ε = {epsilon(before.epsilon)} to {epsilon(after.epsilon)} buys "
-        f"{_size(gain)} of {aim_name(found)}"
-    )
-    if not seeds:
-        return f"{words}."
-    if gain < seeds:
-        return f"{words}, which is less than seeds differ ({_size(seeds)})."
-    return f"{words}; seeds differ by {_size(seeds)}."
+    ours, theirs = before.by_seed(found.aim), after.by_seed(found.aim)
+    gains = [theirs[seed] - ours[seed] for seed in ours if seed in theirs]
+    words = f"From ε = {epsilon(before.epsilon)} to {epsilon(after.epsilon)}"
+    if not gains:
+        return f"{words}: no seed was run with both."
+    mean = sum(gains) / len(gains)
+    bought = f"{words}: {_signed(mean)} points of {aim_name(found)} on average"
+    if len(gains) == 1:
+        return f"{bought}, by one seed."
+    between = f"{_signed(min(gains))} to {_signed(max(gains))} by seed"
+    held = "on every seed" if min(gains) > 0 else "not on every seed"
+    return f"{bought}, {between}: {held}."
 
 
 def choice_words(found: SweepResults) -> list[str]:

@@ -1,5 +1,6 @@
 """How one configuration did over its seeds, and which configurations no other one beats."""
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
@@ -109,6 +110,20 @@ def undominated(costs: Sequence[tuple[float, ...]]) -> list[int]:
     ]
 
 
+def as_shown(epsilon: float) -> float:
+    """An epsilon rounded up to 3 significant digits, as it is shown.
+
+    Noise is solved for a target to some digits: two runs that meet the same one are alike in it.
+
+    >>> as_shown(0.24991), as_shown(0.25), as_shown(12.31)
+    (0.25, 0.25, 12.4)
+    """
+    if epsilon <= 0 or not math.isfinite(epsilon):
+        return epsilon
+    unit = 10.0 ** (math.floor(math.log10(epsilon)) - 2)
+    return float(f"{math.ceil(epsilon / unit * (1 - 1e-12)) * unit:.3g}")
+
+
 def frontier(standings: Sequence[Standing], smaller: str = "", larger: str = "") -> list[Standing]:
     """Of those with an epsilon and a value, what no other one is at least as good as in both.
 
@@ -129,6 +144,6 @@ def frontier(standings: Sequence[Standing], smaller: str = "", larger: str = "")
         )
         if None not in values and one.is_whole:
             epsilon, less, more = (float(value or 0.0) for value in values)
-            known.append((one, (epsilon, less, -more)))
+            known.append((one, (as_shown(epsilon), less, -more)))
     kept = [known[place][0] for place in undominated([costs for _, costs in known])]
     return sorted(kept, key=lambda one: (one.epsilon or 0.0, one.trial))

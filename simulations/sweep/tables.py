@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def rows(results: SweepResults) -> list[Row]:
     return [_row(results, one, settings[one.trial]) for one in results.outcomes]
 
 
-def _row(results: SweepResults, one: Outcome, own: Row) -> Row:
+def _row(results: SweepResults, one: Outcome, own: Mapping[str, object]) -> Row:
     gap = one.worst_gap
     measured = (
         one.status, one.epsilon, one.delta, one.noise_multiplier, one.accuracy,
@@ -94,7 +94,7 @@ def _as_parquet(found: SweepResults, table: Sequence[Row]) -> bytes:
         told = [None if v is None or not texts else str(v) for v in values] if texts else values
         arrays[name] = pa.array(told, kinds[kind])
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(arrays), sink)
+    pq.write_table(pa.table(arrays), sink)  # type: ignore[no-untyped-call] # pyarrow has no types
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

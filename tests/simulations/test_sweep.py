@@ -1,4 +1,4 @@
-"""Whole sweeps in processes of their own: killed and resumed, with a run that crashes, and alone."""
+"""Whole sweeps in processes of their own: in one go, killed and resumed, with a crash."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ SMALL = (
 )  # fmt: skip
 VARY = ("--vary", "privacy.noise_multiplier=2,4")
 
-FRAGILE = '''"""The heart task, whose coordinator dies as it builds the model of a run that has begun."""
+FRAGILE = '''"""The heart task; its coordinator dies over a run that has begun."""
 
 import os
 import signal

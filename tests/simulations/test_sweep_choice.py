@@ -150,6 +150,17 @@ def test_a_drawn_number_pays_for_the_dearest_trial_it_might_have_drawn() -> None
     assert cost.if_drawn is None
 
 
+def test_epsilons_that_are_shown_alike_are_alike() -> None:
+    made = plan()
+    told = ((0.24991, 0.7), (0.24999, 0.8), (0.5, 0.8))
+    ended = [
+        outcome(trial, seed, epsilon, accuracy, 0.1)
+        for trial, (epsilon, accuracy) in zip(made.trials[1:], told, strict=True)
+        for seed in trial.seeds
+    ]
+    assert results(made, ended, "accuracy", ()).frontier == (2,)
+
+
 def test_what_cannot_be_read_is_not_left_out_of_the_cost() -> None:
     made = plan()
     ended = outcomes(made)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from simulations.sweep.choice import parse_limit
 from simulations.sweep.folder import SweepFolder
 from simulations.sweep.frontier_charts import epsilon_axis
 from simulations.sweep.page import render
-from simulations.sweep.plain_words import choice_words, frontier_words
+from simulations.sweep.plain_words import choice_words, frontier_words, step_words
 from simulations.sweep.results import SweepResults, results
 from simulations.sweep.tables import write
 
@@ -29,20 +30,23 @@ def test_the_words_say_what_an_epsilon_reaches_and_what_the_next_one_buys() -> N
         "At ε = 1.00 accuracy is 0.800 (0.790 to 0.810) over 3 seeds, 4.0 points below training "
         "without privacy; groups differ by up to 0.200 (trial 2: privacy.epsilon = 1)."
     )
-    assert said[3] == (
-        "From ε = 0.500 to 1.00 buys 6.0 points of accuracy; seeds differ by 2.0 points."
-    )
-    assert said[4].startswith("From ε = 1.00 to 2.00 buys 2.0 points of accuracy")
+    assert len(said) == 3
+    assert step_words(found()) == [
+        "From ε = 0.500 to 1.00: +6.0 points of accuracy on average, +6.0 to +6.0 by seed: on "
+        "every seed.",
+        "From ε = 1.00 to 2.00: +2.0 points of accuracy on average, +2.0 to +2.0 by seed: on every "
+        "seed.",
+    ]
 
 
 def test_the_choice_says_how_sure_it_is() -> None:
     said = choice_words(found("epsilon<=1"))
-    assert said[0].startswith("Best under epsilon <= 1: trial 2 (privacy.epsilon = 1)")
+    assert said[0].startswith("Best under ε ≤ 1: trial 2 (privacy.epsilon = 1)")
     assert "6.0 points behind on average" in said[1]
     assert "ahead on 3 of 3" in said[1]
     assert "0.25" in said[2]
     assert choice_words(found("epsilon<=0.1")) == [
-        "No trial that completed on all its seeds is fit under epsilon <= 0.1."
+        "No trial that completed on all its seeds is fit under ε ≤ 0.1."
     ]
 
 
@@ -51,7 +55,7 @@ def test_the_page_loads_nothing_and_holds_what_it_must() -> None:
     assert not re.search(r"<script|<link|https?://(?!www\.w3)|@import|url\((?!#)", page)
     assert page.count("<figure") == 3
     for words in (
-        "Best under epsilon &lt;= 1", "Had the number of trials been drawn", "All 9 runs together",
+        "Best under ε ≤ 1", "Had the number of trials been drawn", "All 9 runs together",
         "without privacy", "they protect nobody", "Without limits it would be trial 3",
         "is not a drawn number of trials",
     ):  # fmt: skip
@@ -82,10 +86,13 @@ def test_failures_are_told_with_their_reasons() -> None:
 
 
 def test_the_epsilon_axis_is_logarithmic_and_labelled_at_round_numbers() -> None:
-    axis = epsilon_axis([-1.0, 0.0, 1.0])
+    axis = epsilon_axis([place / 10 for place in range(-10, 11)])
     assert [axis.label(tick) for tick in axis.ticks] == ["0.1", "0.2", "0.5", "1", "2", "5", "10"]
     assert axis.at(0.0) - axis.at(-1.0) == pytest.approx(axis.at(1.0) - axis.at(0.0))
-    assert [axis.label(t) for t in epsilon_axis([0.0]).ticks] == ["1"]
+    few = epsilon_axis([math.log10(3), math.log10(0.24991)])
+    assert [few.label(tick) for tick in few.ticks] == ["0.25", "3"]
+    one = epsilon_axis([0.0])
+    assert [one.label(tick) for tick in one.ticks] == ["1"]
 
 
 def test_both_tables_hold_every_run(tmp_path: Path) -> None:
