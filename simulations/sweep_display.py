@@ -89,7 +89,8 @@ def print_results(
 
 def _table(found: "SweepResults") -> Table:
     table = Table(
-        title=f"{len(found.standings)} trials of {found.seeds} seeds; * no other one is better in "
+        title=f"{_counted(len(found.standings), 'trial')} of {_counted(found.seeds, 'seed')}; "
+        "* no other one is better in "
         f"both epsilon and {found.aim.replace('_', ' ')}",
         title_justify="left", header_style="bold", box=box.SIMPLE,
     )  # fmt: skip
@@ -107,6 +108,10 @@ def _table(found: "SweepResults") -> Table:
             _spread(one.worst_group_gap),
         )
     return table
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _missing(one: "Standing") -> str:
