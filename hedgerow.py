@@ -21,7 +21,7 @@ DISK_REFUSES = {
 }  # fmt: skip
 """What a full, failing or forbidden disk says: no bug of ours."""
 
-COMMANDS = ("simulations.cli", "evaluation.cli", "simulations.console_cli")
+COMMANDS = ("simulations.cli", "simulations.sweep_cli", "evaluation.cli", "simulations.console_cli")
 GROUPS = {
     "privacy": "privacy.cli",
     "secure-sum": "privacy.secure_sum_cli",
@@ -30,6 +30,7 @@ GROUPS = {
     "analytics": "simulations.analytics_cli",
     "evaluation": "simulations.evaluation_cli",
     "partition": "simulations.partition_cli",
+    "runs": "simulations.runs_cli",
 }
 """Where the commands are that each package owns, and the groups of them."""
 

@@ -108,6 +108,16 @@ def evaluation_page(folder: Path) -> Path:
     return run / "evaluation" / "evaluation.html"
 
 
+def sweep_page(folder: Path) -> Path:
+    """The page of a sweep over epsilon and the steps of a round."""
+    hedgerow(
+        folder, "sweep", "--vary", "privacy.epsilon=0.25,0.5,1,2,4,8", "--vary",
+        "training.local_steps=1,3", "--limit", "epsilon<=2", "--quiet",
+    )  # fmt: skip
+    (page,) = folder.glob("sweeps/*/sweep.html")
+    return page
+
+
 def hedgerow(folder: Path, *words: str) -> None:
     """Run a command."""
     subprocess.run(
@@ -196,9 +206,10 @@ def main() -> None:
         budget = budget_report(report.parent, folder / "budget")
         take(chromium, budget, "privacy-report.png", (1180, 1800))
         take(chromium, evaluation_page(folder), "evaluation.png", (1180, 1700))
+        take(chromium, sweep_page(folder), "sweep.png", (1180, 1900))
         (folder / "live").mkdir()
         picture_of_console(chromium, folder / "live")
-    names = ("terminal", "report", "privacy-report", "evaluation", "console")
+    names = ("terminal", "report", "privacy-report", "evaluation", "sweep", "console")
     print(f"written: {', '.join(f'docs/{name}.png' for name in names)}")
 
 

@@ -35,19 +35,28 @@ _TABLES: dict[str, dict[str, Any]] = {
 BUILT_IN = tuple(_TABLES)
 
 
-def default_config(task: str, overrides: Iterable[str] = ()) -> FederationConfig:
-    """The built-in federation of a task, with overrides applied.
+def built_in_table(task: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The built-in federation of a task as a file would have it, for these overrides.
 
     The default target epsilon gives way where the overrides set the noise otherwise or switch
     privacy off; a target that a user wrote never does.
 
     Raises:
+        ConfigError: no such built-in task.
+    """
+    config_file.require_known("--task", task, BUILT_IN)
+    table = {section: dict(values) for section, values in _TABLES[task].items()}
+    plain = [change.replace(" ", "").replace('"', "") for change in overrides]
+    if any(c == "privacy.mode=off" or c.startswith("privacy.noise_multiplier=") for c in plain):
+        del table["privacy"]["epsilon"]
+    return table
+
+
+def default_config(task: str, overrides: Iterable[str] = ()) -> FederationConfig:
+    """The built-in federation of a task, with overrides applied; see `built_in_table`.
+
+    Raises:
         ConfigError: no such built-in task, or an override is wrong.
     """
     changes = list(overrides)
-    config_file.require_known("--task", task, BUILT_IN)
-    table = {section: dict(values) for section, values in _TABLES[task].items()}
-    plain = [change.replace(" ", "").replace('"', "") for change in changes]
-    if any(c == "privacy.mode=off" or c.startswith("privacy.noise_multiplier=") for c in plain):
-        del table["privacy"]["epsilon"]
-    return config_file.parse(table, changes)
+    return config_file.parse(built_in_table(task, changes), changes)

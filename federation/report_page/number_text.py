@@ -76,8 +76,8 @@ def interval(value: Estimate | None) -> str:
 def epsilon(value: float | None) -> str:
     """An epsilon, rounded up to 3 significant digits: a bound may be over-, never under-stated.
 
-    >>> epsilon(1.98101), epsilon(12.301), epsilon(2.0), epsilon(0.0)
-    ('1.99', '12.4', '2.00', '0')
+    >>> epsilon(1.98101), epsilon(12.301), epsilon(2.0), epsilon(0.99991), epsilon(0.0)
+    ('1.99', '12.4', '2.00', '1.00', '0')
     """
     if value is None:
         return NOTHING
@@ -86,7 +86,9 @@ def epsilon(value: float | None) -> str:
     decimals = 2 - math.floor(math.log10(value))
     # The tiny allowance keeps 2.0000000000000004, a sum of floats, from being shown as 2.01.
     upward = math.ceil(value * 10.0**decimals * (1 - 1e-12)) / 10.0**decimals
-    return f"{upward:,.{max(decimals, 0)}f}"
+    # Rounding up may make a digit more of it: 0.9999 is 1.00.
+    shown = decimals - (math.floor(math.log10(upward)) > math.floor(math.log10(value)))
+    return f"{upward:,.{max(shown, 0)}f}"
 
 
 def setting(value: float | None) -> str:

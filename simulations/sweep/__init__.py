@@ -1,0 +1,1 @@
+"""Sweeps: many runs of one configuration with some settings varied, and what they say together."""
