@@ -347,7 +347,10 @@ def shared_update(form: TrainingForm, whole: LocalUpdate) -> LocalUpdate:
 
 
 def evaluation_contribution(
-    bench: Workbench, numbers: Floats, state: SiteState | None = None
+    bench: Workbench,
+    numbers: Floats,
+    state: SiteState | None = None,
+    layout: VectorLayout | None = None,
 ) -> RingVector:
     """An evaluation round's vector: tallies of the model and of both windows, no update.
 
@@ -355,15 +358,16 @@ def evaluation_contribution(
         bench: of the site.
         numbers: the global model and what goes with it, shape (broadcast,).
         state: as `before` of `training_contribution`.
+        layout: of the round, if the caller has it at hand.
     """
+    layout = layout or bench.layout(RoundKind.EVALUATE)
     if not bench.agreement.counts_exactly:
-        return bench.layout(RoundKind.EVALUATE).encode({PRESENT: np.ones(1)})
+        return layout.encode({PRESENT: np.ones(1)})
     given = bench.shape(RoundKind.EVALUATE).split(numbers)
     model = given_model(bench, Start(given, state or bench.first_state))
     spec = bench.spec()
     tallies = report_tallies(bench.task, model, bench.data, spec)
-    values = _scoped(bench, tallies | window_tallies(bench.data, spec))
-    return bench.layout(RoundKind.EVALUATE).encode(values)
+    return layout.encode(_scoped(bench, tallies | window_tallies(bench.data, spec)))
 
 
 def own_layers(bench: Workbench, state: SiteState) -> dict[str, Tensor]:

@@ -106,7 +106,6 @@ def _facts(
         seconds=sum(r.round.seconds for r in outcome.record.rounds),
         resumed=outcome.record.starts - 1,
         backend=backend,
-        engine=config.simulation.engine,
         task=config.task.name,
         seed=config.run.seed,
         rounds_planned=agreement.rounds,

@@ -9,7 +9,7 @@ from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.entropy import SeededEntropy
 from federation.envelope import Phase
-from federation.initial_model import initial_model, parameter_count
+from federation.initial_model import parameter_count
 from federation.run_folder import RunFolder
 from federation.sum_groups import sum_groups
 from federation.task import SiteRequest, Task
@@ -26,7 +26,7 @@ from simulations.arithmetic_sums import IN_THE_SUM, ArithmeticSums, LostIn
 from simulations.chunk_workers import ChunkWorkers
 from simulations.simulated_ledgers import SimulatedLedgers
 from simulations.simulated_task import simulated_task
-from simulations.site_chunks import site_chunks, training_engine
+from simulations.site_chunks import expected_batches, site_chunks, training_engine
 from simulations.sites import site_policy
 
 BACKEND = "arithmetic"
@@ -59,14 +59,13 @@ def run_arithmetically(folder: RunFolder, config: FederationConfig, observe: Obs
     ledgers = SimulatedLedgers(policy, charge_plan(bench), agreement.sites, agreement.site_level)
     _charge_past(ledgers, past, agreement, lost_in)
     with ChunkWorkers(folder.path, config.simulation.workers) as workers:
-        model = initial_model(trained, agreement.seed)
-        engine = training_engine(config, agreement, trained, bench.data)
+        engine = training_engine(config, trained, bench.data)
         sums = ArithmeticSums(
             workers,
             folder,
             agreement,
             layouts.of,
-            partial(site_chunks, agreement, engine, model),
+            partial(site_chunks, engine, expected_batches(agreement)),
             lost_in,
             ledgers,
             dict(past.attempts),

@@ -31,6 +31,10 @@ OwnLayers = Mapping[str, Mapping[str, Tensor]]
 """Per site, its own values of the layers that stay at the sites, by parameter."""
 
 
+MOST_SITES_ALONE = 50
+"""With more sites, none is trained alone: that would take as long as many runs."""
+
+
 def baselines(
     task: Task,
     agreement: Agreement,
@@ -38,7 +42,7 @@ def baselines(
     rounds: int,
     own_layers: OwnLayers = MappingProxyType({}),
 ) -> tuple[Baseline, ...]:
-    """Each site alone, and the centralized model with and without the same privacy.
+    """Each site alone, if there are not too many, and all rows in one place, with privacy or not.
 
     They are trained without mitigation, also where the run is: so they show what it changed.
 
@@ -56,6 +60,7 @@ def baselines(
     alone = tuple(
         _alone(bench, site, sites, _own(federated, own_layers.get(site, {}), has_own=has_own))
         for site in agreement.sites
+        if len(sites) <= MOST_SITES_ALONE
     )
     return (*alone, *_centralized(bench, tuple(sites.values())))
 

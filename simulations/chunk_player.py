@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from torch import nn
+from torch import Tensor
 
 from client.contribution import (
     Start,
@@ -21,6 +21,7 @@ from client.contribution import (
     descent_of,
     evaluation_contribution,
     given_model,
+    own_layers,
     rounding_entropy,
     shared_update,
     trained_alone,
@@ -52,7 +53,12 @@ from simulations.attackers import attacked_task, attacked_vector
 from simulations.chunk_tallies import counts_by_scope
 from simulations.kept_states import KeptStates
 from simulations.simulated_task import simulated_task
-from simulations.site_chunks import TrainingEngine, site_chunks, training_engine
+from simulations.site_chunks import (
+    TrainingEngine,
+    expected_batches,
+    site_chunks,
+    training_engine,
+)
 
 STATES = "site-states.bin"
 """In the run folder: what sites without homes keep."""
@@ -115,11 +121,11 @@ class ChunkPlayer:
     @cached_property
     def engine(self) -> TrainingEngine:
         """How sites are trained."""
-        return training_engine(self._config, self._agreement, self._task, self._first.data)
+        return training_engine(self._config, self._task, self._first.data)
 
     def chunks(self, sites: Sequence[str]) -> list[tuple[str, ...]]:
         """Sites that sum together, as they are trained."""
-        return site_chunks(self._agreement, self.engine, self._fresh, sites)
+        return site_chunks(self.engine, self._batches, sites)
 
     def play(self, work: ChunkWork, numbers: Floats) -> ChunkSum:
         """The sum of a chunk's vectors.
@@ -134,16 +140,23 @@ class ChunkPlayer:
         alive = [self.bench(site) for site in work.sites if site not in work.lost]
         if work.kind is RoundKind.TRAIN:
             return self._training_sum(work, alive, numbers)
-        total = RingVector.zeros(self.layouts.of(work.kind).stretches)
-        given = self._given(numbers, work.kind)
+        layout, given = self.layouts.of(work.kind), self._given(numbers, work.kind)
+        total = RingVector.zeros(layout.stretches)
         for bench in alive:
-            total.add(evaluation_contribution(bench, numbers, self._state(bench, given)))
+            total.add(evaluation_contribution(bench, numbers, self._state(bench, given), layout))
         return ChunkSum(total, tuple(bench.site for bench in alive), {}, {})
 
     def updates(self, sites: Sequence[str], numbers: Floats, round_: int) -> dict[str, LocalUpdate]:
         """What a round of training changes at each site."""
         given = self._given(numbers, RoundKind.TRAIN)
         return self._trained([(b, self._start(b, given)) for b in map(self.bench, sites)], round_)
+
+    def own_layers(self, site: str) -> dict[str, Tensor]:
+        """The layers that stay at a site, as they were after its last training; else none."""
+        if self._kept is None:
+            return {}
+        state = self._kept.latest(self._places[site])
+        return {} if state is None else own_layers(self.bench(site), state)
 
     def bench(self, site: str) -> Workbench:
         """What a site works with."""
@@ -162,8 +175,8 @@ class ChunkPlayer:
         return self.bench(self._agreement.sites[0])
 
     @cached_property
-    def _fresh(self) -> nn.Module:
-        return self._first.fresh_model()
+    def _batches(self) -> dict[str, float]:
+        return expected_batches(self._agreement)
 
     @cached_property
     def _kept(self) -> KeptStates | None:

@@ -39,9 +39,17 @@ class KeptStates:
         """
         for place in (0, 1):
             if self._rounds[site, place] == round_:
-                numbers = np.array(self._values[site, place])
-                return SiteState(numbers[: self._control], numbers[self._control :])
+                return self._at(site, place)
         return None
+
+    def latest(self, site: int) -> SiteState | None:
+        """What a site kept of the last round that it trained in; None if there is none."""
+        place = int(np.argmax(self._rounds[site]))
+        return self._at(site, place) if self._rounds[site, place] else None
+
+    def _at(self, site: int, place: int) -> SiteState:
+        numbers = np.array(self._values[site, place])
+        return SiteState(numbers[: self._control], numbers[self._control :])
 
     def keep(self, site: int, round_: int, state: SiteState, needed: int) -> None:
         """Keep a site's state of a round, and that of the round that is still needed.

@@ -1,5 +1,7 @@
 """A whole simulated run: prepare or resume, run on a backend, put the yardsticks beside it."""
 
+from collections.abc import Sequence
+
 from flwr.app import Context, RecordDict
 from safetensors.torch import load
 from torch import nn
@@ -9,9 +11,10 @@ from federation import canonical
 from federation.config import FederationConfig
 from federation.errors import IntegrityError, UsageError
 from federation.initial_model import initial_model
+from federation.local_layers import personalised
 from federation.run_folder import RunFolder
 from federation.summary import Summary
-from federation.task import Task
+from federation.task import SiteRequest, Task
 from server.app import server_app
 from server.coordination import Outcome
 from server.rounds import Observer
@@ -21,8 +24,10 @@ from simulations.arithmetic_run import run_arithmetically
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.placement import longest_first
 from simulations.backends.ray import run_on_ray
-from simulations.baselines import OwnLayers, baselines
+from simulations.baselines import MOST_SITES_ALONE, OwnLayers, baselines
+from simulations.chunk_workers import open_player
 from simulations.simulated_task import simulated_task
+from simulations.site_chunks import TrainingEngine, site_chunks, training_engine
 from simulations.sites import (
     read_config,
     require_simulated_sites,
@@ -56,20 +61,61 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
             require_simulated_sites(folder, "hedgerow coordinator run FED --resume RUN")
             verify_sites(folder, config)
         task = simulated_task(folder, config)
-        _play(folder, config, observe, outcomes)
-        summary = folder.read_summary()
+        engine = _engine(task, config)
+        _play(folder, config, engine, observe, outcomes)
+        summary = _told(folder.read_summary(), config, engine)
         rounds = summary.run.rounds_completed
         if config.simulation.baselines and rounds and outcomes:
             model = _final_model(folder, task, config)
             own = _own_layers(folder, config)
             beside = baselines(task, outcomes[0].agreement, model, rounds, own)
             summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
-            write_summary(folder, summary)
+        write_summary(folder, summary)
     return summary
 
 
+def _engine(task: Task, config: FederationConfig) -> TrainingEngine:
+    """How the sites are trained; what mitigation does to the loss changes nothing of it."""
+    trained = personalised(task, config.training.local_layers)
+    data = trained.load(SiteRequest(config.federation.sites[0], config.run.seed))
+    return training_engine(config, trained, data)
+
+
+def _told(summary: Summary, config: FederationConfig, engine: TrainingEngine) -> Summary:
+    """The summary, with how the simulation went about it."""
+    notes = list(summary.notes)
+    if engine.declined:
+        notes.append(f"simulation.engine = 'batched' was declined: {engine.declined}")
+    if config.simulation.noise == "rehearsal":
+        notes.append("noise was drawn by the rehearsal sampler, in single precision")
+    if config.simulation.baselines and len(summary.run.sites) > MOST_SITES_ALONE:
+        notes.append(
+            f"no site was trained alone for comparison: there are {len(summary.run.sites):,}, and "
+            f"at most {MOST_SITES_ALONE} are"
+        )
+    made = summary.run.model_copy(update={"engine": "batched" if engine.is_batched else "per-site"})
+    return summary.model_copy(update={"run": made, "notes": tuple(notes)})
+
+
+def _groups(
+    config: FederationConfig, engine: TrainingEngine, rows: Sequence[int]
+) -> list[int] | None:
+    """Per site, which others its worker trains it with; None if it is trained alone."""
+    if not engine.is_batched:
+        return None
+    sites, rate = config.federation.sites, config.training.sampling_rate
+    batches = {site: rate * count for site, count in zip(sites, rows, strict=True)}
+    chunks = site_chunks(engine, batches, sorted(sites))
+    chunk_of = {site: number for number, chunk in enumerate(chunks) for site in chunk}
+    return [chunk_of[site] for site in sites]
+
+
 def _play(
-    folder: RunFolder, config: FederationConfig, observe: Observer, outcomes: list[Outcome]
+    folder: RunFolder,
+    config: FederationConfig,
+    engine: TrainingEngine,
+    observe: Observer,
+    outcomes: list[Outcome],
 ) -> None:
     choice, nodes = config.simulation, len(config.federation.sites)
     if choice.secure_aggregation == "arithmetic":
@@ -84,7 +130,8 @@ def _play(
         return
     app = server_app(folder, "embedded", observe, outcomes.append, poll_seconds=0.0)
     run_config = {"runs": str(runs.resolve())}
-    placement = longest_first(rows_of_sites(folder, config), min(choice.workers, nodes))
+    rows = rows_of_sites(folder, config)
+    placement = longest_first(rows, min(choice.workers, nodes), _groups(config, engine, rows))
     with EmbeddedGrid(
         simulated_client_app, nodes, run_config, choice.workers, placement=placement
     ) as grid:
@@ -101,6 +148,9 @@ def _own_layers(folder: RunFolder, config: FederationConfig) -> OwnLayers:
     """Of every site that judged the final model, the layers that stay there."""
     if not config.training.local_layers:
         return {}
+    if config.simulation.secure_aggregation == "arithmetic":
+        player = open_player(folder.path)
+        return {site: player.own_layers(site) for site in config.federation.sites}
     files = {
         site: SiteHome(folder.site_home(site)).layers(folder.id) for site in config.federation.sites
     }

@@ -4,7 +4,7 @@ The last bits of what a chunk trains at once depend on who is in it. So chunks f
 agreement, the round and the task's model, never from how many workers there are or who was lost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from federation.task import SiteData, Task
 from privacy.batchable import RowCost, cannot_batch, is_worth_batching, row_cost
 from privacy.client_chunks import LARGEST_CHUNK, chunk_size, client_chunks
 from privacy.flat_parameters import trainable
-from privacy.run_plan import shared_record_noise
 
 SITES_ALONE = 16
 """Of a chunk whose sites are trained one by one: what a crash costs at most."""
@@ -35,21 +34,20 @@ class TrainingEngine:
         is_batched: many at once.
         declined: why they are not, where that was asked for; else empty.
         cost: of a row, where they are.
+        parameters: of the model, where they are.
     """
 
     is_batched: bool
     declined: str = ""
     cost: RowCost | None = None
+    parameters: int = 0
 
 
-def training_engine(
-    config: FederationConfig, agreement: Agreement, task: Task, data: SiteData
-) -> TrainingEngine:
+def training_engine(config: FederationConfig, task: Task, data: SiteData) -> TrainingEngine:
     """The engine that was chosen, unless it would be the slower one.
 
     Args:
         config: of the run.
-        agreement: of the run, or one as it will be proposed.
         task: as it is trained.
         data: of any site, of which a few rows are passed through the model.
 
@@ -58,21 +56,21 @@ def training_engine(
     """
     if config.simulation.engine == "per-site":
         return TrainingEngine(is_batched=False)
-    if agreement.training.keeps_state and config.simulation.secure_aggregation == "real":
+    if config.training.keeps_state and config.simulation.secure_aggregation == "real":
         raise ConfigError(
             "simulation.engine",
             "batched",
             "'per-site', or simulation.secure_aggregation = 'arithmetic', for this strategy",
             "agents keep to themselves what they go on from",
         )
-    local = agreement.training.local_layers
-    model, rows = thawed(initial_model(task, agreement.seed), local), _train_rows(data)
-    why = _refused(agreement, task, model, data)
+    model = thawed(initial_model(task, config.run.seed), config.training.local_layers)
+    rows = data.train.inputs, data.train.targets
+    why = _refused(config, task, model, rows)
     if why is not None:
         raise ConfigError("simulation.engine", "batched", "'per-site' for this run", why)
-    cost = row_cost(model, rows)
+    cost, parameters = row_cost(model, rows), sum(one.numel() for one in trainable(model))
     if is_worth_batching(cost):
-        return TrainingEngine(is_batched=True, cost=cost)
+        return TrainingEngine(is_batched=True, cost=cost, parameters=parameters)
     return TrainingEngine(
         is_batched=False,
         declined=f"a row costs {cost.multiplications:,} multiplications, so that training many "
@@ -80,35 +78,37 @@ def training_engine(
     )
 
 
-def _refused(agreement: Agreement, task: Task, model: nn.Module, data: SiteData) -> str | None:
-    if shared_record_noise(agreement) is not None:
+def _refused(
+    config: FederationConfig, task: Task, model: nn.Module, rows: tuple[Tensor, Tensor]
+) -> str | None:
+    if config.privacy.shared_noise is not None:
         return "with privacy.shared_noise a round has one step, which is taken site by site"
-    rows, loss = _train_rows(data), at_its_strongest(task).loss
-    why = cannot_batch(model, rows, loss, private=agreement.privacy is not None)
+    loss = at_its_strongest(task).loss
+    why = cannot_batch(model, rows, loss, private=config.privacy.mode == "record")
     return None if why is None else f"the model {why}"
 
 
-def _train_rows(data: SiteData) -> tuple[Tensor, Tensor]:
-    return data.train.inputs, data.train.targets
-
-
 def site_chunks(
-    agreement: Agreement, engine: TrainingEngine, model: nn.Module, sites: Sequence[str]
+    engine: TrainingEngine, batches: Mapping[str, float], sites: Sequence[str]
 ) -> list[tuple[str, ...]]:
     """Sites that sum together, in chunks; every site is in one.
 
     Args:
-        agreement: of the run.
         engine: how they are trained.
-        model: as it is trained.
+        batches: per site, the rows of a batch that are expected by what it declares in public.
         sites: of one sum, in order.
     """
-    if not engine.is_batched or engine.cost is None:
+    if not engine.is_batched or engine.cost is None or not sites:
         return [tuple(sites[at : at + SITES_ALONE]) for at in range(0, len(sites), SITES_ALONE)]
+    expected = [batches[site] for site in sites]
+    longest = max(1, round(2 * max(expected)))
+    fitting = chunk_size(engine.parameters, longest, engine.cost.numbers)
+    even = max(-(-len(sites) // FEWEST_CHUNKS), FEWEST_CHUNKS)
+    size = min(fitting, LARGEST_CHUNK, even)
+    return [tuple(sites[at] for at in chunk) for chunk in client_chunks(expected, size)]
+
+
+def expected_batches(agreement: Agreement) -> dict[str, float]:
+    """Per site, the rows of a batch that are expected by what it declares in public."""
     rate = agreement.training.sampling_rate
-    batches = [rate * agreement.public_rows[site] for site in sites]
-    parameters = sum(one.numel() for one in trainable(model))
-    fitting = chunk_size(parameters, max(1, round(2 * max(batches))), engine.cost.numbers)
-    even = -(-len(sites) // FEWEST_CHUNKS)
-    size = min(fitting, LARGEST_CHUNK, max(even, FEWEST_CHUNKS))
-    return [tuple(sites[at] for at in chunk) for chunk in client_chunks(batches, size)]
+    return {site: rate * rows for site, rows in agreement.public_rows.items()}

@@ -174,7 +174,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         _require_one_round(policy, agreement)
         entropy = SeededEntropy(resolved.run.seed)
         require_trainable(Workbench(policy.site, agreement, trained, data[policy.site], entropy))
-    training_engine(resolved, agreement, trained, data[largest])
+    training_engine(resolved, trained, data[largest])
     with new_run_folder(parent, config.run.name) as folder:
         if drawn is not None:
             write_atomically(folder.partition, drawn.content)

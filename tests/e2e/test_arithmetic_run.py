@@ -56,6 +56,8 @@ def as_settings(*settings: str) -> object:
         ),
         as_settings("sampling.kind=fixed", "sampling.sites=3"),
         as_settings("simulation.engine=batched"),
+        as_settings("training.algorithm=scaffold"),
+        as_settings('training.local_layers=["2.*"]'),
     ],
 )
 def test_it_gives_the_same_model_and_the_same_numbers(tmp_path, settings) -> None:
@@ -71,6 +73,22 @@ def test_it_gives_the_same_model_and_the_same_numbers(tmp_path, settings) -> Non
         assert summed.privacy.sites[site] == account.model_copy(update={"ledger_head": ""})
     assert summed.privacy.site_level == real.privacy.site_level
     assert (summed.secure_sum.method, real.secure_sum.method) == ("arithmetic", "protocol")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        as_settings(),
+        as_settings("training.algorithm=scaffold"),
+        as_settings('training.local_layers=["2.*"]'),
+    ],
+)
+def test_sites_that_are_trained_at_once_are_trained_alike(tmp_path, settings) -> None:
+    alone, _ = by_arithmetic(tmp_path / "alone", {}, *settings)
+    together, _ = by_arithmetic(tmp_path / "together", {}, "simulation.engine=batched", *settings)
+    assert (alone.run.engine, together.run.engine) == ("per-site", "batched")
+    for one, other in zip(alone.utility, together.utility, strict=True):
+        assert other.overall.log_loss == pytest.approx(one.overall.log_loss, abs=2e-6)
 
 
 def test_cohorts_are_counted_apart(tmp_path) -> None:
