@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from federation.errors import ConfigError
 from federation.section import FEWEST_SITES, Fraction, Name, OptionValue, Positive, Rate, Section
 from federation.simulation_choice import Simulation
+from federation.simulation_rules import check_simulated_sites, check_simulation
 
 FEWEST_GROUPS = 3
 """Of two groups' values the median is their mean, which either of them can move anywhere."""
@@ -389,12 +390,14 @@ class FederationConfig(Section):
         _check_robustness(self)
         _check_one_step(self)
         _check_mitigation(self)
+        check_simulation(self.simulation)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
             _check_graph(self)
             _check_colluders(self)
             _check_attackers(self)
+            check_simulated_sites(self.simulation, self.federation.sites, self.run.rounds)
             _check_groups(self)
         return self
 

@@ -41,6 +41,8 @@ class Environment(BaseModel):
         config_digest: SHA-256 of the canonical configuration.
         roster_digest: SHA-256 over the consortium's key and the certificates.
         task_folder: where the user's task module lies, if it is not installed.
+        availability_digest: SHA-256 of the trace by which simulated sites are online, if one was
+            given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -52,6 +54,7 @@ class Environment(BaseModel):
     config_digest: str
     roster_digest: str
     task_folder: str | None
+    availability_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from federation.membership import Membership, install
 from federation.mitigated_task import mitigated
 from federation.roster import Roster
 from federation.run_folder import Environment, RunFolder
+from federation.simulation_choice import INJECTED, Simulation
 from federation.task import Task
 from federation.task_loading import add_search_folder, load_task
 from server.app_bundle import AppBundle
@@ -131,17 +132,28 @@ def resolve(config: FederationConfig, enrolled_sites: tuple[str, ...]) -> Federa
             f"sites of the roster: {', '.join(enrolled_sites)}",
             "hedgerow coordinator enroll adds one",
         )
-    for name in ("dropouts", "attackers"):
-        asked = getattr(config.simulation, name)
-        if asked:
-            raise ConfigError(
-                f"simulation.{name}", len(asked), "none: these sites are real; leave it out"
-            )
+    _require_nothing_injected(config.simulation)
     table = config.model_dump(mode="json", exclude_none=True)
     # What the user left out suits the number of sites, which is known only now.
     given = config.federation.model_dump(mode="json", exclude_unset=True)
     table["federation"] = given | {"sites": list(sites)}
     return config_file.parse(table)
+
+
+def _require_nothing_injected(simulation: Simulation) -> None:
+    """Return if nothing is asked that only a machine that plays the sites can do.
+
+    Raises:
+        ConfigError: it is.
+    """
+    usual = Simulation()
+    for name in INJECTED:
+        asked = getattr(simulation, name)
+        if asked != getattr(usual, name):
+            shown = len(asked) if isinstance(asked, tuple) else asked
+            raise ConfigError(
+                f"simulation.{name}", shown, "none: these sites are real; leave it out"
+            )
 
 
 def _require_agreeable(config: FederationConfig, task: Task, rows: Mapping[str, int]) -> None:

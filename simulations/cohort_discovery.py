@@ -12,6 +12,7 @@ from server.evaluation_run import Evaluator
 from server.run_preparation import search_task_folder
 from server.unchanged_config import unchanged_config
 from simulations.in_process import InProcess
+from simulations.injection import injected
 from simulations.sites import require_simulated_sites, verify_sites
 
 
@@ -34,8 +35,10 @@ def find_cohorts(
         require_simulated_sites(run, "hedgerow coordinator cohorts FED RUN")
         config = unchanged_config(run)
         search_task_folder(run)
-        task = load_task(config.task.name, config.task.options)
-        sites = InProcess(run, config.federation.sites, config.run.seed)
+        task = injected(load_task(config.task.name, config.task.options), config)
+        sites = InProcess(
+            run, config.federation.sites, config.run.seed, lambda loaded: injected(loaded, config)
+        )
         if found_before(run, config, question) is None:
             verify_sites(run, config)
         evaluator = Evaluator(sites, run, config, task)

@@ -13,6 +13,7 @@ from server.run_preparation import search_task_folder
 from server.unchanged_config import unchanged_config
 from server.window_evaluation import Asked, count_windows
 from simulations.in_process import InProcess
+from simulations.injection import injected
 from simulations.sites import require_simulated_sites, verify_sites
 
 
@@ -31,10 +32,12 @@ def evaluate(path: Path, asked: Asked) -> EvaluationSummary:
         require_simulated_sites(run, "hedgerow coordinator evaluate FED RUN")
         config = unchanged_config(run)
         search_task_folder(run)
-        task = load_task(config.task.name, config.task.options)
+        task = injected(load_task(config.task.name, config.task.options), config)
         _require_known(task, asked)
         verify_sites(run, config)
-        sites = InProcess(run, config.federation.sites, config.run.seed)
+        sites = InProcess(
+            run, config.federation.sites, config.run.seed, lambda loaded: injected(loaded, config)
+        )
         count_windows(Evaluator(sites, run, config, task), asked)
         return write_findings(run, config, task)
 

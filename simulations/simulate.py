@@ -20,6 +20,8 @@ from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
+from simulations.injected_summary import injected_summary
+from simulations.injection import injected
 from simulations.sites import (
     read_config,
     require_simulated_sites,
@@ -51,15 +53,25 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
         require_simulated_sites(folder, "hedgerow coordinator run FED --resume RUN")
         verify_sites(folder, config)
         _play(folder, config, observe, outcomes)
-        summary = folder.read_summary()
-        rounds = summary.run.rounds_completed
-        if config.simulation.baselines and rounds and outcomes:
-            task = load_task(config.task.name, config.task.options)
-            model = _final_model(folder, task, config)
-            beside = baselines(task, outcomes[0].agreement, model, rounds)
-            summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
-            write_summary(folder, summary)
-    return summary
+        return _completed_summary(folder, config, outcomes)
+
+
+def _completed_summary(
+    folder: RunFolder, config: FederationConfig, outcomes: list[Outcome]
+) -> Summary:
+    """The summary with what only a simulation knows: yardsticks, and what was injected."""
+    summary = before = folder.read_summary()
+    task = injected(load_task(config.task.name, config.task.options), config)
+    model = _final_model(folder, task, config)
+    rounds = summary.run.rounds_completed
+    if config.simulation.baselines and rounds and outcomes:
+        beside = baselines(task, outcomes[0].agreement, model, rounds)
+        summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
+    suffered = injected_summary(folder, config, task, model, summary.rounds)
+    completed = summary.model_copy(update={"injected": suffered})
+    if completed != before:
+        write_summary(folder, completed)
+    return completed
 
 
 def _play(
