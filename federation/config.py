@@ -390,7 +390,7 @@ class FederationConfig(Section):
         _check_robustness(self)
         _check_one_step(self)
         _check_mitigation(self)
-        check_simulation(self.simulation)
+        check_simulation(self.simulation, in_groups=self.robustness.is_grouped)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)

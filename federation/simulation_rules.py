@@ -7,14 +7,18 @@ from federation.errors import ConfigError
 from federation.simulation_choice import Attack, Simulation
 
 
-def check_simulation(simulation: Simulation) -> None:
+def check_simulation(simulation: Simulation, *, in_groups: bool) -> None:
     """Return if the settings of each table fit each other.
+
+    Args:
+        simulation: its settings.
+        in_groups: whether sites sum in random groups.
 
     Raises:
         ConfigError: names the first that do not.
     """
     _check_availability(simulation)
-    _check_coordinator(simulation)
+    _check_coordinator(simulation, in_groups=in_groups)
     for key, attack in _attacks(simulation):
         _check_attack(key, attack)
     for number, drift in enumerate(simulation.drift):
@@ -62,7 +66,13 @@ def _check_availability(simulation: Simulation) -> None:
         )
 
 
-def _check_coordinator(simulation: Simulation) -> None:
+def _check_coordinator(simulation: Simulation, *, in_groups: bool) -> None:
+    if simulation.coordinator != "honest" and in_groups:
+        raise ConfigError(
+            "simulation.coordinator",
+            simulation.coordinator,
+            "'honest' where robustness.aggregate is not 'mean': its lies are about one sum",
+        )
     if simulation.coordinator != "honest" and simulation.backend != "embedded":
         raise ConfigError(
             "simulation.backend",

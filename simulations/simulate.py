@@ -1,11 +1,15 @@
 """A whole simulated run: prepare or resume, run on a backend, put the yardsticks beside it."""
 
+import time
+
 from flwr.app import Context, RecordDict
 from safetensors.torch import load
 from torch import nn
 
 from federation import canonical
+from federation.agreement import Agreement
 from federation.config import FederationConfig
+from federation.consortium_files import ConsortiumFiles
 from federation.errors import IntegrityError, UsageError
 from federation.initial_model import initial_model
 from federation.run_folder import RunFolder
@@ -13,15 +17,17 @@ from federation.summary import Summary
 from federation.task import Task
 from federation.task_loading import load_task
 from server.app import server_app
-from server.coordination import Outcome
+from server.coordination import Outcome, coordinate
 from server.rounds import Observer
 from server.run_preparation import search_task_folder
 from server.run_summary import write_summary
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import baselines
+from simulations.in_process import InProcess
 from simulations.injected_summary import injected_summary
 from simulations.injection import injected
+from simulations.lying_coordinator import AgreedSites, LyingTransport
 from simulations.sites import (
     read_config,
     require_simulated_sites,
@@ -79,6 +85,9 @@ def _play(
 ) -> None:
     choice, nodes = config.simulation, len(config.federation.sites)
     runs = folder.path.parent
+    if choice.coordinator != "honest":
+        _lie(folder, config, observe)
+        return
     if choice.backend == "ray":
         app = server_app(folder, "ray", observe, outcomes.append)
         run_on_ray(app, runs, nodes, choice.workers)
@@ -89,6 +98,26 @@ def _play(
     run_config = {"runs": str(runs.resolve())}
     with EmbeddedGrid(simulated_client_app, nodes, run_config, choice.workers) as grid:
         app(grid, Context(grid.run.run_id, 1, {}, RecordDict(), dict(run_config)))
+
+
+def _lie(folder: RunFolder, config: FederationConfig, observe: Observer) -> None:
+    """Let the sites agree, then lie to them in one process.
+
+    Raises:
+        PrivacyRefusal: the sites refused, as they must.
+    """
+    task = load_task(config.task.name, config.task.options)
+    names = config.federation.sites
+    sites = InProcess(folder, names, config.run.seed, lambda loaded: injected(loaded, config))
+
+    def agreed() -> AgreedSites:
+        agreement = Agreement.from_bytes(folder.agreement.read_bytes())
+        roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
+        nodes = {site: node for node, site in enumerate(names)}
+        return AgreedSites(sites, nodes, agreement, roster, task)
+
+    line = LyingTransport(sites, config.simulation.coordinator, agreed)
+    coordinate(line, folder, config, task, observe)
 
 
 def _final_model(folder: RunFolder, task: Task, config: FederationConfig) -> nn.Module:
