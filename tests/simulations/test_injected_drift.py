@@ -52,10 +52,11 @@ def test_windows_are_a_partition_of_the_held_out_rows() -> None:
 
 
 def test_more_windows_than_rows_are_refused() -> None:
-    held_out = sum(map(len, (ACS.load(REQUEST).reference, ACS.load(REQUEST).current)))
-    with pytest.raises(ConfigError, match=rf"at most {held_out - 1}: region-01 holds out"):
-        simulated(windows=held_out).load(REQUEST)
-    assert len(simulated(windows=held_out - 1).load(REQUEST).current) == 1
+    heart, request = load_task("heart", {}), SiteRequest("switzerland", 5)
+    held_out = sum(map(len, (heart.load(request).reference, heart.load(request).current)))
+    with pytest.raises(ConfigError, match=rf"at most {held_out - 1}: switzerland holds out"):
+        simulated(windows=held_out, task=heart).load(request)
+    assert len(simulated(windows=held_out - 1, task=heart).load(request).current) == 1
 
 
 @pytest.mark.parametrize(
