@@ -33,6 +33,8 @@ from federation.task_loading import load_task
 from privacy.secure_sum.messages import MaskedInput
 
 Answer = Callable[[bytes], bytes]
+AT_THE_VECTOR = frozenset({"sign_flip", "scaled_update", "noise_update"})
+"""Kinds of attack that send another vector than was made; the others train on other rows."""
 
 
 def attackers_of(config: FederationConfig) -> tuple[Attacker, ...]:
@@ -60,13 +62,43 @@ def poisoned(answer: Answer, attack: Attacker | None, home: SiteHome, seed: int)
         home: of the site, whose journal and key are the site's own.
         seed: of the run, which noise is drawn from.
     """
-    if attack is None or attack.kind not in ("sign_flip", "scaled_update", "noise_update"):
+    if attack is None or attack.kind not in AT_THE_VECTOR:
         return answer
 
     def answer_poisoned(data: bytes) -> bytes:
         return _poison(Request.from_bytes(data), answer(data), home, attack, seed)
 
     return answer_poisoned
+
+
+def attacked_vector(
+    attack: Attacker | None,
+    layout: VectorLayout,
+    honest: RingVector,
+    update_clip: float,
+    draws: Entropy,
+) -> RingVector:
+    """What a malicious site sends in place of an honest training vector; that, without attack.
+
+    Args:
+        attack: what the site does to its update.
+        layout: of the vector.
+        honest: before masking.
+        update_clip: that honest updates keep to.
+        draws: of `attack_draws`, for noise.
+    """
+    if attack is None or attack.kind not in AT_THE_VECTOR:
+        return honest
+    sent = honest.copy()
+    update = layout.decode(honest)[UPDATE]
+    sending = malicious_update(attack, update, update_clip, draws)
+    sent.add(_difference(layout, honest, sending))
+    return sent
+
+
+def attack_draws(seed: int, attack: Attacker, round_: int) -> Entropy:
+    """Of the round, not the attempt: a round that is tried again is said again as it was."""
+    return SeededEntropy(seed).child("attack", attack.site, round_)
 
 
 def malicious_update(
@@ -102,8 +134,7 @@ def _poison(request: Request, reply: bytes, home: SiteHome, attack: Attacker, se
     if honest is None or honest.charge == 0 or agreed is None:
         return reply  # an evaluation: counts, which this attacker leaves alone
     layout = _training_layout(agreed)
-    # Of the round, not the attempt: a round that is tried again is said again as it was.
-    draws = SeededEntropy(seed).child("attack", attack.site, request.round)
+    draws = attack_draws(seed, attack, request.round)
     clip = Agreement.from_bytes(agreed).training.update_clip
     vector = RingVector(layout.stretches, honest.vector)
     sent = MaskedInput.from_bytes(said.body, layout.stretches)

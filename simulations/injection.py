@@ -1,10 +1,10 @@
 """All that a simulation does to its sites: to the rows they load, and to when they answer."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from client.site_home import SiteHome
+from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.injected_drift_record import write_injected
 from federation.run_folder import RunFolder
@@ -65,7 +65,8 @@ def keep_injected(
 
 def site_plan(folder: RunFolder, config: FederationConfig, site: str) -> FaultPlan:
     """The plan as far as one site knows its part: its own rows, and the run's trace."""
-    return fault_plan(config, _public_rows(folder, [site]), _online(folder, config))
+    rows = SitePolicy.read(SiteHome(folder.site_home(site)).policy).public_rows
+    return fault_plan(config, {site: rows}, _online(folder, config))
 
 
 @lru_cache(maxsize=8)
@@ -75,14 +76,9 @@ def _kept_online(path: Path) -> Online:
 
 
 def planned_faults(folder: RunFolder, config: FederationConfig) -> FaultPlan:
-    """The plan of a prepared run, over all its sites."""
-    rows = _public_rows(folder, config.federation.sites)
-    return fault_plan(config, rows, _online(folder, config))
-
-
-def _public_rows(folder: RunFolder, sites: Sequence[str]) -> dict[str, int]:
-    homes = {site: SiteHome(folder.site_home(site)) for site in sites}
-    return {site: SitePolicy.read(home.policy).public_rows for site, home in homes.items()}
+    """The plan of a run that its sites have agreed to, over all of them."""
+    agreement = Agreement.from_bytes(folder.agreement.read_bytes())
+    return fault_plan(config, agreement.public_rows, _online(folder, config))
 
 
 def _online(folder: RunFolder, config: FederationConfig) -> Online | None:

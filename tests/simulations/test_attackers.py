@@ -12,7 +12,7 @@ from federation.simulation_choice import Attack, Attacker
 from federation.table_columns import encode_inputs
 from federation.task import SiteRequest
 from federation.task_loading import load_task
-from simulations.attackers import _difference, attackers_of, malicious_update
+from simulations.attackers import _difference, attacked_vector, attackers_of, malicious_update
 from simulations.poisoned_rows import ReversedLabels, poisoned_rows, triggered
 
 CLIP = 2.0
@@ -59,6 +59,24 @@ def test_reversed_labels_are_those_of_train_rows_only() -> None:
     for window in ("reference", "current"):
         kept, theirs = getattr(reversed_, window), getattr(honest, window)
         assert torch.equal(kept.targets, theirs.targets)
+
+
+@pytest.mark.parametrize(("kind", "times"), [("sign_flip", -1.0), ("scaled_update", 10.0)])
+def test_an_engine_without_masks_has_the_same_vector_sent(kind: str, times: float) -> None:
+    honest = LAYOUT.encode(HONEST, SeededEntropy(1))
+    before = LAYOUT.decode(honest)
+    attack = Attacker(site="a", kind=kind)
+    sent = LAYOUT.decode(attacked_vector(attack, LAYOUT, honest, CLIP, SeededEntropy(1)))
+    step = {s.name: s.step for s in LAYOUT.segments}[UPDATE]
+    assert np.allclose(sent[UPDATE], times * before[UPDATE], atol=step)
+    assert np.array_equal(sent[WEIGHT], before[WEIGHT])
+    assert np.array_equal(LAYOUT.decode(honest)[UPDATE], before[UPDATE])
+
+
+def test_who_trains_on_other_rows_sends_what_came_of_them() -> None:
+    honest = LAYOUT.encode(HONEST, SeededEntropy(1))
+    for attack in (None, Attacker(site="a", kind="label_flip")):
+        assert attacked_vector(attack, LAYOUT, honest, CLIP, SeededEntropy(1)) is honest
 
 
 def test_noise_has_the_length_that_the_factor_says_and_repeats_by_its_seed() -> None:
