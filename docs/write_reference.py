@@ -20,12 +20,14 @@ from federation.analytics_config import AnalyticsConfig, AnalyticsSitePolicy
 from federation.analytics_query import Query
 from federation.config import FederationConfig, PrivacyChoice, SharedNoiseChoice, SiteLevelChoice
 from federation.data_choice import KINDS
+from federation.drift_choice import InjectedDrift
 from federation.evaluation_summary import EVALUATION, EvaluationSummary
+from federation.fault_choice import Availability, Crash, Dropout, DropoutRate, Stragglers
 from federation.partition_choice import KINDS as PARTITIONS
 from federation.partition_choice import Resampled, SharedOut
 from federation.run_rules import RunRules
 from federation.section import Section
-from federation.simulation_choice import Attacker, Dropout, Simulation
+from federation.simulation_choice import Attacker, RandomAttackers, Simulation
 from federation.site_policy import Limits, LogChoice, SitePolicy
 from federation.summary import SCHEMA, Summary
 from privacy.report.document import SCHEMA as PRIVACY_REPORT
@@ -74,6 +76,16 @@ What `hedgerow analytics run` reads; [analytics.md](analytics.md) explains it. `
 `[federation]` are as above.
 
 """
+INJECTIONS = {
+    "Each of `dropouts`": Dropout,
+    "Each of `attackers`": Attacker,
+    "`[simulation.random_attackers]`": RandomAttackers,
+    "`[simulation.faults.dropout_rate]`": DropoutRate,
+    "`[simulation.stragglers]`": Stragglers,
+    "Each of `crashes`": Crash,
+    "`[simulation.availability]`": Availability,
+    "Each of `drift`": InjectedDrift,
+}
 ELSEWHERE = frozenset({"task", "federation", "site_policy", "queries"})
 
 
@@ -86,9 +98,8 @@ def configuration() -> str:
         if isinstance(section, type) and issubclass(section, Section):
             parts += [f"\n## `[{name}]`\n\n{_first_line(section)}\n\n", *_table(section)]
             if section is Simulation:
-                for key, entry in (("dropouts", Dropout), ("attackers", Attacker)):
-                    head = f"\n### Each of `{key}`\n\n{_first_line(entry)}\n\n"
-                    parts += [head, *_table(entry)]
+                for heading, entry in INJECTIONS.items():
+                    parts += [f"\n### {heading}\n\n{_first_line(entry)}\n\n", *_table(entry)]
                 parts += _partitions()
             if section is PrivacyChoice:
                 for key, entry in (("shared_noise", SharedNoiseChoice),

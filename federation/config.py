@@ -23,6 +23,7 @@ from federation.section import (
     Section,
 )
 from federation.simulation_choice import Simulation
+from federation.simulation_rules import check_simulated_sites, check_simulation
 from federation.training_choice import Training, require_state_safe
 
 FEWEST_GROUPS = 3
@@ -405,12 +406,14 @@ class FederationConfig(Section):
         _check_mitigation(self)
         _check_arithmetic(self)
         _check_sampling(self)
+        check_simulation(self.simulation, in_groups=self.robustness.is_grouped)
         if self.federation.sites:
             _check_sites(self)
             _check_quorum(self)
             _check_graph(self)
             _check_colluders(self)
             _check_attackers(self)
+            check_simulated_sites(self.simulation, self.federation.sites, self.run.rounds)
             _check_groups(self)
             _check_partition(self)
         return self
@@ -433,6 +436,11 @@ def _check_arithmetic(config: FederationConfig) -> None:
                 key, value, "left out with simulation.secure_aggregation = 'arithmetic'",
                 "noised counts are asked of sites that have ledgers: choose 'real'",
             )  # fmt: skip
+    if config.simulation.coordinator != "honest":
+        raise ConfigError(
+            "simulation.coordinator", config.simulation.coordinator, "'honest' with "
+            "secure_aggregation = 'arithmetic'", "there are no agents who could refuse",
+        )  # fmt: skip
     if config.simulation.backend == "ray":
         raise ConfigError(
             "simulation.backend", "ray", "'embedded' with secure_aggregation = 'arithmetic'",

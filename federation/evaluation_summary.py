@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from federation import alert
 from federation.alert import Alert
 from federation.audit_summary import AuditSummary
+from federation.detection_summary import Detection
 from federation.drift_summary import ConceptWatch, Recommendation, SiteFlags, WindowDrift
 from federation.errors import IntegrityError, UsageError
 from federation.evaluation_record import EvaluationFolder, evaluating_command
@@ -149,6 +150,7 @@ class EvaluationSummary(Part):
         mitigation: what thresholds per group would change, per attribute and criterion.
         audit: of the latest window's rows.
         privacy_impact: if it was simulated.
+        detection: how well drift was found, if a simulation injected it.
     """
 
     schema_id: Literal["hedgerow/evaluation/1"] = EVALUATION
@@ -172,6 +174,7 @@ class EvaluationSummary(Part):
     mitigation: tuple[MitigationOutcome, ...]
     audit: AuditSummary | None = None
     privacy_impact: PrivacyImpact | None = None
+    detection: Detection | None = None
     hashes: Hashes
     notes: tuple[str, ...] = ()
 

@@ -42,6 +42,8 @@ class Environment(BaseModel):
         roster_digest: SHA-256 over the consortium's key and the certificates.
         task_folder: where the user's task module lies, if it is not installed.
         partition: how a simulation shared rows out, and the digest of the file that says which.
+        availability_digest: SHA-256 of the trace by which simulated sites are online, if one was
+            given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -54,6 +56,7 @@ class Environment(BaseModel):
     roster_digest: str
     task_folder: str | None
     partition: PartitionFacts | None = None
+    availability_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,33 +4,65 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from federation.drift_choice import InjectedDrift
+from federation.fault_choice import (
+    Availability,
+    CoordinatorKind,
+    Crash,
+    Dropout,
+    Faults,
+    Stragglers,
+)
 from federation.partition_choice import NATURAL, PartitionChoice, parse_partition_choice
 from federation.section import Name, Section
 
 
-class Dropout(Section):
-    """A site that falls silent in one phase of one round, for simulations and tests."""
+class Attack(Section):
+    """What a malicious site does in every training round."""
 
-    site: Name
-    """Which site."""
-    round: Annotated[int, Field(ge=1)]
-    """In which round."""
-    phase: Literal["advertise", "share", "train", "sign", "open"] = "train"
-    """From which phase of the round on it is silent."""
-    attempts: Annotated[int, Field(ge=1)] = 1
-    """How many attempts at that round it misses."""
+    kind: Literal[
+        "label_flip",
+        "targeted_label_flip",
+        "sign_flip",
+        "scaled_update",
+        "noise_update",
+        "backdoor",
+    ] = "sign_flip"
+    """`label_flip`: trains on reversed labels. `targeted_label_flip`: on rows of class `source`
+    that say `target`. `sign_flip`: sends minus its update. `scaled_update`: sends a multiple of it,
+    past the clip that honest sites keep to. `noise_update`: adds Gaussian noise to it. `backdoor`:
+    trains on rows that carry a trigger and say `target`."""
+    factor: Annotated[float, Field(ge=-1e6, le=1e6)] = 10.0
+    """Of scaled_update: the multiple; below 0 it also points the other way. Of noise_update: the
+    noise's expected length, in units of `training.update_clip`."""
+    source: str = ""
+    """Of targeted_label_flip: the class of the rows that are changed."""
+    target: str = ""
+    """Of targeted_label_flip and backdoor: the class that they are made to say."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of backdoor: share of its train rows that carry the trigger."""
+    feature: str = ""
+    """Of backdoor: the feature that is the trigger, where the model's input is made of features."""
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Of backdoor: what the feature, or the input at `positions`, is set to; of a categorical
+    feature, the index of the level."""
+    positions: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Of backdoor: places in the flattened model input, such as pixels, in place of `feature`."""
 
 
-class Attacker(Section):
+class Attacker(Attack):
     """A site that poisons its update in every training round, for simulations and tests."""
 
     site: Name
     """Which site."""
-    kind: Literal["label_flip", "sign_flip", "scaled_update"] = "sign_flip"
-    """`label_flip`: trains on reversed labels. `sign_flip`: sends minus its update.
-    `scaled_update`: sends a multiple of it, past the clip that honest sites keep to."""
-    factor: Annotated[float, Field(ge=-1e6, le=1e6)] = 10.0
-    """Of scaled_update: the multiple; below 0 it also points the other way."""
+
+
+class RandomAttackers(Attack):
+    """As many attackers as a share of the sites, drawn from `run.seed`."""
+
+    rate: Annotated[float, Field(gt=0, lt=1)]
+    """Share of all sites, rounded to whole sites; those named in `attackers` are drawn from, too,
+    and keep what is said there."""
 
 
 class Simulation(Section):
@@ -57,6 +89,23 @@ class Simulation(Section):
     """Sites that fall silent, for trying out what a federation survives."""
     attackers: tuple[Attacker, ...] = ()
     """Sites that poison their updates, for trying out `robustness`."""
+    random_attackers: RandomAttackers | None = None
+    """So many sites that do the same, in place of naming each."""
+    faults: Faults = Faults()
+    """Sites that fall silent at random."""
+    stragglers: Stragglers | None = None
+    """How long sites would train, and by when they must have."""
+    crashes: tuple[Crash, ...] = ()
+    """Worker processes that really die."""
+    availability: Availability = Availability()
+    """Which sites are online in which rounds."""
+    coordinator: CoordinatorKind = "honest"
+    """A coordinator that lies, to see the sites refuse: such a run ends with their refusal."""
+    drift: tuple[InjectedDrift, ...] = ()
+    """Changes of held-out rows, with their truth written down."""
+    windows: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Deal the held-out rows at random: a third is the reference, the rest so many windows,
+    `window-001` and on; 0 leaves the task's own."""
     partition: PartitionChoice = NATURAL
     """How the task's rows are shared out over the sites; its own sites if left out."""
 
@@ -64,3 +113,10 @@ class Simulation(Section):
     @classmethod
     def _one_kind_of_partition(cls, table: object) -> PartitionChoice:
         return parse_partition_choice(table)
+
+
+INJECTED = (
+    "dropouts", "attackers", "random_attackers", "faults", "stragglers", "crashes", "availability",
+    "coordinator", "drift", "windows",
+)  # fmt: skip
+"""Settings of what only a machine that plays the sites can do to them."""

@@ -559,6 +559,55 @@ class Strategy(Part):
     local_layers: tuple[str, ...] = ()
 
 
+class InjectedAttacker(Part):
+    """A site that was made malicious.
+
+    Attributes:
+        tried: of a backdoor: held-out rows of honest sites, of another class than its target.
+        as_they_are: share of them that the final model takes for the target.
+        with_trigger: likewise, with the trigger in them: how often the backdoor opens.
+    """
+
+    site: str
+    kind: str
+    tried: int | None = None
+    as_they_are: float | None = None
+    with_trigger: float | None = None
+
+
+class InjectedRound(Part):
+    """What the plan of faults had for a round's last attempt.
+
+    Attributes:
+        online: sites that could be reached.
+        lost: per cause, how many sites fell silent.
+        seconds: virtual time of a training round; None where nothing says how long sites train.
+        missed_deadline: sites that would have trained longer than was waited for.
+    """
+
+    round: int
+    online: int
+    lost: dict[str, int]
+    seconds: float | None
+    missed_deadline: tuple[str, ...] = ()
+
+
+class Injected(Part):
+    """What a simulation did on purpose; the truth to hold the other numbers against.
+
+    Attributes:
+        drift: one line per injected drift; `injected-drift.json` has it window by window.
+        windows: that held-out rows were dealt into; 0 for the task's own.
+        availability_sha256: of the file of a trace; empty without one.
+    """
+
+    attackers: tuple[InjectedAttacker, ...] = ()
+    rounds: tuple[InjectedRound, ...] = ()
+    drift: tuple[str, ...] = ()
+    windows: int = 0
+    availability_sha256: str = ""
+
+
 class RunFacts(Part):
     """What ran, where, when and on which versions.
 
@@ -610,4 +659,5 @@ class Summary(Part):
     fairness_by_round: tuple[FairnessPoint, ...] = ()
     drift: tuple[Drift, ...]
     baselines: tuple[Baseline, ...] = ()
+    injected: Injected | None = None
     notes: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import hashlib
 from importlib.metadata import version
 
 from evaluation.assessment import Judged, assess
+from evaluation.monitoring.detection_metrics import detection
 from evaluation.report.evaluation_page import render
 from federation.agreement import Agreement
 from federation.config import FederationConfig
@@ -15,6 +16,7 @@ from federation.errors import UsageError
 from federation.evaluation_record import EvaluationFolder, evaluating_command
 from federation.evaluation_summary import EvaluationSummary, Subject
 from federation.initial_model import parameter_count
+from federation.injected_drift_record import read_injected
 from federation.mitigated_task import mitigated
 from federation.run_folder import RunFolder
 from federation.task import Task
@@ -37,6 +39,11 @@ def write_findings(run: RunFolder, config: FederationConfig, task: Task) -> Eval
             f"{run.path}: nothing was evaluated yet; {evaluating_command(run)} does it"
         )
     summary = assess(judged_by(run, config, task), reference, windows)
+    truth = read_injected(run)
+    if truth is not None:
+        names = [window.name for window in summary.windows]
+        found = detection(summary.drift, summary.concept, names, truth)
+        summary = summary.model_copy(update={"detection": found})
     text = summary.model_dump_json(indent=1).encode() + b"\n"
     write_atomically(folder.summary, text)
     write_atomically(folder.report, render(summary).encode())

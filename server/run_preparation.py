@@ -18,6 +18,7 @@ from federation.errors import ConfigError, UsageError
 from federation.initial_model import parameter_count
 from federation.membership import Membership, install
 from federation.run_folder import Environment, RunFolder
+from federation.simulation_choice import INJECTED, Simulation
 from federation.task import Task
 from federation.task_loading import add_search_folder, load_task
 from federation.trained_task import as_trained
@@ -136,12 +137,7 @@ def resolve(config: FederationConfig, enrolled_sites: tuple[str, ...]) -> Federa
             "sampling.kind", config.sampling.kind, "'all': these sites are real",
             "the sample follows from the agreement, so it hides no site; try it in a simulation",
         )  # fmt: skip
-    for name in ("dropouts", "attackers"):
-        asked = getattr(config.simulation, name)
-        if asked:
-            raise ConfigError(
-                f"simulation.{name}", len(asked), "none: these sites are real; leave it out"
-            )
+    _require_nothing_injected(config.simulation)
     table = config.model_dump(mode="json", exclude_none=True)
     # What the user left out suits the number of sites, which is known only now.
     given = config.federation.model_dump(mode="json", exclude_unset=True)
@@ -168,6 +164,22 @@ def _require_no_partition(config: FederationConfig) -> None:
             partition.sites,
             "names: these sites are real; which of them is not for a number to say",
         )
+
+
+def _require_nothing_injected(simulation: Simulation) -> None:
+    """Return if nothing is asked that only a machine that plays the sites can do.
+
+    Raises:
+        ConfigError: it is.
+    """
+    usual = Simulation()
+    for name in INJECTED:
+        asked = getattr(simulation, name)
+        if asked != getattr(usual, name):
+            shown = len(asked) if isinstance(asked, tuple) else asked
+            raise ConfigError(
+                f"simulation.{name}", shown, "none: these sites are real; leave it out"
+            )
 
 
 def _require_agreeable(config: FederationConfig, task: Task, rows: Mapping[str, int]) -> None:

@@ -8,7 +8,6 @@ from evaluation.run_layout import RunLayouts, run_tally_spec
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.entropy import SeededEntropy
-from federation.envelope import Phase
 from federation.initial_model import parameter_count
 from federation.run_folder import RunFolder
 from federation.sum_groups import sum_groups
@@ -24,6 +23,8 @@ from server.run_record import RunRecord, read_record, record_start
 from server.run_summary import write_outputs
 from simulations.arithmetic_sums import IN_THE_SUM, ArithmeticSums, LostIn
 from simulations.chunk_workers import ChunkWorkers
+from simulations.fault_plan import Loss
+from simulations.injection import planned_faults
 from simulations.simulated_ledgers import SimulatedLedgers
 from simulations.simulated_task import simulated_task
 from simulations.site_chunks import expected_batches, site_chunks, training_engine
@@ -53,7 +54,7 @@ def run_arithmetically(folder: RunFolder, config: FederationConfig, observe: Obs
         agreement,
         parameter_count(trained, agreement.seed),
     )
-    lost_in = fault_plan(config)
+    lost_in = planned_faults(folder, config).lost_in
     bench = _bench(agreement, trained)
     policy = dataset_policy(site_policy(config, bench.site, agreement.public_rows[bench.site]))
     ledgers = SimulatedLedgers(policy, charge_plan(bench), agreement.sites, agreement.site_level)
@@ -74,20 +75,6 @@ def run_arithmetically(folder: RunFolder, config: FederationConfig, observe: Obs
         outcome = play(rounds, past, observe, "")
     write_outputs(folder, config, task, outcome, BACKEND)
     return outcome
-
-
-def fault_plan(config: FederationConfig) -> LostIn:
-    """Which sites fail where, as the configuration says."""
-    return partial(_lost_in, config)
-
-
-def _lost_in(
-    config: FederationConfig, site: str, round_: int, attempt: int
-) -> tuple[Phase, str] | None:
-    for drop in config.simulation.dropouts:
-        if (drop.site, drop.round) == (site, round_) and attempt <= drop.attempts:
-            return Phase(drop.phase), "the simulated site is down, as simulation.dropouts says"
-    return None
 
 
 def _agreement(folder: RunFolder, config: FederationConfig, task: Task) -> Agreement:
@@ -118,5 +105,5 @@ def _charge_past(
             ledgers.charge(there)
 
 
-def _trains(lost: tuple[Phase, str] | None) -> bool:
-    return lost is None or lost[0] in IN_THE_SUM
+def _trains(lost: Loss | None) -> bool:
+    return lost is None or lost.phase in IN_THE_SUM

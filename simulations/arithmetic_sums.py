@@ -27,12 +27,13 @@ from server.secure_round import FailedRound, SecureSum
 from server.secure_sums import require_enough
 from simulations.chunk_player import ChunkSum, ChunkWork
 from simulations.chunk_workers import ChunkWorkers
+from simulations.fault_plan import Loss
 from simulations.simulated_ledgers import SimulatedLedgers
 
 IN_THE_SUM = frozenset({Phase.SIGN, Phase.OPEN})
 """Phases in which a site is lost too late for its vector to be missing from the sum."""
 
-LostIn = Callable[[str, int, int], tuple[Phase, str] | None]
+LostIn = Callable[[str, int, int], Loss | None]
 """Of a site, a round and an attempt: where the site is lost and why; None if it is not."""
 
 
@@ -76,7 +77,9 @@ class ArithmeticSums:
         rule = self.agreement.robustness
         grouped = rule.is_grouped and kind is RoundKind.TRAIN
         fewest = rule.fewest_groups if grouped else 1
-        dropped |= {s: f"{p}: {why}" for s, (p, why) in absent.items() if p not in IN_THE_SUM}
+        dropped |= {
+            s: f"{lost.phase}: {lost.reason}" for s, lost in absent.items() if _is_out(lost)
+        }
         if len(opened) < fewest:
             raise _too_few(groups, opened, fewest, dropped)
         survivors = tuple(sorted(site for group in opened for site in group.survivors))
@@ -93,17 +96,13 @@ class ArithmeticSums:
         """What each site would have spent."""
         return self.ledgers.statements()
 
-    def _absent(
-        self, groups: tuple[SumGroup, ...], number: int, attempt: int
-    ) -> dict[str, tuple[Phase, str]]:
+    def _absent(self, groups: tuple[SumGroup, ...], number: int, attempt: int) -> dict[str, Loss]:
         found = {
             site: self.lost_in(site, number, attempt) for group in groups for site in group.sites
         }
         return {site: lost for site, lost in found.items() if lost is not None}
 
-    def _require_budget(
-        self, groups: tuple[SumGroup, ...], absent: Mapping[str, tuple[Phase, str]]
-    ) -> None:
+    def _require_budget(self, groups: tuple[SumGroup, ...], absent: Mapping[str, Loss]) -> None:
         """Return if enough sites can pay for the round.
 
         Raises:
@@ -120,7 +119,7 @@ class ArithmeticSums:
     def _opened(
         self,
         groups: tuple[SumGroup, ...],
-        absent: Mapping[str, tuple[Phase, str]],
+        absent: Mapping[str, Loss],
         number: int,
         kind: RoundKind,
         model: bytes,
@@ -157,7 +156,7 @@ class ArithmeticSums:
         self,
         secrets: Mapping[str, bytes],
         survivors: tuple[str, ...],
-        absent: Mapping[str, tuple[Phase, str]],
+        absent: Mapping[str, Loss],
     ) -> dict[str, tuple[bytes, ...]]:
         """Seeds of surplus noise, of the survivors that are there to open their shares."""
         plan = noise_in_the_sum(self.agreement)
@@ -167,8 +166,8 @@ class ArithmeticSums:
         return {s: revealed_seeds(plan.surplus, secrets[s], len(survivors)) for s in there}
 
 
-def _is_out(lost: tuple[Phase, str] | None) -> bool:
-    return lost is not None and lost[0] not in IN_THE_SUM
+def _is_out(lost: Loss | None) -> bool:
+    return lost is not None and lost.phase not in IN_THE_SUM
 
 
 def _too_few(

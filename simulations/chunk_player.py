@@ -36,6 +36,7 @@ from federation.config import FederationConfig
 from federation.entropy import SeededEntropy
 from federation.errors import IntegrityError
 from federation.initial_model import parameter_count
+from federation.layout import VectorLayout
 from federation.local_layers import joined
 from federation.mitigated_task import under
 from federation.ring_vector import RingVector
@@ -49,9 +50,10 @@ from privacy.dp_sgd import LocalUpdate
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import rehearsal_noise
 from privacy.run_plan import rotation_seed
-from simulations.attackers import attacked_task, attacked_vector
+from simulations.attackers import attack_draws, attacked_vector, attackers_of
 from simulations.chunk_tallies import counts_by_scope
 from simulations.kept_states import KeptStates
+from simulations.poisoned_rows import poisoned_rows
 from simulations.simulated_task import simulated_task
 from simulations.site_chunks import (
     TrainingEngine,
@@ -107,7 +109,7 @@ class ChunkPlayer:
         self._task = as_trained(task, agreement.training, agreement.mitigation)
         self._places = {site: place for place, site in enumerate(agreement.sites)}
         self._benches: dict[str, Workbench] = {}
-        self._attacks = {one.site: one for one in config.simulation.attackers}
+        self._attacks = {one.site: one for one in attackers_of(config)}
         self._entropy = SeededEntropy(config.run.seed)
         rehearses = config.simulation.noise == "rehearsal"
         self._noise_of = rehearsal_noise if rehearses else gaussian_noise
@@ -162,7 +164,7 @@ class ChunkPlayer:
         """What a site works with."""
         if site not in self._benches:
             attack = self._attacks.get(site)
-            task = self._task if attack is None else attacked_task(self._task, attack)
+            task = poisoned_rows(self._task, attack, self._config.run.seed)
             data = task.load(SiteRequest(site, self._config.run.seed))
             self._benches[site] = Workbench(
                 site, self._agreement, task, data, self._entropy, noise_of=self._noise_of
@@ -279,9 +281,22 @@ class ChunkPlayer:
             if self._kept is not None:
                 place, needed = self._places[bench.site], self._counted(bench, given)
                 self._kept.keep(place, work.round, made.state, needed)
-            total.add(attacked_vector(self._attacks.get(bench.site), layout, made.vector))
+            total.add(self._as_sent(bench.site, work.round, layout, made.vector))
             secrets[bench.site] = made.noise_secret
         return ChunkSum(total, tuple(bench.site for bench in summed), failed, secrets)
+
+    def _as_sent(
+        self, site: str, round_: int, layout: VectorLayout, honest: RingVector
+    ) -> RingVector:
+        """A training vector, changed by an attacker where the site is one."""
+        attack = self._attacks.get(site)
+        if attack is None:
+            return honest
+        clip, draws = (
+            self._agreement.training.update_clip,
+            attack_draws(self._config.run.seed, attack, round_),
+        )
+        return attacked_vector(attack, layout, honest, clip, draws)
 
     @cached_property
     def _form(self) -> TrainingForm:

@@ -81,8 +81,13 @@ backend = "embedded"           # or "ray" (pip install '.[ray]')
 workers = 2
 baselines = true               # put each site alone and the centralized model beside the result
 # partition = {{ kind = "dirichlet", alpha = 0.5 }}   # or iid, quantity, feature, time: other sites
-# attackers = [ {{ site = "...", kind = "sign_flip" }} ]   # or label_flip, scaled_update
+# What goes wrong, drifts or attacks: docs/simulation-faults.md
+# attackers = [ {{ site = "...", kind = "sign_flip" }} ]   # or label_flip, backdoor, ...
 # dropouts = [ {{ site = "...", round = 3, phase = "train" }} ]
+# faults.dropout_rate = {{ train = 0.05 }}
+# stragglers = {{ sigma = 0.5, deadline_seconds = 3.0 }}    # virtual seconds
+# availability = {{ kind = "diurnal", rate = 0.8 }}
+# drift = [ {{ kind = "label", from_window = "current", strength = 1.0 }} ]
 """
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from federation.envelope import Request
 from federation.run_folder import RunFolder
+from federation.task import Task
 from server.transport import Lost
 from simulations.sites import simulated_agent
 
@@ -12,9 +13,22 @@ from simulations.sites import simulated_agent
 class InProcess:
     """A transport to agents of this process; node k speaks for the k-th site."""
 
-    def __init__(self, folder: RunFolder, sites: Sequence[str], seed: int) -> None:
-        """Sites that have their homes in `folder`; `seed` is that of their noise."""
-        self._folder, self._sites, self._seed = folder, sites, seed
+    def __init__(
+        self,
+        folder: RunFolder,
+        sites: Sequence[str],
+        seed: int,
+        change: Callable[[Task], Task] = lambda task: task,
+    ) -> None:
+        """Sites that have their homes in `folder`.
+
+        Args:
+            folder: of the run.
+            sites: in the order of their nodes.
+            seed: of their noise.
+            change: what the simulation does to the rows that they load.
+        """
+        self._folder, self._sites, self._seed, self._change = folder, sites, seed, change
 
     def nodes(self) -> list[int]:
         """All sites, always online."""
@@ -31,4 +45,7 @@ class InProcess:
 
     @cached_property
     def _agents(self) -> list[Callable[[bytes], bytes]]:
-        return [simulated_agent(self._folder, site, self._seed).answer for site in self._sites]
+        return [
+            simulated_agent(self._folder, site, self._seed, self._change).answer
+            for site in self._sites
+        ]

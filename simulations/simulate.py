@@ -1,5 +1,6 @@
 """A whole simulated run: prepare or resume, run on a backend, put the yardsticks beside it."""
 
+import time
 from collections.abc import Sequence
 
 from flwr.app import Context, RecordDict
@@ -8,7 +9,9 @@ from torch import nn
 
 from client.site_home import SiteHome
 from federation import canonical
+from federation.agreement import Agreement
 from federation.config import FederationConfig
+from federation.consortium_files import ConsortiumFiles
 from federation.errors import IntegrityError, UsageError
 from federation.initial_model import initial_model
 from federation.local_layers import personalised
@@ -16,7 +19,7 @@ from federation.run_folder import RunFolder
 from federation.summary import Summary
 from federation.task import SiteRequest, Task
 from server.app import server_app
-from server.coordination import Outcome
+from server.coordination import Outcome, coordinate
 from server.rounds import Observer
 from server.run_preparation import search_task_folder
 from server.run_summary import write_summary
@@ -26,6 +29,9 @@ from simulations.backends.placement import longest_first
 from simulations.backends.ray import run_on_ray
 from simulations.baselines import MOST_SITES_ALONE, OwnLayers, baselines
 from simulations.chunk_workers import open_player
+from simulations.in_process import InProcess
+from simulations.injected_summary import injected_summary
+from simulations.lying_coordinator import AgreedSites, LyingTransport
 from simulations.simulated_task import simulated_task
 from simulations.site_chunks import TrainingEngine, site_chunks, training_engine
 from simulations.sites import (
@@ -60,18 +66,29 @@ def run(folder: RunFolder, config: FederationConfig, observe: Observer) -> Summa
         if config.simulation.secure_aggregation == "real":
             require_simulated_sites(folder, "hedgerow coordinator run FED --resume RUN")
             verify_sites(folder, config)
-        task = simulated_task(folder, config)
-        engine = _engine(task, config)
+        engine = _engine(simulated_task(folder, config), config)
         _play(folder, config, engine, observe, outcomes)
-        summary = _told(folder.read_summary(), config, engine)
-        rounds = summary.run.rounds_completed
-        if config.simulation.baselines and rounds and outcomes:
-            model = _final_model(folder, task, config)
-            own = _own_layers(folder, config)
-            beside = baselines(task, outcomes[0].agreement, model, rounds, own)
-            summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
-        write_summary(folder, summary)
-    return summary
+        return _completed_summary(folder, config, engine, outcomes)
+
+
+def _completed_summary(
+    folder: RunFolder, config: FederationConfig, engine: TrainingEngine, outcomes: list[Outcome]
+) -> Summary:
+    """The summary with what only a simulation knows: yardsticks, and what was injected."""
+    before = folder.read_summary()
+    summary = _told(before, config, engine)
+    task = simulated_task(folder, config)
+    model = _final_model(folder, task, config)
+    rounds = summary.run.rounds_completed
+    if config.simulation.baselines and rounds and outcomes:
+        own = _own_layers(folder, config)
+        beside = baselines(task, outcomes[0].agreement, model, rounds, own)
+        summary = summary.model_copy(update={"baselines": (*summary.baselines, *beside)})
+    suffered = injected_summary(folder, config, task, model, summary.rounds)
+    completed = summary.model_copy(update={"injected": suffered})
+    if completed != before:
+        write_summary(folder, completed)
+    return completed
 
 
 def _engine(task: Task, config: FederationConfig) -> TrainingEngine:
@@ -122,6 +139,9 @@ def _play(
         outcomes.append(run_arithmetically(folder, config, observe))
         return
     runs = folder.path.parent
+    if choice.coordinator != "honest":
+        _lie(folder, config, observe)
+        return
     if choice.backend == "ray":
         app = server_app(folder, "ray", observe, outcomes.append)
         run_on_ray(app, runs, nodes, choice.workers)
@@ -136,6 +156,25 @@ def _play(
         simulated_client_app, nodes, run_config, choice.workers, placement=placement
     ) as grid:
         app(grid, Context(grid.run.run_id, 1, {}, RecordDict(), dict(run_config)))
+
+
+def _lie(folder: RunFolder, config: FederationConfig, observe: Observer) -> None:
+    """Let the sites agree, then lie to them in one process.
+
+    Raises:
+        PrivacyRefusal: the sites refused, as they must.
+    """
+    task, names = simulated_task(folder, config), config.federation.sites
+    sites = InProcess(folder, names, config.run.seed)
+
+    def agreed() -> AgreedSites:
+        agreement = Agreement.from_bytes(folder.agreement.read_bytes())
+        roster = ConsortiumFiles(folder.path).read_roster(int(time.time()))
+        nodes = {site: node for node, site in enumerate(names)}
+        return AgreedSites(sites, nodes, agreement, roster, task)
+
+    line = LyingTransport(sites, config.simulation.coordinator, agreed)
+    coordinate(line, folder, config, task, observe)
 
 
 def _final_model(folder: RunFolder, task: Task, config: FederationConfig) -> nn.Module:

@@ -16,6 +16,7 @@ from federation.run_folder import RunFolder
 from federation.summary import PartitionFacts
 from federation.task import Task
 from federation.task_loading import load_task
+from simulations.injection import injected
 from simulations.partition.drawing import draw
 from simulations.partition.partition_file import SavedPartition, read_partition, sha256
 from simulations.partition.partitioned_task import PartitionedTask
@@ -52,7 +53,8 @@ def simulated_task(folder: RunFolder, config: FederationConfig) -> Task:
         HedgerowError: as `load_task` and `Task.load`.
     """
     choice = config.simulation.partition
-    return _served(folder.path, canonical.encode(config.task.model_dump(mode="json")), choice)
+    served = _served(folder.path, canonical.encode(config.task.model_dump(mode="json")), choice)
+    return injected(served, config)
 
 
 @lru_cache(maxsize=4)

@@ -6,7 +6,6 @@ come from the run's seed, which every output says.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
@@ -33,7 +32,6 @@ from federation.partition_choice import PartitionChoice, numbered_sites
 from federation.roster import Roster
 from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
-from federation.simulation_choice import Attacker, Dropout
 from federation.site_policy import SitePolicy
 from federation.task import SiteData, SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
@@ -53,9 +51,13 @@ from server.run_preparation import (
     require_known_attributes,
     search_task_folder,
 )
-from simulations.attackers import ReversedLabels, poisoned
+from simulations.attackers import attackers_of, poisoned
 from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
 from simulations.consortium import found_consortium, strictest_rules
+from simulations.fault_plan import has_faults
+from simulations.faulty_agent import FaultyAgent
+from simulations.injection import injected, keep_injected, require_injectable, site_plan
+from simulations.poisoned_rows import poisoned_rows
 from simulations.run_lookup import run_of
 from simulations.simulated_task import drawn_task, simulated_task
 from simulations.site_chunks import training_engine
@@ -141,11 +143,13 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     """
     if task_folder is not None:
         add_search_folder(task_folder)
-    task = load_task(config.task.name, config.task.options)
-    resolved = resolve(config, task)
-    drawn = drawn_task(task, resolved)
+    base = load_task(config.task.name, config.task.options)
+    resolved = resolve(config, base)
+    drawn = drawn_task(base, resolved)
+    task = injected(base if drawn is None else drawn.task, resolved)
+    trace = require_injectable(resolved, task)
     trained = as_trained(
-        task if drawn is None else drawn.task,
+        task,
         resolved.training,
         settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
     )
@@ -190,6 +194,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         facts = {"partition": None if drawn is None else drawn.facts}
         folder.write_environment(prepared_on.model_copy(update=facts))
         write_atomically(folder.config, config_file.write_text(resolved).encode())
+        keep_injected(folder, resolved, task, trace)
     return folder
 
 
@@ -251,11 +256,14 @@ def simulated_site(path: Path, index: int) -> Callable[[bytes], bytes]:
     config = read_config(path)
     search_task_folder(RunFolder(path))
     site = config.federation.sites[index]
-    attack = next((one for one in config.simulation.attackers if one.site == site), None)
-    agent = simulated_agent(RunFolder(path), site, config.run.seed, attack)
-    answer = poisoned(agent.answer, attack, SiteHome(RunFolder(path).site_home(site)))
-    dropouts = tuple(drop for drop in config.simulation.dropouts if drop.site == site)
-    return _SilencedAgent(answer, dropouts) if dropouts else answer
+    attack = next((one for one in attackers_of(config) if one.site == site), None)
+    seed = config.run.seed
+    agent = simulated_agent(RunFolder(path), site, seed, lambda t: poisoned_rows(t, attack, seed))
+    home = SiteHome(RunFolder(path).site_home(site))
+    answer = poisoned(agent.answer, attack, home, seed)
+    if not has_faults(config.simulation):
+        return answer
+    return FaultyAgent(answer, site, site_plan(RunFolder(path), config, site), home.path)
 
 
 def require_simulated_sites(folder: RunFolder, command: str) -> None:
@@ -296,40 +304,27 @@ def read_config(path: Path) -> FederationConfig:
     return config_file.read(RunFolder.open(path).config)
 
 
-class _SilencedAgent:
-    """An agent that falls silent where the configuration says so."""
-
-    def __init__(self, answer: Callable[[bytes], bytes], dropouts: tuple[Dropout, ...]) -> None:
-        self._answer, self._dropouts = answer, dropouts
-
-    def __call__(self, data: bytes) -> bytes:
-        request = Request.from_bytes(data)
-        if self._is_down_for(request):
-            raise ConnectionError("the simulated site is down, as simulation.dropouts says")
-        if request.rider is not None and self._is_down_for(request.rider):
-            request = replace(request, rider=None)
-        return self._answer(request.to_bytes())
-
-    def _is_down_for(self, request: Request) -> bool:
-        asked = (request.round, str(request.phase))
-        return any(
-            asked == (drop.round, drop.phase) and request.attempt <= drop.attempts
-            for drop in self._dropouts
-        )
-
-
 def simulated_agent(
-    folder: RunFolder, site: str, seed: int, attack: Attacker | None = None
+    folder: RunFolder,
+    site: str,
+    seed: int,
+    change: Callable[[Task], Task] = lambda task: task,
 ) -> SiteAgent:
-    """The agent of a site that has its home in a run folder; an attacker's learns what it likes."""
+    """The agent of a site that has its home in a run folder.
+
+    Args:
+        folder: of the run.
+        site: its name.
+        seed: of batches and noise.
+        change: what the simulation does to the rows that it loads.
+    """
 
     def load(agreement: AnyAgreement) -> Task:
-        task = _task(folder, agreement)
-        flips = attack is not None and attack.kind == "label_flip"
-        return ReversedLabels(task) if flips else task
+        return change(_task(folder, agreement))
 
     home = SiteHome(folder.site_home(site))
-    together = read_config(folder.path).simulation.engine == "batched"
+    runs = folder.config.is_file()  # queries have none, and train nobody
+    together = runs and read_config(folder.path).simulation.engine == "batched"
     trainer = partial(_trained_together, folder.path) if together else None
     return open_simulated_agent(home, folder.ledger(site), load, SeededEntropy(seed), trainer)
 

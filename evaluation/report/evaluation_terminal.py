@@ -27,6 +27,7 @@ def lines(summary: EvaluationSummary) -> list[str]:
         _drift(summary),
         _sites(summary),
         _alerts(summary),
+        _detection(summary),
     )
     return [line for part in parts for text in part for line in _wrapped(text)]
 
@@ -123,6 +124,20 @@ def _alerts(summary: EvaluationSummary) -> Iterator[str]:
         yield f"  {alert.level}: {alert.sentence}"
     if len(summary.alerts) > MOST_ALERTS:
         yield f"  and {len(summary.alerts) - MOST_ALERTS} more"
+
+
+def _detection(summary: EvaluationSummary) -> Iterator[str]:
+    """Detectors against what a simulation had injected; nothing otherwise."""
+    if summary.detection is None:
+        return
+    yield "detectors against what was injected, in windows:"
+    for one in summary.detection.scores:
+        delay = "never found" if one.delay is None else f"found after {one.delay}"
+        found = f", {delay}" if one.positives else ""
+        yield (
+            f"  {one.detector}: alarmed in {one.true_positives} of {one.positives} drifted and "
+            f"{one.false_positives} of {one.clean} clean ones{found}"
+        )
 
 
 def _wrapped(text: str) -> list[str]:

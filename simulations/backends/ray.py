@@ -105,7 +105,9 @@ def _host(path: Path, index: int):  # type: ignore[no-untyped-def]  # noqa: ANN2
     import ray  # noqa: PLC0415 - an extra
 
     # No core of its own: the courier that waits for it holds one, and would wait for ever.
-    options = {"name": f"{path.name}/{index}", "get_if_exists": True, "num_cpus": 0}
+    # One that dies, as simulation.crashes may have it, is started again and finds its files.
+    name = f"{path.name}/{index}"
+    options = {"name": name, "get_if_exists": True, "num_cpus": 0, "max_restarts": -1}
     return ray.remote(_SiteHost).options(**options).remote(path, index)
 
 

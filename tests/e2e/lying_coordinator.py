@@ -1,9 +1,8 @@
 """A coordinator of our own that asks real agents step by step, and may lie at every one."""
 
-import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -18,18 +17,14 @@ from federation.errors import RoundFailed
 from federation.initial_model import initial_model
 from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind
-from federation.round_messages import Invitation, Work
+from federation.round_messages import Invitation
 from privacy.flat_parameters import flat_parameters
 from privacy.ledger import verify
-from privacy.secure_sum import coordinator
-from privacy.secure_sum.coordinator import Accumulation, Revealed
+from privacy.secure_sum.coordinator import Revealed
 from privacy.secure_sum.terms import SessionTerms
+from simulations import lying_coordinator
+from simulations.lying_coordinator import PHASES, Bodies
 from simulations.sites import simulated_site
-
-PHASES = (Phase.ADVERTISE, Phase.SHARE, Phase.TRAIN, Phase.SIGN, Phase.OPEN)
-Bodies = Mapping[str, bytes]
-Lie = Callable[[Phase, dict[str, bytes]], dict[str, bytes]]
-"""What is shown to whom in a phase, given what an honest coordinator would show."""
 
 
 class Killed(BaseException):
@@ -106,6 +101,15 @@ class Sites:
     def kind(self, round_: int) -> RoundKind:
         return RoundKind.EVALUATE if round_ > self.agreement.rounds else RoundKind.TRAIN
 
+    def terms(self, round_: int, attempt: int) -> SessionTerms:
+        """As the agents derive them."""
+        place = (self.run, round_, attempt)
+        open_ = (self.agent(site)._sessions.get(place) for site in self.names)
+        for session in open_:
+            if session is not None:
+                return session.terms
+        raise RoundFailed("advertise: no site did")
+
     def vector(self, site: str, round_: int) -> RingVector:
         """What a site says in a round, from its journal."""
         bench, kind = self.bench(site), self.kind(round_)
@@ -127,106 +131,26 @@ class Sites:
 
 
 @dataclass
-class Sitting:
-    """One attempt at one round; every exchange by itself, with a lie where one is given.
+class Sitting(lying_coordinator.Sitting):
+    """One attempt at one round, during which sites may be killed.
 
     Attributes:
-        shown: per phase, what an honest coordinator would show each site.
-        heard: per phase, what the sites answered.
-        refused: per phase, who refused and why.
-    dead: who was killed meanwhile.
-        dead: sites that were killed meanwhile.
+        dead: sites that were.
     """
 
-    sites: Sites
-    round: int
-    attempt: int
-    lie: Lie = lambda _phase, bodies: bodies
-    shown: dict[Phase, dict[str, bytes]] = field(default_factory=dict)
-    heard: dict[Phase, dict[str, bytes]] = field(default_factory=dict)
-    refused: dict[Phase, dict[str, str]] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
-
-    def play(self, until: Phase = Phase.OPEN) -> Revealed:
-        for phase in PHASES:
-            self.step(phase)
-            if phase is until:
-                break
-        return self.reveal()
-
-    def step(self, phase: Phase) -> None:
-        self.prepare(phase)
-        self.put(phase, self.lie(phase, dict(self.shown[phase])))
-
-    def prepare(self, phase: Phase) -> None:
-        """What an honest coordinator would show now.
-
-        Raises:
-            RoundFailed: too few are left.
-        """
-        if phase is Phase.ADVERTISE:
-            self.shown[phase] = dict.fromkeys(self.sites.names, self.sites.invitation(self.round))
-        elif phase is Phase.SHARE:
-            self.sharing, bundles = coordinator.gather(
-                self.terms, self.heard.get(Phase.ADVERTISE, {}), self.sites.roster()
-            )
-            self.shown[phase] = dict(bundles)
-        elif phase is Phase.TRAIN:
-            self.masking, envelopes = coordinator.route(
-                self.sharing, self.heard.get(Phase.SHARE, {})
-            )
-            self.shown[phase] = {
-                site: Work(self.sites.model, sealed).to_bytes()
-                for site, sealed in envelopes.items()
-            }
-        elif phase is Phase.SIGN:
-            self.signing, named = self.collect(self.heard.get(Phase.TRAIN, {}))
-            self.shown[phase] = dict.fromkeys(self.signing.survivors, named)
-        else:
-            self.opening, self.shown[phase] = coordinator.relay(
-                self.signing, self.heard.get(Phase.SIGN, {})
-            )
 
     def put(self, phase: Phase, bodies: Bodies, only: Iterable[str] | None = None) -> None:
         for site in bodies if only is None else only:
             if site in self.dead:
                 continue
             try:
-                self.note(phase, site, self.sites.ask(site, self.request(phase, bodies[site])))
+                super().put(phase, bodies, only=[site])
             except Killed:
                 self.dead.add(site)
                 if phase in PHASES[:3]:
                     # Else the others sign a sum without it, and it has no part in the round.
                     raise RoundFailed(f"{phase}: {site} is waited for") from None
-
-    def request(self, phase: Phase, body: bytes, rider: Request | None = None) -> Request:
-        return self.sites.request(phase, self.round, self.attempt, body, rider)
-
-    def note(self, phase: Phase, site: str, reply: Reply) -> None:
-        if reply.status == "ok":
-            # The first answer stands, as an honest coordinator would have it.
-            self.heard.setdefault(phase, {}).setdefault(site, reply.body)
-        else:
-            self.refused.setdefault(phase, {})[site] = f"{reply.code}: {reply.reason}"
-
-    @property
-    def terms(self) -> SessionTerms:
-        """As the agents derive them."""
-        place = (self.sites.run, self.round, self.attempt)
-        open_ = (self.sites.agent(site)._sessions.get(place) for site in self.sites.names)
-        for session in open_:
-            if session is not None:
-                return session.terms
-        raise RoundFailed("advertise: no site did")
-
-    def collect(self, masked: Bodies) -> tuple[coordinator.Signing, bytes]:
-        sums = Accumulation(self.masking, hashlib.sha256(self.sites.model).digest())
-        for site, data in masked.items():
-            sums.add(site, data)
-        return sums.close()
-
-    def reveal(self) -> Revealed:
-        return coordinator.reveal(self.opening, self.heard.get(Phase.OPEN, {}))
 
 
 def is_exact(sites: Sites, round_: int, revealed: Revealed) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from federation_in_process import Federation
-from lying_coordinator import PHASES, Killed, Sites, Sitting, is_exact, ridden, values
+from lying_coordinator import Killed, Sites, Sitting, is_exact, ridden, values
 
 from client.agent import MOST_ATTEMPTS
 from federation.entropy import SystemEntropy
@@ -27,6 +27,7 @@ from federation.task import SiteData, SiteRequest
 from privacy.message_sizes import LARGEST_QUESTION, largest_question
 from privacy.secure_sum import coordinator
 from privacy.secure_sum.messages import MaskedInput, Survivors
+from simulations.lying_coordinator import PHASES
 from simulations.tasks.heart import HeartTask
 
 TABLE = {
