@@ -29,6 +29,8 @@ GROUPS = {
     "site": "client.site_cli",
     "analytics": "simulations.analytics_cli",
     "evaluation": "simulations.evaluation_cli",
+    "data": "simulations.data_cli",
+    "tasks": "simulations.tasks_cli",
 }
 """Where the commands are that each package owns, and the groups of them."""
 

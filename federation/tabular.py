@@ -27,7 +27,7 @@ from federation.task import CURRENT, REFERENCE, Codes, Rows, SiteData, SiteNotes
 
 
 class TabularTask:
-    """Logistic regression or a small network on the rows of one table; each row belongs to one site."""
+    """Logistic regression or a small network on the rows of one table, each of one site."""
 
     def __init__(  # noqa: PLR0913 - keyword arguments that describe one table
         self,

@@ -90,7 +90,7 @@ class EntityEmbedding(nn.Module):
 
 
 def embedding_width(levels: int) -> int:
-    """How long the vectors of so many levels are: 1.6 levels^0.56, as fastai's `emb_sz_rule` has it.
+    """How long the vectors of so many levels are: 1.6 levels^0.56, fastai's `emb_sz_rule`.
 
     >>> [embedding_width(levels) for levels in (3, 4, 7, 20)]
     [3, 3, 5, 9]

@@ -74,7 +74,7 @@ def _hints(factory: Callable[..., object]) -> dict[str, Any]:
 
 
 def _require_type(name: str, value: object, hint: Any) -> None:
-    # By way of JSON, whose lists may become tuples and whose texts paths, and nothing else anything.
+    # By way of JSON: its lists may become tuples and its texts paths; nothing else is converted.
     try:
         TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:

@@ -2,8 +2,8 @@
 
 Vaswani et al. 2017, arXiv:1706.03762, with the norms before the layers (Xiong et al. 2020,
 arXiv:2002.04745), learned places, and the mean over characters in place of a class token. Made of
-`Linear`, `LayerNorm` and `Embedding` alone, each of which has a gradient per record; the batch stays
-the first axis from end to end, so that heads, clients or records can be folded into it or out of it.
+`Linear`, `LayerNorm` and `Embedding` alone, each of which has a gradient per record; the batch
+stays the first axis from end to end, and nothing is folded into it.
 """
 
 import math
@@ -28,7 +28,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, is_text: Tensor) -> Tensor:
         """From (B, T, width) to the same, looking only where `is_text`, shape (B, T)."""
-        queries, keys, values = (self._heads(layer(x)) for layer in (self.query, self.key, self.value))
+        queries, keys, values = (
+            self._heads(layer(x)) for layer in (self.query, self.key, self.value)
+        )
         likeness = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
         seen = likeness.masked_fill(~is_text[:, None, None, :], -torch.inf).softmax(dim=-1)
         mixed: Tensor = self.out((seen @ values).transpose(-3, -2).flatten(-2))
@@ -59,7 +61,7 @@ class Block(nn.Module):
 class CharacterTransformer(nn.Module):
     """Texts as character codes to one output per class."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the sizes of one network
+    def __init__(
         self, characters: int, places: int, classes: int, width: int, heads: int, blocks: int
     ) -> None:
         """Draw the initial parameters.

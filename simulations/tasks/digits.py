@@ -24,6 +24,7 @@ class DigitsTask(ImageTask):
     """Which digit is this? Sites draw their digits from a Dirichlet distribution."""
 
     label, classes, images, side = "digit", DIGITS, IMAGES, 8
+    residual_widths = (8, 16)
 
     def _convolutions(self) -> nn.Module:
         return nn.Sequential(

@@ -80,4 +80,3 @@ def _table() -> pd.DataFrame:
     table = read_shipped("heart.csv", SHA256)
     require_facts(table, "site", ("disease", "yes"), FACTS)
     return table
-

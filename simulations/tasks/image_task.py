@@ -17,7 +17,6 @@ from simulations.tasks.random_split import require_share, split
 from simulations.tasks.residual_network import residual_network
 
 ImageModel = Literal["cnn", "resnet"]
-RESIDUAL_WIDTHS = (16, 32)
 QUARTERS = ("upper_left", "upper_right", "lower_left", "lower_right")
 
 
@@ -60,6 +59,8 @@ class ImageTask(ABC):
     """How many there are."""
     side: int
     """Height and width of an image."""
+    residual_widths: tuple[int, ...]
+    """Channels of each residual block."""
 
     @cached_property
     def schema(self) -> TaskSchema:
@@ -80,7 +81,7 @@ class ImageTask(ABC):
     def build_model(self) -> nn.Module:
         """Convolutions with group normalisation (batch normalisation mixes records)."""
         if self._model == "resnet":
-            return residual_network(1, len(self.classes), RESIDUAL_WIDTHS)
+            return residual_network(1, len(self.classes), self.residual_widths)
         return self._convolutions()
 
     @abstractmethod

@@ -1,13 +1,12 @@
 """Unicode CLDR: 15,019 phrases of 12 languages, at sites that name different things.
 
 How 12 languages call territories, languages, currencies, units, scripts, and cities, time zones,
-months and days: what the Unicode Common Locale Data Repository holds, as it comes with Babel 2.18.0;
+months and days: from the Unicode Common Locale Data Repository, as it comes with Babel 2.18.0;
 Unicode License v3. A site is a kind of thing; which language a phrase is in is known, not guessed,
 and phrases that two of the languages write alike are left out (`data/extract_languages.py`).
 """
 
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -104,7 +103,7 @@ class LanguagesTask:
 
     @cached_property
     def schema(self) -> TaskSchema:
-        """Length, words and accents of a phrase, for drift; the family of languages as the group."""
+        """Length, words and accents of a phrase, for drift; the language's family as the group."""
         return TaskSchema(
             (
                 Numeric("length", 1, 60, "characters"),

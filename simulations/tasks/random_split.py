@@ -12,9 +12,7 @@ def require_share(held_out_fraction: float) -> None:
         ConfigError: it is not.
     """
     if not 0 < held_out_fraction < 1:
-        raise ConfigError(
-            "task.options.held_out_fraction", held_out_fraction, "a number in (0, 1)"
-        )
+        raise ConfigError("task.options.held_out_fraction", held_out_fraction, "a number in (0, 1)")
 
 
 def split(

@@ -1,8 +1,8 @@
 """A small residual network whose layers treat images one by one.
 
-He et al. 2016, arXiv:1512.03385, with group normalisation (Wu and He 2018, arXiv:1803.08494) in the
-place of batch normalisation, whose statistics mix the records of a batch, so that clipping could not
-bound what one of them does. Weight standardisation, which De et al. 2022 (arXiv:2204.13650) put
+He et al. 2016, arXiv:1512.03385, with group normalisation (Wu and He 2018, arXiv:1803.08494) in
+the place of batch normalisation, whose statistics mix the records of a batch, so that clipping could
+not bound what one of them does. Weight standardisation, which De et al. 2022 (arXiv:2204.13650) put
 beside it, is left out: a weight that is computed from a parameter is none that Opacus' rule for
 convolutions knows, and every image would be differentiated through the whole layer by itself.
 """

