@@ -1,5 +1,6 @@
 """The models that a table's rows can be given: logistic regression, an MLP, entity embeddings."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, get_args
@@ -62,24 +63,24 @@ class EntityEmbedding(nn.Module):
         """Vectors are drawn from N(0, 1), as `nn.Embedding` does."""
         super().__init__()
         self._inputs = [input_width([feature]) for feature in features]
+        self._widths: list[int] = []
         self.vectors = nn.ModuleDict()
         for place, (feature, inputs) in enumerate(zip(features, self._inputs, strict=True)):
+            width = inputs if isinstance(feature, Numeric) else embedding_width(inputs)
+            self._widths.append(width)
             if not isinstance(feature, Numeric):
-                vectors = nn.Linear(inputs, embedding_width(inputs), bias=False)
+                vectors = nn.Linear(inputs, width, bias=False)
                 nn.init.normal_(vectors.weight)
                 self.vectors[str(place)] = vectors
 
     @property
     def width(self) -> int:
         """Number of columns of the output."""
-        embedded = sum(
-            inputs for place, inputs in enumerate(self._inputs) if str(place) not in self.vectors
-        )
-        return embedded + sum(v.weight.shape[0] for v in self.vectors.values())
+        return sum(self._widths)
 
     def forward(self, x: Tensor) -> Tensor:
         """From (B, width of the inputs) to (B, width), features in their order."""
-        parts = x.split(self._inputs, dim=-1)
+        parts = torch.split(x, self._inputs, dim=-1)
         return torch.cat(
             [
                 self.vectors[str(place)](part) if str(place) in self.vectors else part
@@ -95,4 +96,5 @@ def embedding_width(levels: int) -> int:
     >>> [embedding_width(levels) for levels in (3, 4, 7, 20)]
     [3, 3, 5, 9]
     """
-    return max(1, round(1.6 * levels**0.56))
+    width: float = 1.6 * math.pow(levels, 0.56)
+    return round(width)

@@ -33,7 +33,7 @@ _TABLES: dict[str, dict[str, Any]] = {
     "languages": {
         "run": {"name": "languages", "rounds": 20},
         "task": {"name": "languages"},
-        "training": {"local_steps": 5, "sampling_rate": 0.05, "learning_rate": 1.0},
+        "training": {"local_steps": 5, "sampling_rate": 0.05, "learning_rate": 2.0},
         "privacy": {"epsilon": 8.0, "delta": 1e-4},
     },
     "adult": {

@@ -189,7 +189,7 @@ def fetch(name: str, folder: Path) -> tuple[Path, ...]:
             ) from error
         except requests.exceptions.RequestException as error:
             why = f"{urlsplit(file.url).hostname} cannot be reached ({type(error).__name__})"
-            if isinstance(error, requests.exceptions.HTTPError):
+            if error.response is not None:
                 why = f"{urlsplit(file.url).hostname} refuses it ({error.response.status_code})"
             raise DataError(f"{file.url}: {why}{_by_hand(name, folder)}") from error
     return tuple(paths)

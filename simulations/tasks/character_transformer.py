@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """From (B, T, width) to (B, heads, T, width / heads)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+        return x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
 
 
 class Block(nn.Module):
@@ -76,6 +76,8 @@ class CharacterTransformer(nn.Module):
         """
         super().__init__()
         self.characters, self.places = nn.Embedding(characters, width), nn.Embedding(places, width)
+        # Drawn as wide as the characters, the places would drown them, and it would learn far later.
+        nn.init.normal_(self.places.weight, std=0.1)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
 

@@ -25,6 +25,17 @@ class LowRank(nn.Module):
         adapted: Tensor = self.frozen(x) + SCALE * self.up(self.down(x))
         return adapted
 
+    def joined(self) -> nn.Linear:
+        """The one linear layer that computes the same."""
+        frozen = self.frozen
+        has_bias = frozen.bias is not None
+        layer = nn.Linear(frozen.in_features, frozen.out_features, bias=has_bias)
+        with torch.no_grad():
+            layer.weight.copy_(frozen.weight + SCALE * self.up.weight @ self.down.weight)
+            if has_bias:
+                layer.bias.copy_(frozen.bias)
+        return layer
+
 
 def adapt(model: nn.Module, rank: int) -> None:
     """Freeze all of a model, and put an adapter of this rank beside each of its linear layers."""
@@ -39,12 +50,3 @@ def _adapt_layers(parent: nn.Module, rank: int) -> None:
         else:
             _adapt_layers(layer, rank)
 
-
-def adapters(model: nn.Module) -> dict[str, Tensor]:
-    """What travels of an adapted model, by name."""
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def merged(layer: LowRank) -> Tensor:
-    """The weight of the one linear layer that computes the same."""
-    return torch.add(layer.frozen.weight, layer.up.weight @ layer.down.weight, alpha=SCALE)

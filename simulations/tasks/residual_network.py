@@ -1,10 +1,12 @@
 """A small residual network whose layers treat images one by one.
 
-He et al. 2016, arXiv:1512.03385, with group normalisation (Wu and He 2018, arXiv:1803.08494) in
-the place of batch normalisation, whose statistics mix the records of a batch, so that clipping could
-not bound what one of them does. Weight standardisation, which De et al. 2022 (arXiv:2204.13650) put
-beside it, is left out: a weight that is computed from a parameter is none that Opacus' rule for
-convolutions knows, and every image would be differentiated through the whole layer by itself.
+He et al. 2016, arXiv:1512.03385, with group normalisation (Wu and He 2018, arXiv:1803.08494) in the
+place of batch normalisation, whose statistics mix the records of a batch, so that clipping could
+not bound what one of them does. Means are taken over the quarters of an image and not over the
+whole: with the few steps that privacy allows, that learns far sooner. Weight standardisation, which
+De et al. 2022 (arXiv:2204.13650) put beside it, is left out: a weight that is computed from a
+parameter is none that Opacus' rule for convolutions knows, and every image would be differentiated
+through the whole layer by itself.
 """
 
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ def residual_network(colours: int, classes: int, widths: tuple[int, ...]) -> nn.
     ]
     return nn.Sequential(
         _convolution(colours, first, 1), _norm(first), nn.ReLU(), *blocks,
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * widths[-1], classes),
     )  # fmt: skip
 
 

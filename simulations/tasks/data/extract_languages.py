@@ -54,7 +54,7 @@ def unpack(wheel: Path, folder: Path) -> None:
 
 def phrases(languages: tuple[str, ...]) -> pd.DataFrame:
     """Columns `names` (of what), `language` and `phrase`; no phrase stands there twice."""
-    from babel import Locale  # noqa: PLC0415 - from the wheel
+    from babel import Locale  # type: ignore[import-not-found]  # noqa: PLC0415 - the wheel's
 
     rows: list[tuple[str, str, str]] = []
     for language in languages:
