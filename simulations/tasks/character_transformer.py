@@ -76,7 +76,7 @@ class CharacterTransformer(nn.Module):
         """
         super().__init__()
         self.characters, self.places = nn.Embedding(characters, width), nn.Embedding(places, width)
-        # Drawn as wide as the characters, the places would drown them, and it would learn far later.
+        # Drawn as wide as the characters, the places would drown them and take far more steps.
         nn.init.normal_(self.places.weight, std=0.1)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)

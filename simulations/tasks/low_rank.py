@@ -49,4 +49,3 @@ def _adapt_layers(parent: nn.Module, rank: int) -> None:
             setattr(parent, name, LowRank(layer, rank))
         else:
             _adapt_layers(layer, rank)
-

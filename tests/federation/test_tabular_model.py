@@ -64,7 +64,9 @@ def test_a_vectors_gradient_is_that_of_a_table_of_vectors() -> None:
     (embedding(inputs()) @ weight).tanh().sum().backward()
     (looked_up(found) @ weight).tanh().sum().backward()
     for place, layer in embedding.vectors.items():
-        torch.testing.assert_close(layer.weight.grad.T, found[FEATURES[int(place)].name].weight.grad)
+        torch.testing.assert_close(
+            layer.weight.grad.T, found[FEATURES[int(place)].name].weight.grad
+        )
 
 
 def test_a_table_of_numbers_alone_has_nothing_to_embed() -> None:

@@ -1,12 +1,16 @@
 """The models of the built-in tasks: what they are made of, and that they learn, also in private."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 from federation.entropy import SeededEntropy
 from federation.initial_model import initial_model, parameter_count
+from federation.table_columns import input_width
 from federation.task import SiteRequest, Task
 from federation.task_loading import load_task
 from privacy.calibration import noise_multiplier
@@ -18,11 +22,14 @@ from privacy.model_validation import (
     require_travelling_state,
 )
 from privacy.plan import DpSgdPlan, NonPrivatePlan
+from simulations import tasks_cli
 from simulations.defaults import BUILT_IN, default_config
 from simulations.task_catalogue import TASKS, table
 from simulations.tasks import languages
+from simulations.tasks.adult import AdultTask
 from simulations.tasks.character_transformer import PADDING, Attention, CharacterTransformer
 from simulations.tasks.low_rank import LowRank, adapt
+from simulations.tasks.mnist import MnistTask
 from simulations.tasks.residual_network import residual_network
 
 SHIPPED = [(known.name, model) for known in TASKS if not known.fetched for model in known.models]
@@ -30,6 +37,11 @@ ALL = [(known.name, model) for known in TASKS for model in known.models]
 
 
 def rows(task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+    """A few, drawn at random where the task's own have to be fetched first."""
+    if isinstance(task, MnistTask):
+        return torch.rand(8, 1, 28, 28), torch.arange(8)
+    if isinstance(task, AdultTask):
+        return torch.rand(8, input_width(task.schema.features)), torch.arange(8) % 2
     train = task.load(SiteRequest(task.sites[0], 1)).train
     return train.inputs[:8], train.targets[:8]
 
@@ -43,21 +55,21 @@ def test_the_catalogue_names_every_built_in_task_and_its_usual_model() -> None:
     assert {line[:2] for line in table()} == set(ALL)
 
 
+def test_the_documents_table_is_the_commands() -> None:
+    printed = CliRunner().invoke(tasks_cli.app, ["list", "--markdown"]).output.splitlines()
+    written = (Path(__file__).parents[2] / "docs" / "simulation-models.md").read_text().splitlines()
+    assert [line for line in written if line in printed] == printed
+    shown = CliRunner().invoke(tasks_cli.app, ["list"]).output
+    assert all(known.name in shown for known in TASKS)
+
+
 @pytest.mark.parametrize(("name", "model"), ALL)
 def test_the_model_may_be_trained_in_private(name: str, model: str) -> None:
     task = load_task(name, {"model": model})
     built = initial_model(task, 1)
     require_travelling_state(built)
     require_private_layers(built)
-    shipped = (name, model) in SHIPPED
-    images = (torch.rand(8, 1, 28, 28), torch.arange(8))
-    wide = torch.rand(8, built[0].in_features) if isinstance(built[0:1], nn.Sequential) and (
-        name == "adult" and model != "embedding"
-    ) else None  # fmt: skip
-    if name == "adult" and wide is None:
-        wide = torch.rand(8, sum(built[0]._inputs))
-    given = rows(task) if shipped else images if wide is None else (wide, torch.arange(8) % 2)
-    require_records_apart(built, task.loss, given)
+    require_records_apart(built, task.loss, rows(task))
 
 
 @pytest.mark.parametrize(("name", "model"), ALL)
@@ -109,7 +121,10 @@ def test_attention_is_that_of_torch() -> None:
             "out_proj.bias": ours.out.bias,
         }
     )
-    x, is_text = torch.randn(3, 5, 8), torch.tensor([[True] * 5, [True] * 2 + [False] * 3, [True] * 5])
+    x, is_text = (
+        torch.randn(3, 5, 8),
+        torch.tensor([[True] * 5, [True] * 2 + [False] * 3, [True] * 5]),
+    )
     expected, _ = theirs(x, x, x, key_padding_mask=~is_text)
     torch.testing.assert_close(ours(x, is_text), expected)
 
@@ -179,8 +194,9 @@ def test_a_residual_block_halves_what_it_is_told_to() -> None:
 def accuracy(task: Task, model: nn.Module) -> tuple[float, float]:
     """Of held-out rows, and of always saying their most frequent class."""
     parts = [task.load(SiteRequest(site, 1)) for site in task.sites]
-    inputs = torch.cat([p.inputs for data in parts for p in (data.reference, data.current)])[:6000]
-    targets = torch.cat([p.targets for data in parts for p in (data.reference, data.current)])[:6000]
+    held_out = [part for data in parts for part in (data.reference, data.current)]
+    inputs = torch.cat([part.inputs for part in held_out])
+    targets = torch.cat([part.targets for part in held_out])
     with torch.no_grad():
         right = float((model(inputs).argmax(dim=1) == targets).double().mean())
     return right, float(targets.bincount().max()) / len(targets)
@@ -212,3 +228,40 @@ def federated(task: Task, name: str, epsilon: float | None, rounds: int) -> nn.M
             mean += update.delta * (len(part) / total)
         load_flat_parameters(model, before + mean)
     return model
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "rounds", "epsilon", "at_least"),
+    [
+        ("heart", "mlp", 20, None, 0.75),
+        ("heart", "mlp", 20, 2.0, 0.72),
+        ("heart", "embedding", 20, None, 0.75),
+        ("heart", "embedding", 20, 2.0, 0.72),
+        pytest.param("acs-employment", "logistic", 10, 4.0, 0.70, marks=SLOW),
+        pytest.param("acs-employment", "embedding", 10, None, 0.70, marks=SLOW),
+        pytest.param("acs-employment", "embedding", 10, 4.0, 0.65, marks=SLOW),
+        pytest.param("digits", "resnet", 20, None, 0.70, marks=SLOW),
+        pytest.param("digits", "resnet", 20, 8.0, 0.60, marks=SLOW),
+        pytest.param("languages", "transformer", 20, None, 0.30, marks=SLOW),
+        pytest.param("languages", "transformer", 20, 8.0, 0.25, marks=SLOW),
+        pytest.param("languages", "lora", 20, None, 0.45, marks=SLOW),
+        pytest.param("languages", "lora", 20, 8.0, 0.40, marks=SLOW),
+    ],
+)
+def test_the_model_learns(name: str, model: str, rounds: int, epsilon, at_least: float) -> None:
+    """With the task's default training; the epsilon is that of each site's records."""
+    task = load_task(name, {"model": model})
+    right, majority = accuracy(task, federated(task, name, epsilon, rounds))
+    assert right > at_least > majority, (right, majority)
+
+
+def test_accuracy_of_the_majority_is_no_learning() -> None:
+    """The gates can fail: a model that says the same of every row is at the majority's rate."""
+    task = load_task("heart", {"model": "mlp"})
+    constant = nn.Sequential(nn.Linear(input_width(task.schema.features), 2))
+    nn.init.zeros_(constant[0].weight)
+    right, majority = accuracy(task, constant)
+    assert right == pytest.approx(majority) or right == pytest.approx(1 - majority)
