@@ -88,7 +88,7 @@ _NO_OPTIONS = """\
 """
 
 _OPTIONS = """\
-# options = {{ model = "{model}" }}   # keyword arguments of the task
+# options = {{ model = "{model}" }}  # keyword arguments of the task
 """
 
 

@@ -26,7 +26,7 @@ from simulations.tasks.random_split import require_share, split
 from simulations.tasks.shipped_table import read_checked, read_shipped
 
 SHA256 = "b5d12c25e704dd0d015eae8914a37c55a78e88e60ee8446e739ae3482d81380f"
-BASE_SHA256 = "6272ac2899377f6073d89be788868becf2f8f13f260c5ef353ae56acf580ecfb"
+BASE_SHA256 = "804c81fd1964761cbddfdf4b0b42637055a616ce3c2284e45385e4589d735489"
 PHRASES = {
     "currencies": 3_448,
     "languages": 4_220,
