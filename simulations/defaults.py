@@ -30,10 +30,11 @@ _TABLES: dict[str, dict[str, Any]] = {
         "training": {"local_steps": 5, "sampling_rate": 0.2, "learning_rate": 0.4},
         "privacy": {"epsilon": 8.0, "delta": 1e-3},
     },
+    # Without clipping, which privacy brings, twice the learning rate makes the adapters diverge.
     "languages": {
         "run": {"name": "languages", "rounds": 20},
         "task": {"name": "languages"},
-        "training": {"local_steps": 5, "sampling_rate": 0.05, "learning_rate": 2.0},
+        "training": {"local_steps": 5, "sampling_rate": 0.05, "learning_rate": 1.0},
         "privacy": {"epsilon": 8.0, "delta": 1e-4},
     },
     "adult": {
