@@ -31,6 +31,8 @@ GROUPS = {
     "evaluation": "simulations.evaluation_cli",
     "partition": "simulations.partition_cli",
     "runs": "simulations.runs_cli",
+    "data": "simulations.data_cli",
+    "tasks": "simulations.tasks_cli",
 }
 """Where the commands are that each package owns, and the groups of them."""
 

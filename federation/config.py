@@ -57,7 +57,7 @@ class TaskChoice(Section):
     """A built-in task's name or `package.module:attribute`, and what it is constructed with."""
 
     name: Annotated[str, Field(min_length=1)] = "heart"
-    """`heart`, `acs-employment`, `digits`, or the `module:attribute` of a task of your own."""
+    """One of `hedgerow tasks list`, or the `module:attribute` of a task of your own."""
     options: dict[str, OptionValue] = Field(default_factory=dict)
     """Keyword arguments that the task is constructed with."""
 

@@ -12,6 +12,9 @@ _WORDING = {
     "an object": "a table",
     "a valid tuple": "a list",
     "a valid array": "a list",
+    "a valid number": "a number",
+    "a valid string": "a text",
+    "a valid boolean": "true or false",
     "String should have at least 1 character": "a text that is not empty",
     "greater than or equal to": "a number >=",
     "greater than": "a number >",
@@ -56,6 +59,21 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> ConfigError:
         )
     given = None if first["type"] == "missing" else first["input"]
     return ConfigError(key, given, _expectation(first["type"], first["msg"], first))
+
+
+def option_error(name: str, error: ValidationError) -> ConfigError:
+    """The first thing that is wrong with an option of a task.
+
+    Args:
+        name: of the option.
+        error: of validating its value against its annotation.
+    """
+    first = error.errors()[0]
+    # Of a union, pydantic's location also says which kind it was tried as; an index says which one
+    # of a list is meant.
+    places = [str(part) for part in first["loc"] if isinstance(part, int)]
+    key = ".".join(["task.options", name, *places])
+    return ConfigError(key, first["input"], _expectation(first["type"], first["msg"], first))
 
 
 def _where_it_belongs(model: type[BaseModel], location: list[str], known: list[str]) -> str:

@@ -4,7 +4,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,12 @@ from federation.errors import ConfigError, DataError
 from federation.schema import Feature, SensitiveAttribute, TaskSchema
 from federation.table_columns import (
     Flags,
-    input_width,
     level_codes,
     read_csv,
     require_columns,
     split_generator,
 )
+from federation.tabular_model import TabularModel, hidden_widths, tabular_model
 from federation.task import (
     CURRENT,
     REFERENCE,
@@ -38,7 +37,7 @@ from federation.task import (
 
 
 class TabularTask:
-    """Logistic regression or a small MLP on the rows of one table; each row belongs to one site."""
+    """Logistic regression or a small network on the rows of one table, each of one site."""
 
     def __init__(  # noqa: PLR0913 - keyword arguments that describe one table
         self,
@@ -50,7 +49,8 @@ class TabularTask:
         features: Sequence[Feature],
         attributes: Sequence[SensitiveAttribute] = (),
         derived: Mapping[str, Derive] | None = None,
-        hidden: Sequence[int] = (),
+        hidden: Sequence[int] | None = None,
+        model: TabularModel | None = None,
         held_out_fraction: float = 0.3,
         window_column: str | None = None,
         current_windows: Sequence[str] = (),
@@ -72,6 +72,8 @@ class TabularTask:
             derived: per attribute that is no column, a function of a table to its levels, row by
                 row: a site's own table is given in parts.
             hidden: widths of hidden layers; none means logistic regression.
+            model: `logistic`, `mlp` or `embedding` (a vector per level of every categorical
+                feature, then an MLP); if left out, what `hidden` says.
             held_out_fraction: share of a site's rows that are never trained on.
             window_column: names each row's window in time, if there is one.
             current_windows: windows that are only evaluated on, as `current`; the rest are trained
@@ -89,8 +91,6 @@ class TabularTask:
         """
         if not features:
             raise ConfigError("features", [], "at least one feature")
-        if isinstance(hidden, int) or not all(type(w) is int and w > 0 for w in hidden):
-            raise ConfigError("hidden", hidden, "a list of whole numbers > 0")
         if not 0 < held_out_fraction < 1:
             raise ConfigError("held_out_fraction", held_out_fraction, "a number in (0, 1)")
         if (window_column is None) != (not current_windows):
@@ -103,7 +103,8 @@ class TabularTask:
             raise ConfigError("sites", sites, "none: they are found in the table")
         self.schema = TaskSchema(tuple(features), label_column, tuple(classes), tuple(attributes))
         self._source, self._site_column = table, site_column
-        self._hidden, self._held_out_fraction = tuple(hidden), held_out_fraction
+        self._model, self._hidden = model, hidden_widths(model, hidden)
+        self._held_out_fraction = held_out_fraction
         self._window_column, self._current_windows = window_column, tuple(current_windows)
         self._sites, self._windows = tuple(sites), tuple(windows)
         self.layout = TableLayout(
@@ -122,12 +123,9 @@ class TabularTask:
         return tuple(sorted(set(self._site_names)))
 
     def build_model(self) -> nn.Module:
-        """Linear layers with tanh between them, from the inputs to one output per class."""
-        widths = [input_width(self.schema.features), *self._hidden, len(self.schema.classes)]
-        layers: list[nn.Module] = []
-        for width, following in pairwise(widths):
-            layers += [nn.Linear(width, following), nn.Tanh()]
-        return nn.Sequential(*layers[:-1])
+        """From the inputs to one output per class: see `model`."""
+        classes = len(self.schema.classes)
+        return tabular_model(self.schema.features, classes, self._model, self._hidden)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy per row, nats, shape (B,)."""

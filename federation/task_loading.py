@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import inspect
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from federation.errors import ConfigError, HedgerowError, UsageError
 from federation.task import Task
+from federation.task_options import require_options
 
 GROUP = "hedgerow.tasks"
 
@@ -109,13 +109,7 @@ def _user_attribute(name: str) -> object:
 
 def _construct(name: str, factory: object, options: Mapping[str, object]) -> object:
     assert callable(factory)
-    try:
-        inspect.signature(factory).bind(**options)
-    except TypeError as error:
-        raise ConfigError(
-            "task.options", dict(options), f"what {name} takes: {inspect.signature(factory)}",
-            str(error),
-        ) from error  # fmt: skip
+    require_options(name, factory, options)
     try:
         return factory(**options)
     except HedgerowError:

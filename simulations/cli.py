@@ -14,7 +14,7 @@ from federation.run_folder import RunFolder
 from federation.summary import Summary
 from server.run_display import print_summary, rounds_bar
 from simulations.backends.fork_server import start_fork_server
-from simulations.defaults import DEFAULT_TASK, default_config
+from simulations.defaults import BUILT_IN, DEFAULT_TASK, default_config
 from simulations.example_config import example
 from simulations.offline import go_offline
 
@@ -32,7 +32,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
     ] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Built-in federation: heart, acs-employment or digits."),
+        typer.Option(help=f"Built-in federation: {', '.join(BUILT_IN)}."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -94,7 +94,7 @@ def simulate(  # noqa: PLR0913, PLR0917 - one parameter per option of the comman
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("federation.toml"),
     task: Annotated[
-        str, typer.Option(help="heart, acs-employment, digits, or module:attribute.")
+        str, typer.Option(help=f"{', '.join(BUILT_IN)}, or module:attribute.")
     ] = "heart",
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:

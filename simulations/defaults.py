@@ -30,6 +30,32 @@ _TABLES: dict[str, dict[str, Any]] = {
         "training": {"local_steps": 5, "sampling_rate": 0.2, "learning_rate": 0.4},
         "privacy": {"epsilon": 8.0, "delta": 1e-3},
     },
+    # Without clipping, which privacy brings, twice the learning rate makes the adapters diverge.
+    "languages": {
+        "run": {"name": "languages", "rounds": 20},
+        "task": {"name": "languages"},
+        "training": {"local_steps": 5, "sampling_rate": 0.05, "learning_rate": 1.0},
+        "privacy": {"epsilon": 8.0, "delta": 1e-4},
+    },
+    "adult": {
+        "run": {"name": "adult", "rounds": 20},
+        "task": {"name": "adult"},
+        "training": {"local_steps": 10, "sampling_rate": 0.05, "learning_rate": 0.5},
+        "privacy": {"epsilon": 4.0, "delta": 1e-5},
+        "evaluation": {"intersections": [["sex", "race"]]},
+    },
+    "mnist": {
+        "run": {"name": "mnist", "rounds": 20},
+        "task": {"name": "mnist"},
+        "training": {"local_steps": 10, "sampling_rate": 0.02, "learning_rate": 0.5},
+        "privacy": {"epsilon": 4.0, "delta": 1e-5},
+    },
+    "fashion-mnist": {
+        "run": {"name": "fashion-mnist", "rounds": 20},
+        "task": {"name": "fashion-mnist"},
+        "training": {"local_steps": 10, "sampling_rate": 0.02, "learning_rate": 0.5},
+        "privacy": {"epsilon": 4.0, "delta": 1e-5},
+    },
 }
 
 BUILT_IN = tuple(_TABLES)

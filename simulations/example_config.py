@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from federation.config import FederationConfig
 from simulations.defaults import default_config
+from simulations.task_catalogue import TASKS
 
 _HEAD = """\
 # One federated run. Run it with: hedgerow simulate THIS_FILE
@@ -19,9 +20,8 @@ attempts_per_round = 1         # a retry resends the same noised update and cost
 on_failed_round = "stop"       # or "continue": go on with the model as it was
 
 [task]
-name = "{task}"                # heart, acs-employment, digits, or "package.module:attribute"
-# options = {{ }}                # keyword arguments of the task
-
+name = "{task}"                # hedgerow tasks list, or "package.module:attribute"
+{options}
 [federation]
 # sites = ["a", "b", "c"]      # default: all the task has data for; or how many, such as 12
 # quorum = 3                   # fewest sites whose sum may be opened; default: two thirds
@@ -91,6 +91,15 @@ baselines = true               # put each site alone and the centralized model b
 """
 
 
+_NO_OPTIONS = """\
+# options = { }                # keyword arguments of the task
+"""
+
+_OPTIONS = """\
+# options = {{ model = "{model}" }}  # keyword arguments of the task
+"""
+
+
 def example(task: str) -> str:
     """A commented configuration for a built-in task or `package.module:attribute`.
 
@@ -98,9 +107,11 @@ def example(task: str) -> str:
         ConfigError: no such task.
     """
     config = FederationConfig() if ":" in task else default_config(task)
+    models = {known.name: known.models for known in TASKS}
     values = {
         "name": task.partition(":")[0].replace(".", "-").replace("_", "-").lower(),
         "task": task,
+        "options": _OPTIONS.format(model=models[task][-1]) if task in models else _NO_OPTIONS,
         "rounds": config.run.rounds,
         "local_steps": config.training.local_steps,
         "sampling_rate": config.training.sampling_rate,

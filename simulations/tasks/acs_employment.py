@@ -4,7 +4,9 @@ US Census Bureau, ACS Public Use Microdata Sample; public domain. The file has n
 sites are simulated: regions (a fixed random share each), or years.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from federation.config_file import require_known
 from federation.errors import ConfigError
 from federation.schema import Categorical, Numeric, SensitiveAttribute
 from federation.tabular import TabularTask
+from federation.tabular_model import TabularModel
 from simulations.tasks.shipped_table import read_shipped, require_facts
 
 SHA256 = "7f768c291d9110da4ccbf8bff79594b2d28cd2c8d0e5b2470df817e29ad105b9"
@@ -50,7 +53,12 @@ class AcsEmploymentTask(TabularTask):
     """Is this person employed? Census records, held out by region and by time."""
 
     def __init__(
-        self, sites_by: str = "region", hidden: tuple[int, ...] = (32,), regions: int = REGIONS
+        self,
+        sites_by: Literal["region", "year"] = "region",
+        hidden: Sequence[int] | None = None,
+        regions: int = REGIONS,
+        *,
+        model: TabularModel | None = None,
     ) -> None:
         """Choose what a site is.
 
@@ -58,8 +66,9 @@ class AcsEmploymentTask(TabularTask):
             sites_by: `region`: simulated regions; 2015 to 2017 are trained on and held out as
                 reference, 2018 is the current window. `year`: 12 sites, three a year, and the years
                 make the cohorts.
-            hidden: widths of hidden layers.
+            hidden: widths of hidden layers; (32,) if neither this nor `model` is given.
             regions: how many there are, 3 to 99; not by `year`.
+            model: see `TabularTask`.
 
         Raises:
             ConfigError: `sites_by` is neither, or another number of regions.
@@ -85,7 +94,8 @@ class AcsEmploymentTask(TabularTask):
                 "disability": lambda table: table["DIS"].map({"1": "with", "2": "without"}),
             },
             derived_columns=("SEX", "RAC1P"),
-            hidden=hidden,
+            hidden=(32,) if hidden is None and model is None else hidden,
+            model=model,
             window_column="year" if by_region else None,
             current_windows=(LATEST,) if by_region else (),
         )

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from federation.errors import ConfigError
 from federation.schema import Categorical, Numeric, SensitiveAttribute
 from federation.tabular import TabularTask
+from federation.tabular_model import TabularModel
 from simulations.tasks.shipped_table import read_shipped, require_facts
 
 SHA256 = "3658f2bbd2cc576f43015dc65dd742b7387f52e1f3dc58aadbb827ceb846798c"
@@ -50,9 +50,14 @@ def age_group(table: pd.DataFrame) -> pd.Series:
 class HeartTask(TabularTask):
     """Has this patient a narrowed coronary artery? 920 patients of four hospitals."""
 
-    def __init__(self, hidden: Sequence[int] = (), held_out_fraction: float = 0.3) -> None:
-        """See `TabularTask`; `hidden` = () is logistic regression."""
-        _require_widths(hidden)
+    def __init__(
+        self,
+        hidden: Sequence[int] | None = None,
+        held_out_fraction: float = 0.3,
+        *,
+        model: TabularModel | None = None,
+    ) -> None:
+        """See `TabularTask`; logistic regression if neither `model` nor `hidden` is given."""
         super().__init__(
             _table,
             site_column="site",
@@ -66,6 +71,7 @@ class HeartTask(TabularTask):
             derived={"age_group": age_group},
             derived_columns=(),
             hidden=hidden,
+            model=model,
             held_out_fraction=held_out_fraction,
         )
 
@@ -74,8 +80,3 @@ def _table() -> pd.DataFrame:
     table = read_shipped("heart.csv", SHA256)
     require_facts(table, "site", ("disease", "yes"), FACTS)
     return table
-
-
-def _require_widths(hidden: Sequence[int]) -> None:
-    if not all(isinstance(width, int) and width > 0 for width in hidden):
-        raise ConfigError("task.options.hidden", list(hidden), "a list of whole numbers > 0")

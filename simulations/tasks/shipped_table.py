@@ -20,18 +20,28 @@ def read_shipped(name: str, sha256: str) -> pd.DataFrame:
     Raises:
         DataError: it is missing, or not the table that was checked.
     """
+    packed = read_checked(name, sha256)
+    return _parsed(packed, packed_with_gzip=name.endswith(".gz")).copy()
+
+
+def read_checked(name: str, sha256: str) -> bytes:
+    """A file of `data/`.
+
+    Raises:
+        DataError: it is missing, or not the one that was checked.
+    """
     path = FOLDER / name
     try:
-        packed = path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; reinstall hedgerow") from error
-    actual = hashlib.sha256(packed).hexdigest()
+    actual = hashlib.sha256(data).hexdigest()
     if actual != sha256:
         raise DataError(
             f"{path} has SHA-256 {actual[:16]}..., expected {sha256[:16]}...: it is not the table "
-            "that was checked; restore it, or rewrite it with data/extract.py"
+            "that was checked; restore it, or rewrite it as data/README.md says"
         )
-    return _parsed(packed, packed_with_gzip=name.endswith(".gz")).copy()
+    return data
 
 
 # One process plays many sites, each of which reads the table.

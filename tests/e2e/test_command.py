@@ -17,6 +17,7 @@ from federation import config_file
 from federation.durable_file import write_atomically
 from federation.summary import Summary
 from simulations.check_summary import missing
+from simulations.defaults import BUILT_IN
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 COMMAND = [sys.executable, "-m", "hedgerow"]
@@ -194,7 +195,7 @@ def in_process(tmp_path, monkeypatch, capsys):
     return call
 
 
-@pytest.mark.parametrize("task", ["heart", "acs-employment", "digits", "mytask:task"])
+@pytest.mark.parametrize("task", [*BUILT_IN, "mytask:task"])
 def test_init_writes_a_commented_example_that_is_read_back(in_process, tmp_path, task) -> None:
     assert in_process("init", "--task", task)[0] == 0
     path = tmp_path / "federation.toml"

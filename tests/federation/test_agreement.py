@@ -123,7 +123,7 @@ def test_a_policy_reads_back_readable_by_its_owner_alone(tmp_path) -> None:
             'site="a"\ndataset="d"\npublic_rows=1\ntasks=[]\nsplit_seed=1\ndelta=0.1\n'
             'allow_without_privacy="yes"',
             ConfigError,
-            "site.toml: allow_without_privacy = 'yes': expected a valid boolean",
+            "site.toml: allow_without_privacy = 'yes': expected true or false",
         ),
         ("site = ", UsageError, "not valid TOML"),
         ("sites = 1", ConfigError, r"site\.toml: sites = 1: expected no such key.* mean site\?"),

@@ -94,6 +94,7 @@ def test_a_users_task_is_found_and_constructed(module) -> None:
         ("Mina", {}, ConfigError, "did you mean .*:Mine"),
         ("zzzz", {}, ConfigError, "has no 'zzzz'"),
         ("Mine", {"sise": 7}, ConfigError, "task.options.*size=1"),
+        ("Mine", {"sise": 7}, ConfigError, r"task.options.sise = 7.*did you mean size\?"),
         ("Raising", {}, UsageError, "ValueError: no luck"),
         ("Refusing", {}, DataError, "the table is empty"),
         ("number", {}, ConfigError, "it has no schema"),

@@ -12,6 +12,7 @@ from federation.task import SiteRequest
 from simulations.tasks.acs_employment import AcsEmploymentTask
 from simulations.tasks.digits import DigitsTask
 from simulations.tasks.heart import HeartTask
+from simulations.tasks.languages import LanguagesTask
 
 CLASSES = 3
 
@@ -157,6 +158,11 @@ CASES = {
     "heart": built_in(HeartTask()),
     "acs-employment": built_in(AcsEmploymentTask()),
     "digits": built_in(DigitsTask()),
+    "heart, mlp": built_in(HeartTask(model="mlp")),
+    "heart, embedding": built_in(HeartTask(model="embedding")),
+    "digits, residual": built_in(DigitsTask(model="resnet")),
+    "languages": built_in(LanguagesTask()),
+    "languages, adapters": built_in(LanguagesTask(model="lora")),
     "wide": Case(
         lambda: nn.Sequential(nn.Linear(40, 64), nn.ReLU(inplace=True), nn.Linear(64, 3)), (40,)
     ),

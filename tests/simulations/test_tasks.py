@@ -10,7 +10,7 @@ import torch
 from federation.errors import ConfigError, DataError
 from federation.task import SiteRequest, Task
 from federation.task_loading import load_task
-from simulations.tasks import acs_employment, digits, heart, shipped_table
+from simulations.tasks import acs_employment, digits, heart, languages, shipped_table
 
 
 def everything(task: Task, site: str):
@@ -26,7 +26,13 @@ def everything(task: Task, site: str):
         ("acs-employment", {}, 12, 24_000),
         ("acs-employment", {"sites_by": "year"}, 12, 24_000),
         ("acs-employment", {"regions": 15}, 15, 24_000),
+        ("heart", {"model": "mlp"}, 4, 920),
+        ("heart", {"model": "embedding"}, 4, 920),
+        ("acs-employment", {"model": "embedding"}, 12, 24_000),
         ("digits", {}, 8, 1_797),
+        ("digits", {"model": "resnet"}, 8, 1_797),
+        ("languages", {}, 6, 15_019),
+        ("languages", {"model": "lora", "rank": 2}, 6, 15_019),
         ("digits", {"clients": 3, "concentration": 0.1}, 3, 1_797),
     ],
 )
@@ -86,6 +92,11 @@ def test_the_latest_census_year_is_the_current_window() -> None:
         (lambda: heart.HeartTask(hidden=("8",)), "hidden"),
         (lambda: acs_employment.AcsEmploymentTask("yaer"), "did you mean year?"),
         (lambda: acs_employment.AcsEmploymentTask(regions=2), "a whole number from 3 to 99"),
+        (lambda: heart.HeartTask(model="tree"), "one of logistic, mlp, embedding"),
+        (lambda: heart.HeartTask(model="logistic", hidden=(4,)), "none with model"),
+        (lambda: heart.HeartTask(model="embedding", hidden=()), "at least one width with model"),
+        (lambda: languages.LanguagesTask(rank=0), "a whole number from 1 to 32"),
+        (lambda: languages.LanguagesTask(held_out_fraction=0.0), "held_out_fraction"),
         (lambda: digits.DigitsTask(clients=2), "clients"),
         (lambda: digits.DigitsTask(clients=51), "clients"),
         (lambda: digits.DigitsTask(concentration=0), "concentration"),
