@@ -121,7 +121,9 @@ def is_worth_batching(cost: RowCost) -> bool:
 def _few(rows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """As many as are probed of each client, one client after the other.
 
-    Clients with the same rows would hide what mixes a batch: their means, for one, are the same.
+    Clients with the same rows would hide what mixes a batch: their means, for one, are the same. So
+    where there are too few rows for both, those of the second are stretched; not if they are whole
+    numbers, which may be the places of words.
     """
     inputs, targets = rows
     if inputs.is_floating_point():
@@ -130,8 +132,9 @@ def _few(rows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     if not len(targets):
         raise CannotBatch("has no row to be tried with")
     pick = torch.arange(PROBED_CLIENTS * PROBED_ROWS).clamp(max=len(targets) - 1)
+    too_few = len(targets) < len(pick)
     inputs, targets = inputs[pick], targets[pick]
-    if inputs.is_floating_point():
+    if too_few and inputs.is_floating_point() and not torch.equal(inputs, inputs.round()):
         inputs[PROBED_ROWS:] *= 1.5
     return inputs, targets
 

@@ -162,3 +162,53 @@ def test_stochastic_rounding_without_entropy_is_refused_and_with_a_seed_repeats(
         STOCHASTIC.encode(values)
     one, same, other = (STOCHASTIC.encode(values, SeededEntropy(s)).pack() for s in (1, 1, 2))
     assert one == same != other
+
+
+MIXED = VectorLayout(
+    (
+        finest_segment("update", 3, 2.0, 5, 20, "stochastic"),
+        finest_segment("norm", 1, 2.0, 5),
+        count_segment("rows", 2, 1000, 5),
+        finest_segment("losses", 1, 1.0, 5, 16),
+    ),
+    5,
+)
+
+
+@given(
+    updates=arrays(np.float64, (5, 3), elements=st.floats(-2, 2)),
+    rows=arrays(np.int64, (5, 2), elements=st.integers(0, 1000)),
+    losses=arrays(np.float64, (5, 1), elements=st.floats(0, 1)),
+    sites=st.integers(0, 5),
+)
+def test_a_sum_that_is_encoded_at_once_is_the_sum_of_what_each_site_encodes(
+    updates: np.ndarray, rows: np.ndarray, losses: np.ndarray, sites: int
+) -> None:
+    own = [{"update": u, "norm": np.abs(u[:1])} for u in updates[:sites]]
+    apart = RingVector.zeros(MIXED.stretches)
+    for site, values in enumerate(own):
+        counted = {"rows": rows[site].astype(float), "losses": losses[site]}
+        apart.add(MIXED.encode(values | counted, SeededEntropy(site)))
+    together = MIXED.encoded_sum(
+        ((values, SeededEntropy(site)) for site, values in enumerate(own)),
+        {"rows": rows[:sites].sum(0).astype(float), "losses": losses[:sites]},
+    )
+    for words, same in zip(apart.signed(), together.signed(), strict=True):
+        np.testing.assert_array_equal(words, same)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"rows": np.array([1.0, 0.5]), "losses": np.zeros((1, 1))},
+        {"rows": np.array([1.0, np.nan]), "losses": np.zeros((1, 1))},
+        {"rows": np.ones(3), "losses": np.zeros((1, 1))},
+        {"rows": np.ones(2), "losses": np.full((1, 1), 1.5)},
+        {"rows": np.ones(2)},
+    ],
+    ids=["a half", "no number", "another shape", "out of bound", "missing"],
+)
+def test_what_no_sites_can_have_counted_together_is_refused(counts) -> None:
+    values = {"update": np.zeros(3), "norm": np.zeros(1)}
+    with pytest.raises(ValueError, match="rows|losses"):
+        MIXED.encoded_sum([(values, SeededEntropy(1))], counts)

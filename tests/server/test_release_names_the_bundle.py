@@ -30,7 +30,7 @@ def test_a_run_is_not_resumed_under_another_roster(tmp_path) -> None:
     bundle.write(home.bundle(bundle.version))
     membership = sign_anew(home)
     folder = RunFolder.create(home.runs, "run", datetime.now(UTC))
-    folder.write_environment(environment(7, "0" * 64, membership.roster, None))
+    folder.write_environment(environment(7, "0" * 64, membership.roster.digest(), None))
     require_same_release(home, folder, bundle, "start a new run")
     revoke(home, "bonn", datetime.now(UTC))
     sign_anew(home)

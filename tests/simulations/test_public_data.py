@@ -289,6 +289,7 @@ def test_an_idx_file_gives_back_the_array(array: np.ndarray) -> None:
         (gzip.compress(b""), "no IDX file"),
         (gzip.compress(gzip.decompress(packed_idx(np.zeros((2, 3, 3))))[:-1]), "with 17 entries"),
     ],
+    ids=["no gzip", "cut", "of labels", "empty", "an entry short"],  # gzip writes the time
 )
 def test_another_form_is_refused(packed: bytes, text: str) -> None:
     with pytest.raises(DataError, match=text):
