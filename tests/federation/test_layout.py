@@ -210,5 +210,5 @@ def test_a_sum_that_is_encoded_at_once_is_the_sum_of_what_each_site_encodes(
 )
 def test_what_no_sites_can_have_counted_together_is_refused(counts) -> None:
     values = {"update": np.zeros(3), "norm": np.zeros(1)}
-    with pytest.raises(ValueError, match="rows|losses"):
+    with pytest.raises(ValueError, match=r"rows|losses"):
         MIXED.encoded_sum([(values, SeededEntropy(1))], counts)
