@@ -1,10 +1,11 @@
 """The table `simulation` of a federation.toml: how one machine plays all the sites."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from federation.drift_choice import InjectedDrift
+from federation.errors import ConfigError
 from federation.fault_choice import (
     Availability,
     CoordinatorKind,
@@ -72,6 +73,10 @@ class Simulation(Section):
     """`embedded`: worker processes of this machine. `ray`: Flower's engine on Ray."""
     workers: Annotated[int, Field(ge=1, le=256)] = 2
     """Worker processes, or cores that Ray may use; changes no result."""
+    ray_address: str = ""
+    """`host:port` of a running Ray cluster's head node, with backend = "ray"; its machines need
+    the same versions and see the folder of runs under the same path. Empty: RAY_ADDRESS of the
+    environment, else Ray is started on this machine."""
     secure_aggregation: Literal["real", "arithmetic"] = "real"
     """`real`: every site is an agent with keys, journal and ledger, and the whole protocol runs.
     `arithmetic`: the same vectors are encoded, noised and added modulo the same rings by one party,
@@ -113,6 +118,16 @@ class Simulation(Section):
     @classmethod
     def _one_kind_of_partition(cls, table: object) -> PartitionChoice:
         return parse_partition_choice(table)
+
+    @model_validator(mode="after")
+    def _an_address_is_of_ray(self) -> Self:
+        if self.ray_address and self.backend != "ray":
+            raise ConfigError(
+                "simulation.ray_address", self.ray_address,
+                f"it to be left out with simulation.backend = {self.backend!r}",
+                "choose backend = 'ray'",
+            )  # fmt: skip
+        return self
 
 
 INJECTED = (

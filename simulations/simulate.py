@@ -144,7 +144,7 @@ def _play(
         return
     if choice.backend == "ray":
         app = server_app(folder, "ray", observe, outcomes.append)
-        run_on_ray(app, runs, nodes, choice.workers)
+        run_on_ray(app, folder, nodes, choice)
         if not outcomes:
             raise UsageError("the run on Ray ended early; Flower's log above says why")
         return

@@ -52,7 +52,8 @@ from server.run_preparation import (
     search_task_folder,
 )
 from simulations.attackers import attackers_of, poisoned
-from simulations.backends.ray import is_ray_worker, require_ray, site_on_ray
+from simulations.backends.ray import is_ray_worker, site_on_ray
+from simulations.backends.ray_cluster import cluster_address, require_ray
 from simulations.consortium import found_consortium, strictest_rules
 from simulations.fault_plan import has_faults
 from simulations.faulty_agent import FaultyAgent
@@ -161,6 +162,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     resolved = _with_room_for_sums(resolved, max(map(_held_out_rows, data.values())))
     if resolved.simulation.backend == "ray":
         require_ray()
+        cluster_address(resolved.simulation.ray_address)
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
     parameters = parameter_count(trained, resolved.run.seed)
     weights = unit_weights(resolved.mitigation, task.schema)

@@ -5,9 +5,7 @@ site's agent lives in a named actor of its own, as a deployed agent lives in a p
 and the ClientApp is the courier that it is everywhere.
 """
 
-import importlib.util
 import logging
-import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -18,51 +16,54 @@ from flwr.serverapp import ServerApp
 
 from client.courier import Answer, client_app
 from federation.envelope import Request
-from federation.errors import UsageError
+from federation.run_folder import RunFolder
+from federation.simulation_choice import Simulation
+from simulations.backends.ray_cluster import cluster_address, join, require_machines, require_ray
 from simulations.run_lookup import run_of
 
 
-def run_on_ray(server_app: ServerApp, runs: Path, nodes: int, workers: int) -> None:
-    """Run a ServerApp against `nodes` simulated sites in Ray actors of one core each.
+def run_on_ray(server_app: ServerApp, folder: RunFolder, nodes: int, choice: Simulation) -> None:
+    """Run a ServerApp against simulated sites in Ray actors of one core each.
 
     Args:
         server_app: drives the run.
-        runs: where the run's folder lies; on several machines, a folder that all of them see.
+        folder: of the run; on several machines, one that all of them see under the same path.
         nodes: number of sites.
-        workers: cores that Ray may use, unless RAY_ADDRESS names a running cluster.
+        choice: the cluster's address, or how many cores of this machine Ray may use.
 
     Raises:
-        UsageError: Ray is not installed.
+        ConfigError: no cluster serves at the address.
+        UsageError: Ray is not installed, or a machine of the cluster cannot hold sites.
     """
     require_ray()
+    address = cluster_address(choice.ray_address)
+    import ray  # noqa: PLC0415 - an extra
     from flwr.simulation import run_simulation  # noqa: PLC0415 - imports Ray where it is wanted
 
-    init: dict[str, ConfigRecordValues] = {"log_to_driver": False}
-    if "RAY_ADDRESS" not in os.environ:
-        init["num_cpus"] = workers
     logging.getLogger("flwr").setLevel(logging.WARNING)
     logging.getLogger("ray").setLevel(logging.WARNING)
-    run_simulation(
-        server_app=server_app,
-        client_app=_client_app(runs.resolve()),
-        num_supernodes=nodes,
-        backend_config={
-            "init_args": init,
-            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-        },
-    )
-
-
-def require_ray() -> None:
-    """Return if Ray is installed.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError(
-            "simulation.backend = 'ray' needs Ray, which is not installed: pip install '.[ray]'"
+    # Said outright: without an address, Ray would join a cluster that it once saw here.
+    init: dict[str, ConfigRecordValues] = {
+        "address": "local",
+        "num_cpus": choice.workers,
+        "log_to_driver": False,
+    }
+    try:
+        if address:
+            # Flower starts no Ray of its own where there is one.
+            join(address)
+            require_machines(folder)
+        run_simulation(
+            server_app=server_app,
+            client_app=_client_app(folder.path.parent.resolve()),
+            num_supernodes=nodes,
+            backend_config={
+                "init_args": init,
+                "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+            },
         )
+    finally:
+        ray.shutdown()
 
 
 def is_ray_worker() -> bool:
@@ -104,10 +105,16 @@ class _SiteHost:
 def _host(path: Path, index: int):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Ray's handle type is made at run time
     import ray  # noqa: PLC0415 - an extra
 
-    # No core of its own: the courier that waits for it holds one, and would wait for ever.
+    # No core of its own: the courier that waits for it holds one, and would wait for ever. What
+    # needs no core would be put where there are most couriers; sites do the work, so they spread.
     # One that dies, as simulation.crashes may have it, is started again and finds its files.
-    name = f"{path.name}/{index}"
-    options = {"name": name, "get_if_exists": True, "num_cpus": 0, "max_restarts": -1}
+    options = {
+        "name": f"{path.name}/{index}",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "scheduling_strategy": "SPREAD",
+        "max_restarts": -1,
+    }
     return ray.remote(_SiteHost).options(**options).remote(path, index)
 
 
