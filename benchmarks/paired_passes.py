@@ -252,9 +252,10 @@ def require_same_models(played: Mapping[str, Played]) -> None:
     for alike in ALIKE:
         known = [(name, one.model) for name, one in played.items() if name in alike and one.model]
         for (name, model), (other, its) in pairwise(known):
-            apart = max(abs(a - b) for a, b in zip(model, its, strict=True))
-            if not apart <= SAME_MODEL:
-                raise SystemExit(f"{name} and {other} came to models that are {apart:g} apart")
+            apart = [abs(a - b) for a, b in zip(model, its, strict=True)]
+            # Not a number is no less than anything either.
+            if not all(each <= SAME_MODEL for each in apart):
+                raise SystemExit(f"{name} and {other} came to models {max(apart):g} apart")
 
 
 def ratios(passes: Sequence[Pass], of: Callable[[Pass], tuple[float, float]]) -> list[float]:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 @cache
 def flower_on_ray() -> Path:
     """Interpreter with Flower's simulation, Ray, Opacus and hedgerow, as locked."""
-    return _made("ray", ["-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[ray]"])
+    return _made("simulation", ["-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[ray]"])
 
 
 @cache

@@ -24,6 +24,7 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import peer_environments
@@ -258,10 +259,8 @@ def _figures(one: Pass) -> dict[str, dict[str, object]]:
         engine: {
             "work": asdict(run.work),
             "first_round": run.first_round,
-            "round_seconds": [
-                b.wall - a.wall for a, b in zip(run.marks, run.marks[1:], strict=False)
-            ],
-            "round_cpu": [b.tree - a.tree for a, b in zip(run.marks, run.marks[1:], strict=False)],
+            "round_seconds": [b.wall - a.wall for a, b in pairwise(run.marks)],
+            "round_cpu": [b.tree - a.tree for a, b in pairwise(run.marks)],
             "foreign": run.foreign,
             "memory": run.memory,
         }

@@ -153,6 +153,8 @@ def _together(work, tick: Tick):  # noqa: ANN001, ANN202
 
 def _pfl(work, tick: Tick):  # noqa: ANN001, ANN202
     """Apple's pfl: FedAvg over all users on its simulated backend, in one process."""
+    # In a folder of its own, as it cannot be imported where pfl is not installed.
+    sys.path.append(str(Path(__file__).parent / "peers"))
     from pfl_rounds import play  # noqa: PLC0415
 
     return play(work, tick)
@@ -176,5 +178,5 @@ ENGINES: dict[str, Callable[..., tuple]] = {
 }
 STARTS_WORKERS = {"embedded", "streaming"}
 
-if __name__ == "__main__":
+if __name__ == "__main__" and len(sys.argv) > 1:
     main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -11,6 +11,7 @@ Imports torch and numpy only: peers have environments without the rest.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def build_model(kind: str, hidden: Sequence[int]) -> nn.Module:
         )  # fmt: skip
     widths = [FEATURES, *hidden, CLASSES]
     layers: list[nn.Module] = []
-    for wide, narrow in zip(widths, widths[1:], strict=False):
+    for wide, narrow in pairwise(widths):
         layers += [nn.Linear(wide, narrow), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

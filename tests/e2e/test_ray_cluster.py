@@ -21,6 +21,7 @@ state = pytest.importorskip("ray._private.state")
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
+    pytest.mark.timeout(1200),
     # Ray leaves files open in the process that plays a cluster.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
@@ -59,7 +60,9 @@ def assert_all_end(place: Path) -> None:
 
 def simulate(folder: Path, *settings: str, environment: Mapping[str, str] | None = None):
     command = [sys.executable, "-m", "hedgerow", "simulate", "--rounds", "2", "--quiet"]
-    for setting in ("simulation.baselines=false", *settings):
+    # Starting Ray and its actors on a busy machine takes minutes.
+    patient = "federation.round_timeout_seconds=900"
+    for setting in ("simulation.baselines=false", patient, *settings):
         command += ["--set", setting]
     return subprocess.run(
         [*command, "--out", str(folder)],
@@ -67,7 +70,7 @@ def simulate(folder: Path, *settings: str, environment: Mapping[str, str] | None
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=600,
     )
 
 

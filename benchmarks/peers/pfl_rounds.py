@@ -63,8 +63,8 @@ def play(
     FederatedAveraging().run(
         algorithm_params=NNAlgorithmParams(
             central_num_iterations=work.rounds,
-            evaluation_frequency=work.rounds
-            + 1,  # after the first round only, which no figure counts
+            # After the first round only, which no figure counts.
+            evaluation_frequency=work.rounds + 1,
             train_cohort_size=work.clients,
             val_cohort_size=None,
         ),
