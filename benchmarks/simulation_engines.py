@@ -70,10 +70,15 @@ def _on_grid(app, grid) -> None:  # noqa: ANN001
 
 def _embedded(app, work) -> None:  # noqa: ANN001
     from simulation_apps import client_app  # noqa: PLC0415
+    from simulation_work import row_count  # noqa: PLC0415
 
     from simulations.backends.embedded import EmbeddedGrid  # noqa: PLC0415
+    from simulations.backends.placement import longest_first  # noqa: PLC0415
 
-    with EmbeddedGrid(client_app, work.clients, {}, work.workers) as grid:
+    # As the simulator does, which knows how many rows its sites have.
+    rows = [row_count(client) for client in range(work.clients)]
+    placement = longest_first(rows, min(work.workers, work.clients))
+    with EmbeddedGrid(client_app, work.clients, {}, work.workers, placement=placement) as grid:
         _on_grid(app, grid)
 
 
@@ -163,7 +168,9 @@ def _pfl(work, tick: Tick):  # noqa: ANN001, ANN202
 def _make_streaming(clients: int, metrics):  # noqa: ANN001, ANN202
     from simulations.backends.streaming_fedavg import StreamingFedAvg  # noqa: PLC0415
 
-    return StreamingFedAvg(clients, train_metrics_aggr_fn=metrics)
+    strategy = StreamingFedAvg(clients, fraction_evaluate=0.0)
+    strategy.train_metrics_aggr_fn = metrics
+    return strategy
 
 
 ENGINES: dict[str, Callable[..., tuple]] = {
