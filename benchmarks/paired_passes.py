@@ -179,8 +179,7 @@ def paired(
     pythons: Pythons,
     passes: int,
     attempts: int,
-    *,
-    sampled: bool = False,
+    sampled: bool = False,  # noqa: FBT001, FBT002 - a property of the case, handed on
 ) -> list[Pass]:
     """Play all engines `passes` times, in turns.
 

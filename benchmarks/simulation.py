@@ -23,7 +23,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -212,45 +212,68 @@ def main() -> None:
     if unknown := set(chosen) - set(names):
         parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     passes, attempts = (1, 1) if asked.quick else (asked.passes, asked.attempts)
-    rows, details = _measured(chosen, passes, attempts, quick=asked.quick)
+    report = Report(passes, asked.json, asked.details)
     for name in chosen:
-        if name in simulation_tables.TABLES:
-            print(f"\n{simulation_tables.TABLES[name](quick=asked.quick)}")
+        print(f"{name} ...", file=sys.stderr)
+        if name in CASES:
+            case = quickly(CASES[name]) if asked.quick else CASES[name]
+            report.add(name, case, paired(case.works, PYTHONS, passes, attempts, case.sampled))
+        elif name == "command":
+            report.add_rows(command_rows(passes, 2 if asked.quick else 20))
+        else:
+            report.tables.append(simulation_tables.TABLES[name](quick=asked.quick))
+    print(report.text())
     if asked.quick:
         print("\n--quick: a tenth of the clients, one pass, whatever the load: not to be quoted")
-    if asked.json:
-        asked.json.write_text(
-            json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8"
-        )
-    if asked.details:
-        asked.details.write_text(json.dumps(details, indent=1) + "\n", encoding="utf-8")
 
 
-def _measured(
-    chosen: Sequence[str], passes: int, attempts: int, *, quick: bool
-) -> tuple[list[Row], dict[str, object]]:
-    """Play the cases; print a table of the rows, and one of every engine."""
-    found: list[tuple[Row, list[float], int]] = []
-    engines: list[str] = []
-    details: dict[str, object] = {}
-    for name in chosen:
-        if name not in CASES:
-            continue
-        print(f"{name} ...", file=sys.stderr)
-        case = quickly(CASES[name]) if quick else CASES[name]
-        done = paired(case.works, PYTHONS, passes, attempts, sampled=case.sampled)
+@dataclass
+class Report:
+    """What was measured so far; the files hold it after every case, as all of them take hours.
+
+    Attributes:
+        passes: of each case.
+        json, details: files, if they are wanted.
+        rows: comparisons.
+        tables: that have no goal.
+    """
+
+    passes: int
+    json: Path | None
+    details: Path | None
+    rows: list[Row] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    _lines: list[str] = field(default_factory=list)
+    _engines: list[str] = field(default_factory=list)
+    _figures: dict[str, object] = field(default_factory=dict)
+
+    def add(self, name: str, case: Case, done: Sequence[Pass]) -> None:
+        """The passes of a case."""
+        self._engines += simulation_tables.engine_lines(name, done)
+        self._figures[name] = [asdict(one) | {"played": _figures(one)} for one in done]
         loaded = sum(one.loaded for one in done)
-        found += [(*compared(name, one, done), loaded) for one in case.comparisons]
-        engines += simulation_tables.engine_lines(name, done)
-        details[name] = [asdict(one) | {"played": _figures(one)} for one in done]
-    if "command" in chosen:
-        print("command ...", file=sys.stderr)
-        rounds = 2 if quick else 20
-        found += [(row, each, 0) for row, each in command_rows(passes, rounds)]
-    _print_rows(found, passes)
-    if engines:
-        print("\n".join(["", simulation_tables.ENGINE_HEAD, *engines]))
-    return [row for row, _, _ in found], details
+        self.add_rows([compared(name, one, done) for one in case.comparisons], loaded)
+
+    def add_rows(self, found: Sequence[tuple[Row, list[float]]], loaded: int = 0) -> None:
+        """Comparisons with the ratio of each pass; `loaded` of the passes were under load."""
+        for row, each in found:
+            self.rows.append(row)
+            self._lines.append(_line(row, each, f"{loaded} of {self.passes}"))
+            print(self._lines[-1], file=sys.stderr)
+        if self.json:
+            held = [asdict(row) for row in self.rows]
+            self.json.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+        if self.details:
+            self.details.write_text(json.dumps(self._figures, indent=1) + "\n", encoding="utf-8")
+
+    def text(self) -> str:
+        """All tables."""
+        parts = [*self.tables]
+        if self._engines:
+            parts.insert(0, "\n".join([simulation_tables.ENGINE_HEAD, *self._engines]))
+        if self._lines:
+            parts.insert(0, "\n".join([HEAD, *self._lines]))
+        return "\n\n".join(parts)
 
 
 def _figures(one: Pass) -> dict[str, dict[str, object]]:
@@ -268,21 +291,20 @@ def _figures(one: Pass) -> dict[str, dict[str, object]]:
     }
 
 
-def _print_rows(found: Sequence[tuple[Row, list[float], int]], passes: int) -> None:
-    if not found:
-        return
-    print(
-        "\n| case | metric | ours | peer | its | unit | ratio | range | goal | met | under load |"
-        "\n|---|---|---|---|---|---|---|---|---|---|---|"
+HEAD = (
+    "| case | metric | ours | peer | its | unit | ratio | range | goal | met | under load |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def _line(row: Row, each: Sequence[float], loaded: str) -> str:
+    goal = "" if row.goal is None else f"{row.goal:g}"
+    met = "" if row.goal is None else "yes" if row.met else "**no**"
+    return (
+        f"| {row.case} | {row.metric} | {row.ours:.4g} | {row.peer} | {row.peer_value:.4g} "
+        f"| {row.unit} | {row.ratio:.2f} | {min(each):.2f}-{max(each):.2f} | {goal} | {met} "
+        f"| {loaded} |"
     )
-    for row, each, loaded in found:
-        goal = "" if row.goal is None else f"{row.goal:g}"
-        met = "" if row.goal is None else "yes" if row.met else "**no**"
-        print(
-            f"| {row.case} | {row.metric} | {row.ours:.4g} | {row.peer} | {row.peer_value:.4g} "
-            f"| {row.unit} | {row.ratio:.2f} | {min(each):.2f}-{max(each):.2f} | {goal} | {met} "
-            f"| {loaded} of {passes} |"
-        )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(engine: str, asked: Path, out: Path) -> None:
         # As the product's own command does: workers import while this process imports the same.
         from simulations.backends.fork_server import start_fork_server  # noqa: PLC0415
 
-        start_fork_server()
+        start_fork_server("simulation_preload")
     import torch  # noqa: PLC0415
     from simulation_work import Work  # noqa: PLC0415
 
