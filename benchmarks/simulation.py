@@ -222,6 +222,7 @@ def main() -> None:
             report.add_rows(command_rows(passes, 2 if asked.quick else 20))
         else:
             report.tables.append(simulation_tables.TABLES[name](quick=asked.quick))
+            print(report.tables[-1], file=sys.stderr)
     print(report.text())
     if asked.quick:
         print("\n--quick: a tenth of the clients, one pass, whatever the load: not to be quoted")

@@ -15,6 +15,9 @@ import process_tree
 
 Tick = Callable[[], None]
 
+LARGEST_TOLD = 200_000
+"""Parameters of a model that is handed back to be compared; growth curves go far beyond."""
+
 
 def main(engine: str, asked: Path, out: Path) -> None:
     """Play and write."""
@@ -44,7 +47,7 @@ def main(engine: str, asked: Path, out: Path) -> None:
         "participants": participants,
         "examples": examples,
         "memory": memory[0],
-        "model": [] if model is None else model.double().tolist(),
+        "model": [] if model is None or len(model) > LARGEST_TOLD else model.double().tolist(),
     }
     out.write_text(json.dumps(told), encoding="utf-8")
 
