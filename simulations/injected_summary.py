@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.drift_choice import InjectedDrift
 from federation.run_folder import RunFolder
 from federation.simulation_choice import INJECTED, Attacker, Simulation
+from federation.sum_groups import sum_groups
 from federation.summary import Injected, InjectedAttacker, InjectedRound, Round
 from federation.task import Task
 from simulations.attackers import attackers_of
@@ -43,7 +45,7 @@ def injected_summary(
     traced = choice.availability.kind == "trace"
     return Injected(
         attackers=tuple(_attacker(one, task, model, honest, config.run.seed) for one in attackers),
-        rounds=tuple(_round(plan, config.federation.sites, one) for one in rounds),
+        rounds=tuple(_round(plan, _invited(folder, one.round), one) for one in rounds),
         drift=tuple(_told(drift) for drift in choice.drift),
         windows=choice.windows,
         availability_sha256=kept_trace(folder).source_sha256 if traced else "",
@@ -65,13 +67,23 @@ def _attacker(
     )
 
 
+def _invited(folder: RunFolder, round_: int) -> tuple[str, ...]:
+    """Who was to take part: all sites, or those of the round's sample."""
+    agreement = Agreement.from_bytes(folder.agreement.read_bytes())
+    return tuple(site for group in sum_groups(agreement, round_) for site in group.sites)
+
+
 def _round(plan: FaultPlan, sites: Sequence[str], done: Round) -> InjectedRound:
-    losses = (plan.lost_in(site, done.round, done.attempts) for site in sites)
+    found = {site: plan.lost_in(site, done.round, done.attempts) for site in sites}
+    losses = found.values()
+    # Too many to be named are told apart by the plan alone.
+    left = tuple(site for site, loss in found.items() if loss is None)
+    survivors = left if done.headcount else done.survivors
     return InjectedRound(
         round=done.round,
         online=sum(plan.is_online(site, done.round) for site in sites),
         lost=dict(sorted(Counter(loss.cause for loss in losses if loss is not None).items())),
-        seconds=plan.round_seconds(done.round, done.survivors),
+        seconds=plan.round_seconds(done.round, survivors),
         missed_deadline=plan.missed_deadline(done.round),
     )
 

@@ -1,5 +1,6 @@
 """The summary as rows of text for a terminal; drawing them is the command's business."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ class TerminalTable:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+SHOWN_OF_MANY = 10
+"""Accounts on the terminal where there are too many to list."""
 
 
 def summary_tables(summary: Summary) -> tuple[TerminalTable, ...]:
@@ -56,10 +61,16 @@ def _utility_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
 
 
 def _privacy_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
-    is_off = summary.privacy.mode == "off"
-    for name, account in summary.privacy.sites.items():
+    is_off, unlisted = summary.privacy.mode == "off", summary.privacy.unlisted
+    accounts = list(summary.privacy.sites.items())
+    if unlisted:
+        accounts.sort(key=lambda one: one[1].epsilon_spent or math.inf, reverse=True)
+    shown = accounts[:SHOWN_OF_MANY] if unlisted else accounts
+    for name, account in shown:
         # A ledger that was never asked says 0, which would read as the best of guarantees.
         spent = "no bound" if is_off else epsilon(account.epsilon_spent)
         records = account.records_per_person
         whose = f" (a person of up to {records} records)" if records > 1 else ""
         yield f"{name}{whose}", spent, epsilon(account.epsilon_budget)
+    if unlisted:
+        yield f"and {len(accounts) - len(shown) + unlisted:,} others, none above", "", ""
