@@ -44,7 +44,7 @@ from server.rounds import MOST_NAMED_SITES
 from server.run_record import RoundRecord
 from server.secure_round import EXCHANGES
 
-LISTED_OF_MANY = 50
+LISTED_OF_MANY = 20
 """Accounts in a summary of more than `MOST_NAMED_SITES` sites: those that spent the most."""
 
 
