@@ -43,7 +43,7 @@ from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind
 from federation.run_folder import RunFolder
 from federation.site_state import SiteState
-from federation.task import Floats, SiteRequest
+from federation.task import Floats, SiteRequest, Task
 from federation.trained_task import as_trained
 from privacy.batched_training import ClientWork, train_together
 from privacy.dp_sgd import LocalUpdate
@@ -105,8 +105,8 @@ class ChunkPlayer:
 
     def __init__(self, folder: RunFolder, config: FederationConfig, agreement: Agreement) -> None:
         self._folder, self._config, self._agreement = folder, config, agreement
-        task = simulated_task(folder, config)
-        self._task = as_trained(task, agreement.training, agreement.mitigation)
+        self._honest = simulated_task(folder, config)
+        self._task = as_trained(self._honest, agreement.training, agreement.mitigation)
         self._places = {site: place for place, site in enumerate(agreement.sites)}
         self._benches: dict[str, Workbench] = {}
         self._attacks = {one.site: one for one in attackers_of(config)}
@@ -163,13 +163,20 @@ class ChunkPlayer:
     def bench(self, site: str) -> Workbench:
         """What a site works with."""
         if site not in self._benches:
-            attack = self._attacks.get(site)
-            task = poisoned_rows(self._task, attack, self._config.run.seed)
+            task = self._task_of(site)
             data = task.load(SiteRequest(site, self._config.run.seed))
             self._benches[site] = Workbench(
                 site, self._agreement, task, data, self._entropy, noise_of=self._noise_of
             )
         return self._benches[site]
+
+    def _task_of(self, site: str) -> Task:
+        """The task as a site trains it: an attacker's rows are poisoned before all else."""
+        attack, agreed = self._attacks.get(site), self._agreement
+        if attack is None:
+            return self._task
+        poisoned = poisoned_rows(self._honest, attack, self._config.run.seed)
+        return as_trained(poisoned, agreed.training, agreed.mitigation)
 
     @cached_property
     def _first(self) -> Workbench:
@@ -246,11 +253,12 @@ class ChunkPlayer:
         total = RingVector.zeros(layout.stretches)
         if not alive:
             return ChunkSum(total, (), {}, {})
-        # Whoever is lost is trained, too: whose bits are in a batch must not depend on it.
-        starts = {site: self._start(self.bench(site), given) for site in work.sites}
+        # Of a batch whoever is lost is trained, too: the others' bits must not depend on it.
+        trained = work.sites if self.engine.is_batched else [bench.site for bench in alive]
+        starts = {site: self._start(self.bench(site), given) for site in trained}
         updates = self._trained([(self.bench(s), one) for s, one in starts.items()], work.round)
-        form = replace(self._form, round=work.round, layout=layout)
-        form = replace(form, rotation_seed=rotation_seed(self._agreement, work.round))
+        seed = rotation_seed(self._agreement, work.round)
+        form = replace(self._form, round=work.round, layout=layout, rotation_seed=seed)
         diverged = [b.site for b in alive if not np.all(np.isfinite(updates[b.site].delta))]
         failed = dict.fromkeys(diverged, "train: failed: training diverged")
         summed = [bench for bench in alive if bench.site not in failed]
@@ -292,10 +300,8 @@ class ChunkPlayer:
         attack = self._attacks.get(site)
         if attack is None:
             return honest
-        clip, draws = (
-            self._agreement.training.update_clip,
-            attack_draws(self._config.run.seed, attack, round_),
-        )
+        clip = self._agreement.training.update_clip
+        draws = attack_draws(self._config.run.seed, attack, round_)
         return attacked_vector(attack, layout, honest, clip, draws)
 
     @cached_property

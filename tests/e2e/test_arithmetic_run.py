@@ -136,6 +136,27 @@ def test_groups_of_sites_are_summed_apart(tmp_path) -> None:
     assert [r.groups for r in summed.rounds] == [r.groups for r in real.rounds]
 
 
+def test_an_attacker_is_mitigated_as_it_is_by_the_protocol(tmp_path) -> None:
+    table = {
+        "mitigation": {
+            "method": "adversarial",
+            "attribute": "sex",
+            "criterion": "demographic_parity",
+        },
+        "simulation": {
+            "baselines": False,
+            "attackers": [
+                {"site": "hungary", "kind": "label_flip"},
+                {"site": "cleveland", "kind": "noise_update", "factor": 0.5},
+            ],
+        },
+    }
+    real, model = by_protocol(tmp_path / "protocol", table, "run.rounds=2")
+    summed, same_model = by_arithmetic(tmp_path / "arithmetic", table, "run.rounds=2")
+    assert same_model == model
+    assert summed.utility == real.utility
+
+
 @pytest.mark.parametrize("phase", ["advertise", "train", "sign", "open"])
 def test_a_site_is_lost_as_it_is_by_the_protocol(tmp_path, phase) -> None:
     lost = {"site": "hungary", "round": 2, "phase": phase}
