@@ -1,5 +1,6 @@
 """A run on a Ray of its own and on a running cluster of two nodes, both on this machine."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -35,6 +36,18 @@ def place() -> Iterator[Path]:
     (folder / "ray").mkdir()
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def cluster(place, monkeypatch) -> Iterator[Cluster]:
+    """A head node of one core on the loopback interface; a test adds the other."""
+    monkeypatch.setenv("RAY_TMPDIR", str(place))
+    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    yield running
+    ray.shutdown()
+    running.shutdown()
+    # While the warnings of what it left open are still ignored.
+    gc.collect()
 
 
 def processes_of(place: Path) -> dict[int, str]:
@@ -105,50 +118,38 @@ def test_a_ray_of_its_own_gives_the_embedded_model_and_ends(embedded, place, tmp
 
 
 def test_a_cluster_of_two_nodes_gives_the_embedded_model(
-    embedded, place, tmp_path, monkeypatch
+    embedded, cluster, place, tmp_path
 ) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(place))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        cluster.add_node(num_cpus=1)
-        done = simulate(
-            tmp_path / "runs", "simulation.backend=ray",
-            f'simulation.ray_address="{cluster.address}"',
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        run = only_run(tmp_path / "runs")
-        assert run.model.read_bytes() == embedded.model.read_bytes()
-        assert_all_sites_took_part(run)
-        # The cluster still knows where the sites were, and that they have ended.
-        ray.init(address=cluster.address, log_to_driver=False)
-        sites = [one for one in state.actors().values() if one["Name"].startswith(run.path.name)]
-        assert len(sites) == 4
-        assert len({site["Address"]["NodeID"] for site in sites}) == 2
-        assert {site["State"] for site in sites} == {"DEAD"}
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    cluster.add_node(num_cpus=1)
+    address = f'simulation.ray_address="{cluster.address}"'
+    done = simulate(tmp_path / "runs", "simulation.backend=ray", address)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path / "runs")
+    assert run.model.read_bytes() == embedded.model.read_bytes()
+    assert_all_sites_took_part(run)
+    # The cluster still knows where the sites were, and that they have ended.
+    ray.init(address=cluster.address, log_to_driver=False)
+    sites = [one for one in state.actors().values() if one["Name"].startswith(run.path.name)]
+    assert len(sites) == 4
+    assert len({site["Address"]["NodeID"] for site in sites}) == 2
+    assert {site["State"] for site in sites} == {"DEAD"}
+    ray.shutdown()
+    cluster.shutdown()
     assert_all_end(place)
 
 
-def test_a_machine_of_another_version_is_told_before_the_run(place, tmp_path, monkeypatch) -> None:
+def test_a_machine_of_another_version_is_told_before_the_run(cluster, place, tmp_path) -> None:
     # First on this node's path, so that it is what its processes find.
     other = tmp_path / "other" / "torch-0.9.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.9\n")
     path = os.pathsep.join([str(other.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    monkeypatch.setenv("RAY_TMPDIR", str(place))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
-        done = simulate(
-            tmp_path / "runs", "simulation.backend=ray",
-            f'simulation.ray_address="{cluster.address}"',
-        )  # fmt: skip
-    finally:
-        cluster.shutdown()
+    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": path})
+    address = f'simulation.ray_address="{cluster.address}"'
+    done = simulate(tmp_path / "runs", "simulation.backend=ray", address)
     assert done.returncode == 2
     assert "of the Ray cluster has torch 0.9, this one has" in done.stderr
     assert "Traceback" not in done.stderr
     assert not only_run(tmp_path / "runs").rounds.exists()
+    cluster.shutdown()
     assert_all_end(place)
