@@ -53,6 +53,7 @@ class Cohort:
         self._model: nn.Module = initial_model(work)
         # The order of the parameters is that of the model's state: it has no buffers.
         self.parameters = torch.from_numpy(flat_parameters(self._model))
+        self._rows = [rows_of(work.model, client) for client in range(work.clients)]
         order = sorted(range(work.clients), key=row_count, reverse=True)
         self.chunks = [order[at : at + chunk] for at in range(0, len(order), chunk)]
         exact = work.mode == "dp-exact"
@@ -68,7 +69,7 @@ class Cohort:
         seed = SeededEntropy(SEED).child("round", round_)
         asked = [
             ClientWork(rows, self._plan(len(rows[1])), seed.child("client", client))
-            for client, rows in ((k, rows_of(self._work.model, k)) for k in clients)
+            for client, rows in ((k, self._rows[k]) for k in clients)
         ]
         load_flat_parameters(self._model, self.parameters.numpy())
         descent = Descent(LEARNING_RATE)

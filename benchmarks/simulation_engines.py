@@ -131,11 +131,11 @@ def _stock_loop(work, tick: Tick):  # noqa: ANN001, ANN202
     )
 
     state = initial_model(work).state_dict()
+    held = [rows_of(work.model, client) for client in range(work.clients)]
     tick()
     for round_ in range(1, work.rounds + 1):
         total, seen = {name: torch.zeros_like(value) for name, value in state.items()}, 0
-        for client in range(work.clients):
-            rows = rows_of(work.model, client)
+        for client, rows in enumerate(held):
             model = build_model(work.model, work.hidden)
             model.load_state_dict(state)
             train(model, work.mode, rows, generator_of(round_, client))

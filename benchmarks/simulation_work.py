@@ -10,7 +10,7 @@ Imports torch and numpy only: peers have environments without the rest.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -96,6 +96,7 @@ def rows_of(kind: str, client: int) -> Rows:
     return inputs[chosen], targets[chosen]
 
 
+@cache
 def row_count(client: int) -> int:
     """How many rows a client has."""
     return int(np.random.default_rng((SEED, client)).integers(FEWEST_ROWS, MOST_ROWS + 1))

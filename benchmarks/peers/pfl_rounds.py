@@ -49,11 +49,15 @@ def play(
     trained: list[int] = []
     rows: list[int] = []
 
+    held = [
+        Dataset(raw_data=list(rows_of(work.model, client)), user_id=str(client))
+        for client in range(work.clients)
+    ]
+
     def user(client: int) -> Dataset:
-        taken = rows_of(work.model, client)
         trained.append(client)
-        rows.append(len(taken[1]))
-        return Dataset(raw_data=list(taken), user_id=str(client))
+        rows.append(len(held[client]))
+        return held[client]
 
     sampler = get_user_sampler("minimize_reuse", list(range(work.clients)))
     users = FederatedDataset(user, sampler)
