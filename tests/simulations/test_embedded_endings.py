@@ -117,7 +117,11 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, number: 
     assert all("memfd:hedgerow" in one and "/dev/shm/" not in one for one in maps)
     group = os.getpgid(parent.pid)
     parent.send_signal(number)
-    _, said = parent.communicate(timeout=PATIENCE)
+    try:
+        _, said = parent.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(group, signal.SIGKILL)
+        raise
     assert all(has_ended(worker) for worker in workers)
     assert parent.returncode == -number, said
     # Its fork server and resource tracker, too: nothing is left of the whole group.
@@ -126,10 +130,16 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, number: 
 
 def start(script: Path, *arguments: str) -> "subprocess.Popen[str]":
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{HERE}", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(script), *arguments],
-        env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+    # What a shell starts in the background ignores Ctrl-C, and that is inherited; where there is a
+    # handler, a new program begins with the default.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, str(script), *arguments],
+            env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def members(group: int) -> set[int]:
