@@ -5,14 +5,11 @@ from flwr.common.constant import ErrorCode
 from client.courier import QUERIES
 from client.relay import NODE_EXCEPTION
 from federation.envelope import Phase
-from simulations.backends import embedded
 
 
 def test_there_is_a_way_for_every_phase() -> None:
     assert {"train", *QUERIES} == {phase.value for phase in Phase}
 
 
-def test_what_cannot_be_answered_is_an_error_under_flowers_own_codes() -> None:
+def test_what_cannot_be_answered_is_an_error_under_flowers_own_code() -> None:
     assert NODE_EXCEPTION == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    assert embedded.CLIENT_APP_RAISED == ErrorCode.CLIENT_APP_RAISED_EXCEPTION
-    assert embedded.WORKER_DIED == ErrorCode.CLIENT_APP_CRASHED

@@ -13,9 +13,10 @@ def test_a_site_trains_on_the_device_of_its_policy(tmp_path, monkeypatch) -> Non
     devices = []
 
     def seen(*given):
-        *others, arithmetic = given
+        *others, arithmetic, noise_of = given
         devices.append(arithmetic.device.type)
-        return train_privately(*others)  # on the processor: no GPU runs this test
+        # On the processor: no GPU runs this test.
+        return train_privately(*others, noise_of=noise_of)
 
     monkeypatch.setattr(contribution, "train_privately", seen)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -54,7 +54,7 @@ def test_a_worker_that_is_killed_costs_its_sites_part_and_no_charge_is_lost(tmp_
     summary = played(folder)
     assert summary.run.status == "completed"
     assert "hungary" not in summary.rounds[0].survivors
-    assert "worker process died (exit code -9)" in summary.rounds[0].dropped["hungary"]
+    assert "was killed by SIGKILL" in summary.rounds[0].dropped["hungary"]
     assert "hungary" in summary.rounds[2].survivors
     assert (folder.site_home("hungary") / "crashed-1-train").exists()
     # Charged for the round it died in, once, and for every round that its vector is in.

@@ -56,7 +56,7 @@ def play(federation: Federation, line) -> None:
 def deployed(monkeypatch):
     """Agents as a site deploys them, but for their entropy."""
 
-    def opened(home, ledger, load_task, seeded):
+    def opened(home, ledger, load_task, seeded, _trainer):
         return home_opening._open(
             home, ledger, load_task, seeded, partial(home_opening._deployed, home)
         )
