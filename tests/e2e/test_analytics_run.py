@@ -450,9 +450,9 @@ def test_a_model_that_travels_with_queries_is_refused_and_charges_nothing(tmp_pa
         def altered(requests, timeout):
             for node, request in requests.items():
                 if request.phase is Phase.TRAIN:
-                    work = Work.from_bytes(request.body)
-                    body = replace(work, model=bytes(4)).to_bytes()
-                    requests = {**requests, node: replace(request, body=body)}
+                    whole = Request.from_bytes(request.to_bytes())
+                    body = replace(Work.from_bytes(whole.body), model=bytes(4)).to_bytes()
+                    requests = {**requests, node: replace(whole, body=body)}
             yield from exchange(requests, timeout)
 
         line.exchange = altered

@@ -12,7 +12,7 @@ from safetensors.torch import load
 
 from evaluation.mitigation.multiplier_ascent import PROPORTIONAL
 from federation import config_file
-from federation.envelope import Phase, parse_reply
+from federation.envelope import Phase, Request, parse_reply
 from federation.errors import ConfigError, PrivacyRefusal
 from federation.round_messages import Work
 from federation.task import SiteRequest
@@ -152,6 +152,7 @@ def test_a_site_refuses_multipliers_past_the_bound(tmp_path, past: float, refuse
         def altered(request):
             if request.phase is not Phase.TRAIN or request.round != 1:
                 return request
+            request = Request.from_bytes(request.to_bytes())
             work = Work.from_bytes(request.body)
             values = np.frombuffer(work.model, "<f4").copy()
             values[-1] = 0.5 + past

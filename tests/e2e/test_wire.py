@@ -232,7 +232,7 @@ def test_an_error_text_never_leaves_a_site(recorded, monkeypatch) -> None:
         def fail(*_: object, kind: type[Exception] = error) -> None:
             raise kind("could not convert 'Jane Doe, born 1961-03-02'")
 
-        monkeypatch.setattr("privacy.ledger.Ledger.spent", fail)
+        monkeypatch.setattr("privacy.account.Account.spent", fail)
         reply = ask(federation, node, request)
         assert (reply.status, reply.code) == ("failed", "internal")
         assert "Jane" not in reply.reason
