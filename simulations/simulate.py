@@ -16,6 +16,7 @@ from federation.errors import IntegrityError, UsageError
 from federation.initial_model import initial_model
 from federation.local_layers import personalised
 from federation.run_folder import RunFolder
+from federation.simulation_choice import Simulation
 from federation.summary import Summary
 from federation.task import SiteRequest, Task
 from server.app import server_app
@@ -196,15 +197,19 @@ def _own_layers(folder: RunFolder, config: FederationConfig) -> OwnLayers:
     return {site: load(file.read_bytes()) for site, file in files.items() if file.is_file()}
 
 
+MAY_CHANGE = ("backend", "ray_address", "workers", "baselines")
+"""Of `simulation`, when a run is resumed: what changes no result."""
+
+
 def require_resumable(folder: RunFolder, config: FederationConfig) -> None:
-    """Return if a run may go on under this; only how it is simulated may have been changed.
+    """Return if a run may go on under this; only what changes no result may have been changed.
 
     Args:
         folder: of the interrupted run.
         config: that stands there, with overrides.
 
     Raises:
-        UsageError: an override would change what the sites agreed to.
+        UsageError: an override would change what runs.
         IntegrityError: the configuration is not the one that the run began with.
     """
     recorded = read_config(folder.path)
@@ -215,18 +220,20 @@ def require_resumable(folder: RunFolder, config: FederationConfig) -> None:
         raise IntegrityError(
             f"{folder.config} was changed since the run began; put it back, or start a new run"
         )
-    made = recorded.simulation.secure_aggregation
-    if config.simulation.secure_aggregation != made:
-        raise UsageError(f"the run began with simulation.secure_aggregation = {made!r}: keep it so")
     changed = [
         name
         for name in FederationConfig.model_fields
         if name != "simulation" and getattr(config, name) != getattr(recorded, name)
     ]
-    if config.simulation.partition != recorded.simulation.partition:
-        changed.append("simulation.partition")
+    changed += [
+        f"simulation.{name}"
+        for name in Simulation.model_fields
+        if name not in MAY_CHANGE
+        and getattr(config.simulation, name) != getattr(recorded.simulation, name)
+    ]
     if changed:
+        may = ", ".join(f"simulation.{name}" for name in MAY_CHANGE)
         raise UsageError(
-            f"--resume goes on under the agreement the sites signed; {', '.join(changed)} cannot "
-            "be changed, only the rest of simulation.* can"
+            f"--resume goes on with the run that began; {', '.join(changed)} cannot be changed, "
+            f"only {may} can"
         )

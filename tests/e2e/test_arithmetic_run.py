@@ -272,8 +272,17 @@ def test_what_needs_agents_is_refused(settings, named) -> None:
         config_file.parse(SMALL, [ARITHMETIC, *settings])
 
 
-def test_a_run_cannot_change_how_its_sums_are_made(tmp_path) -> None:
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "simulation.secure_aggregation=real",
+        "simulation.engine=batched",
+        "simulation.faults.dropout_rate.train=0.5",
+        "run.rounds=9",
+    ],
+)
+def test_what_changes_a_result_cannot_be_changed_on_resuming(tmp_path, setting) -> None:
     run = start(config_file.parse(SMALL, [ARITHMETIC]), None, tmp_path)
-    other = config_file.read(run.folder.config, ["simulation.secure_aggregation=real"])
-    with pytest.raises(UsageError, match="secure_aggregation"):
-        require_resumable(run.folder, other)
+    with pytest.raises(UsageError, match="cannot be changed, only simulation.backend"):
+        require_resumable(run.folder, config_file.read(run.folder.config, [setting]))
+    require_resumable(run.folder, config_file.read(run.folder.config, ["simulation.workers=1"]))
