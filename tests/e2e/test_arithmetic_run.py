@@ -283,6 +283,6 @@ def test_what_needs_agents_is_refused(settings, named) -> None:
 )
 def test_what_changes_a_result_cannot_be_changed_on_resuming(tmp_path, setting) -> None:
     run = start(config_file.parse(SMALL, [ARITHMETIC]), None, tmp_path)
-    with pytest.raises(UsageError, match="cannot be changed, only simulation.backend"):
+    with pytest.raises(UsageError, match=r"cannot be changed, only simulation\.backend"):
         require_resumable(run.folder, config_file.read(run.folder.config, [setting]))
     require_resumable(run.folder, config_file.read(run.folder.config, ["simulation.workers=1"]))
