@@ -84,7 +84,14 @@ def test_a_line_that_is_cut_is_told_and_heals_by_itself(home, line, node) -> Non
     assert "trying again" in str(read_node_state(home)["remedy"])
     line.heal()
     comes_back(home, node)
-    said = [text.partition(":")[0].strip() for text in node.lines[told:]]
+    said: list[str] = []
+
+    def is_told() -> bool:
+        # The state is written before the line is read here.
+        said[:] = [text.partition(":")[0].strip() for text in node.lines[told:]]
+        return bool(said) and said[-1] in {"reached", "online"}
+
+    until(is_told)
     # Once each, however often it was tried in between.
     assert said[0] == "offline"
     assert said[-1] in ("reached", "online")
