@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from federation.errors import ConfigError
 from federation.initial_model import initial_model
-from federation.schema import TaskSchema
-from federation.task import Floats, SiteData, SiteRequest, Task
+from federation.task import Floats, Task
+from federation.wrapped_task import WrappedTask
 
 Mask = npt.NDArray[np.bool_]
 
@@ -112,26 +112,14 @@ def _require_fitting(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
-class _Personalised:
+class _Personalised(WrappedTask):
     """A task of whose model some layers stay at the sites.
 
     Attributes:
-        task: what it is made of.
         patterns: of the names of these layers' parameters.
     """
 
-    task: Task
     patterns: tuple[str, ...]
-
-    @property
-    def schema(self) -> TaskSchema:
-        """As the task's."""
-        return self.task.schema
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """As the task's."""
-        return self.task.sites
 
     def build_model(self) -> nn.Module:
         """The task's, with the same initial parameters; those that stay at the sites are frozen."""
@@ -140,15 +128,3 @@ class _Personalised:
             if _is_local(name, self.patterns):
                 parameter.requires_grad = False
         return model
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """As the task's."""
-        return self.task.loss(output, target)
-
-    def probabilities(self, output: Tensor) -> Tensor:
-        """As the task's."""
-        return self.task.probabilities(output)
-
-    def load(self, request: SiteRequest) -> SiteData:
-        """As the task's."""
-        return self.task.load(request)

@@ -28,8 +28,8 @@ from federation.adversary import Score, WithAdversary
 from federation.config import Mitigation
 from federation.errors import ConfigError
 from federation.multipliers import mitigated_attribute, multipliers
-from federation.schema import TaskSchema
 from federation.task import Floats, Rows, SiteData, SiteRequest, Task
+from federation.wrapped_task import WrappedTask
 
 LABELS = 2
 
@@ -77,34 +77,14 @@ def at_its_strongest(task: Task) -> Task:
 
 
 @dataclass(frozen=True)
-class _Mitigated:
+class _Mitigated(WrappedTask):
     """A task that looks at a row's group in training.
 
     Attributes:
-        task: what it is made of.
         attribute: whose groups they are.
     """
 
-    task: Task
     attribute: str
-
-    @property
-    def schema(self) -> TaskSchema:
-        """As the task's."""
-        return self.task.schema
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """As the task's."""
-        return self.task.sites
-
-    def build_model(self) -> nn.Module:
-        """As the task's."""
-        return self.task.build_model()
-
-    def probabilities(self, output: Tensor) -> Tensor:
-        """As the task's."""
-        return self.task.probabilities(output)
 
     def load(self, request: SiteRequest) -> SiteData:
         """As the task's, with the group in the targets of train rows."""

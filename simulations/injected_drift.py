@@ -40,7 +40,7 @@ from federation.task import (
     held_out_rows,
     window_names,
 )
-from simulations.wrapped_task import WrappedTask
+from federation.wrapped_task import WrappedTask
 
 REFERENCE_SHARE = 3
 """One in so many of the held-out rows is the reference, where they are dealt into windows."""

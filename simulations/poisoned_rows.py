@@ -15,8 +15,8 @@ from federation.errors import ConfigError
 from federation.schema import Categorical, TaskSchema
 from federation.simulation_choice import Attack
 from federation.task import Rows, SiteData, SiteRequest, Task
+from federation.wrapped_task import WrappedTask
 from simulations.injected_drift import encoded
-from simulations.wrapped_task import WrappedTask
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A task that is another one but for some of its rows."""
+"""A task that is another one but for some of it: its rows, its loss or its model."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from federation.task import SiteData, SiteRequest, Task
 
 @dataclass(frozen=True)
 class WrappedTask:
-    """The same model, loss and schema.
+    """The same one; who changes something of it does so in a subclass.
 
     Attributes:
         task: what it is made of.
