@@ -44,17 +44,13 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
     def clearly_fits(units: int) -> bool:
         return is_clearly_affordable(event(units), delta, epsilon)
 
-    high = SCALE // 2
-    while not clearly_fits(high):
-        high *= 2
-        if high > LARGEST_NOISE_MULTIPLIER * SCALE:
-            raise PrivacyRefusal(
-                f"privacy.epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up "
-                f"to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, "
-                "local_steps or sampling_rate"
-            )
     # The fast bound over-states a little: go near with it, and on with the other.
-    high = _least(clearly_fits, 0, high)
+    high = least_units(
+        clearly_fits,
+        f"privacy.epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up "
+        f"to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, "
+        "local_steps or sampling_rate",
+    )
     step = 1
     while high > step and fits(high - step):
         high, step = high - step, 2 * step
@@ -119,17 +115,12 @@ def site_level_noise_multiplier(
         ConfigError: as `plan`, for the noise that it takes.
         PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
     """
-    fits = _affordable(plan, rounds, epsilon, delta)
-    high = SCALE // 2
-    while not fits(high):
-        high *= 2
-        if high > LARGEST_NOISE_MULTIPLIER * SCALE:
-            raise PrivacyRefusal(
-                f"privacy.site_level.epsilon = {epsilon:g} at delta = {delta:g}: found no noise "
-                f"multiplier up to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or "
-                "lower rounds"
-            )
-    return _least(fits, 0, high) / SCALE
+    refusal = (
+        f"privacy.site_level.epsilon = {epsilon:g} at delta = {delta:g}: found no noise "
+        f"multiplier up to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or "
+        "lower rounds"
+    )
+    return least_units(_affordable(plan, rounds, epsilon, delta), refusal) / SCALE
 
 
 def shared_noise_multiplier(
@@ -175,6 +166,24 @@ def _affordable(
         return is_affordable([event], delta, epsilon)
 
     return fits
+
+
+def least_units(fits: Callable[[int], bool], refusal: str) -> int:
+    """The least noise multiplier, times SCALE, that meets a target.
+
+    Args:
+        fits: whether a noise multiplier, times SCALE, does; it does from some number on.
+        refusal: what to say if none does.
+
+    Raises:
+        PrivacyRefusal: no noise multiplier up to LARGEST_NOISE_MULTIPLIER meets it.
+    """
+    high = SCALE // 2
+    while not fits(high):
+        high *= 2
+        if high > LARGEST_NOISE_MULTIPLIER * SCALE:
+            raise PrivacyRefusal(refusal)
+    return _least(fits, 0, high)
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:

@@ -23,16 +23,13 @@ import dp_accounting
 from dp_accounting.rdp import RdpAccountant
 
 from federation.client_sampling import ClientSampling
-from federation.errors import PrivacyRefusal
 from privacy.accountant import cost
+from privacy.calibration import LARGEST_NOISE_MULTIPLIER, SCALE, least_units
 from privacy.discrete_gaussian_divergence import Sensitivity
 from privacy.distributed_noise import DistributedNoisePlan
 from privacy.event import PoissonSampledDistributedGaussian
 from privacy.neighbours import ADD_OR_REMOVE_ONE, REPLACE_ONE, Relation
 from privacy.sampled_discrete_gaussian import continuous_counterpart
-
-LARGEST_NOISE_MULTIPLIER = 10_000.0
-STEPS_PER_UNIT = 10_000
 
 
 def relation_of(sampling: ClientSampling) -> Relation:
@@ -112,21 +109,9 @@ def sampled_site_noise_multiplier(
         ConfigError: as `plan`.
         PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
     """
-
-    def fits(units: int) -> bool:
-        return epsilon_of(plan(units / STEPS_PER_UNIT)) <= epsilon
-
-    high = STEPS_PER_UNIT // 2
-    while not fits(high):
-        high *= 2
-        if high > LARGEST_NOISE_MULTIPLIER * STEPS_PER_UNIT:
-            raise PrivacyRefusal(
-                f"privacy.site_level.epsilon = {epsilon:g}: no noise multiplier up to "
-                f"{LARGEST_NOISE_MULTIPLIER:g} meets it with this sampling; raise epsilon, or "
-                "lower sampling.rate, sampling.sites or run.rounds"
-            )
-    low = 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
-    return high / STEPS_PER_UNIT
+    refusal = (
+        f"privacy.site_level.epsilon = {epsilon:g}: no noise multiplier up to "
+        f"{LARGEST_NOISE_MULTIPLIER:g} meets it with this sampling; raise epsilon, or "
+        "lower sampling.rate, sampling.sites or run.rounds"
+    )
+    return least_units(lambda units: epsilon_of(plan(units / SCALE)) <= epsilon, refusal) / SCALE
