@@ -5,7 +5,6 @@ weighted mean of its clients: the same model for a strategy that takes a weighte
 for any other.
 """
 
-import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,53 +12,20 @@ import numpy.typing as npt
 import torch
 from batched_cohort import Cohort
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 from simulation_work import Work, row_count
 
-from simulations.backends.flower_internals import (
-    SERVER_NODE,
-    assume_identity,
-    empty_run,
-    set_message_id,
-)
+from simulations.backends.local_grid import LocalGrid
 
 FIRST_NODE = 10
 
 
-class BatchedGrid(Grid):
+class BatchedGrid(LocalGrid):
     """Node k is client k - FIRST_NODE."""
 
     def __init__(self, work: Work, *, fused: bool) -> None:
         """No process is started."""
+        super().__init__(1, range(FIRST_NODE, FIRST_NODE + work.clients))
         self._cohort, self._fused = Cohort(work), fused
-        self._nodes = range(FIRST_NODE, FIRST_NODE + work.clients)
-        self._run, self._ids = empty_run(1), itertools.count(1)
-        assume_identity(self._run.run_id, SERVER_NODE)
-
-    def set_run(self, run: Run) -> None:
-        """Serve another run."""
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        """The run this grid serves."""
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """All nodes."""
-        return list(self._nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Not offered: a chunk is trained when all its messages are there."""
@@ -79,7 +45,7 @@ class BatchedGrid(Grid):
             return []
         asked = {message.metadata.dst_node_id - FIRST_NODE: message for message in messages}
         for message in asked.values():
-            set_message_id(message, f"instruction-{next(self._ids)}")
+            self.identify(message)
         content = next(iter(asked.values())).content
         state = content["arrays"].to_torch_state_dict()
         self._cohort.parameters = torch.cat([value.flatten() for value in state.values()])

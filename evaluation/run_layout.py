@@ -1,6 +1,6 @@
 """What is counted in a run and where it stands in the vector, as both sides derive it alone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
@@ -65,11 +65,16 @@ class RunLayouts:
     spec: TallySpec
     agreement: Agreement
     parameters: int
+    _made: dict[RoundKind, VectorLayout] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def of(self, kind: RoundKind) -> VectorLayout:
-        """The layout of a round's vector.
+        """The layout of a round's vector, which is made once.
 
         Raises:
             ConfigError: a sum could overflow the ring.
         """
-        return run_layout(self.spec, self.agreement, self.parameters, kind)
+        if kind not in self._made:
+            self._made[kind] = run_layout(self.spec, self.agreement, self.parameters, kind)
+        return self._made[kind]

@@ -50,21 +50,23 @@ class Sums(Protocol):
         ...
 
 
-def require_enough(agreement: Agreement, number: int) -> None:
-    """Return if the sites that are drawn for a round can reach its quorum.
+def drawn_groups(agreement: Agreement, number: int) -> tuple[SumGroup, ...]:
+    """The sites that sum in a round; those that are drawn for it can reach its quorum.
 
     Raises:
         FailedRound: they cannot.
     """
+    groups = sum_groups(agreement, number)
     if agreement.sampling.kind == "all":
-        return
-    (group,) = sum_groups(agreement, number)
+        return groups
+    (group,) = groups
     if len(group.sites) < group.quorum:
         raise FailedRound(
             f"{len(group.sites)} sites were drawn for the round, its quorum is {group.quorum}",
             {},
             {},
         )
+    return groups
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class SecureSums:
     def attempt(self, number: int, kind: RoundKind, model: bytes) -> SecureSum:
         """One attempt at a round, as `Sums.attempt`."""
         line = Line(self.conversation, self.agreement.federation.round_timeout_seconds)
-        require_enough(self.agreement, number)
+        drawn_groups(self.agreement, number)
         survivors = self._survivors(number)
         rule = self.agreement.robustness
         if rule.is_grouped and kind is RoundKind.TRAIN:

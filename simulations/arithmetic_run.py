@@ -27,18 +27,21 @@ from simulations.fault_plan import Loss
 from simulations.injection import planned_faults
 from simulations.simulated_ledgers import SimulatedLedgers
 from simulations.simulated_task import simulated_task
-from simulations.site_chunks import expected_batches, site_chunks, training_engine
+from simulations.site_chunks import TrainingEngine, expected_batches, site_chunks
 from simulations.sites import site_policy
 
 BACKEND = "arithmetic"
 
 
-def run_arithmetically(folder: RunFolder, config: FederationConfig, observe: Observer) -> Outcome:
+def run_arithmetically(
+    folder: RunFolder, config: FederationConfig, engine: TrainingEngine, observe: Observer
+) -> Outcome:
     """Run, or go on with, a prepared run whose sums are made by arithmetic.
 
     Args:
         folder: from `prepare`.
         config: of the folder.
+        engine: that trains its sites.
         observe: told after each round.
 
     Raises:
@@ -60,7 +63,6 @@ def run_arithmetically(folder: RunFolder, config: FederationConfig, observe: Obs
     ledgers = SimulatedLedgers(policy, charge_plan(bench), agreement.sites, agreement.site_level)
     _charge_past(ledgers, past, agreement, lost_in)
     with ChunkWorkers(folder.path, config.simulation.workers) as workers:
-        engine = training_engine(config, trained, bench.data)
         sums = ArithmeticSums(
             workers,
             folder,
@@ -78,10 +80,9 @@ def run_arithmetically(folder: RunFolder, config: FederationConfig, observe: Obs
 
 
 def _agreement(folder: RunFolder, config: FederationConfig, task: Task) -> Agreement:
-    rows = {
-        site: len(task.load(SiteRequest(site, config.run.seed)).train)
-        for site in config.federation.sites
-    }
+    # Whose rows are needed for what is agreed; once it is, it stands.
+    asked = () if folder.agreement.exists() else config.federation.sites
+    rows = {site: len(task.load(SiteRequest(site, config.run.seed)).train) for site in asked}
     weights = unit_weights(config.mitigation, task.schema)
     return settled(folder, config, task, rows, NOT_YET_SIGNED, weights)
 

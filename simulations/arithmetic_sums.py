@@ -18,13 +18,13 @@ from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind
 from federation.round_messages import Spending
 from federation.run_folder import RunFolder
-from federation.sum_groups import SumGroup, sum_groups
+from federation.sum_groups import SumGroup
 from privacy.run_plan import noise_in_the_sum
 from privacy.surplus_noise import revealed_seeds
 from server.grouped_round import GroupedSum, GroupSum
 from server.run_record import record_attempt
 from server.secure_round import FailedRound, SecureSum
-from server.secure_sums import require_enough
+from server.secure_sums import drawn_groups
 from simulations.chunk_player import ChunkSum, ChunkWork
 from simulations.chunk_workers import ChunkWorkers
 from simulations.fault_plan import Loss
@@ -63,10 +63,9 @@ class ArithmeticSums:
 
     def attempt(self, number: int, kind: RoundKind, model: bytes) -> SecureSum:
         """One attempt at a round, as `server.secure_sums.Sums.attempt`."""
-        require_enough(self.agreement, number)
+        groups = drawn_groups(self.agreement, number)
         attempt = self.attempts[number] = self.attempts.get(number, 0) + 1
         record_attempt(self.folder, number, attempt)
-        groups = sum_groups(self.agreement, number)
         absent = self._absent(groups, number, attempt)
         if kind is RoundKind.TRAIN:
             self._require_budget(groups, absent)

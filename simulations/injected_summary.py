@@ -43,9 +43,10 @@ def injected_summary(
     attackers = attackers_of(config)
     honest = sorted(set(config.federation.sites) - {one.site for one in attackers})
     traced = choice.availability.kind == "trace"
+    agreement = Agreement.from_bytes(folder.agreement.read_bytes())
     return Injected(
         attackers=tuple(_attacker(one, task, model, honest, config.run.seed) for one in attackers),
-        rounds=tuple(_round(plan, _invited(folder, one.round), one) for one in rounds),
+        rounds=tuple(_round(plan, _invited(agreement, one.round), one) for one in rounds),
         drift=tuple(_told(drift) for drift in choice.drift),
         windows=choice.windows,
         availability_sha256=kept_trace(folder).source_sha256 if traced else "",
@@ -67,9 +68,8 @@ def _attacker(
     )
 
 
-def _invited(folder: RunFolder, round_: int) -> tuple[str, ...]:
+def _invited(agreement: Agreement, round_: int) -> tuple[str, ...]:
     """Who was to take part: all sites, or those of the round's sample."""
-    agreement = Agreement.from_bytes(folder.agreement.read_bytes())
     return tuple(site for group in sum_groups(agreement, round_) for site in group.sites)
 
 

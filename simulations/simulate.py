@@ -14,13 +14,15 @@ from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.errors import IntegrityError, UsageError
 from federation.initial_model import initial_model
-from federation.local_layers import personalised
 from federation.run_folder import RunFolder
 from federation.simulation_choice import Simulation
 from federation.summary import Summary
 from federation.task import SiteRequest, Task
+from federation.trained_task import as_trained
 from server.app import server_app
 from server.coordination import Outcome, coordinate
+from server.group_counts import unit_weights
+from server.proposal import settled_mitigation
 from server.rounds import Observer
 from server.run_preparation import search_task_folder
 from server.run_summary import write_summary
@@ -93,8 +95,10 @@ def _completed_summary(
 
 
 def _engine(task: Task, config: FederationConfig) -> TrainingEngine:
-    """How the sites are trained; what mitigation does to the loss changes nothing of it."""
-    trained = personalised(task, config.training.local_layers)
+    """How the sites are trained; which weights mitigation gives to rows changes nothing of it."""
+    weights = unit_weights(config.mitigation, task.schema)
+    mitigation = settled_mitigation(config.mitigation, weights)
+    trained = as_trained(task, config.training, mitigation)
     data = trained.load(SiteRequest(config.federation.sites[0], config.run.seed))
     return training_engine(config, trained, data)
 
@@ -137,7 +141,7 @@ def _play(
 ) -> None:
     choice, nodes = config.simulation, len(config.federation.sites)
     if choice.secure_aggregation == "arithmetic":
-        outcomes.append(run_arithmetically(folder, config, observe))
+        outcomes.append(run_arithmetically(folder, config, engine, observe))
         return
     runs = folder.path.parent
     if choice.coordinator != "honest":

@@ -17,16 +17,9 @@ from typing import Self
 
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
-from simulations.backends.flower_internals import (
-    SERVER_NODE,
-    assume_identity,
-    empty_run,
-    set_message_id,
-)
 from simulations.backends.fork_server import fork_server
+from simulations.backends.local_grid import LocalGrid
 from simulations.backends.message_content import Blocks, encode
 from simulations.backends.placement import longest_first
 from simulations.backends.worker_loop import FIRST_NODE, Stage
@@ -38,7 +31,7 @@ LOOK_SECONDS = 0.05
 """That `pull_messages` waits for a first reply."""
 
 
-class EmbeddedGrid(Grid):
+class EmbeddedGrid(LocalGrid):
     """Nodes in worker processes; use as a context manager, so that no process is left behind."""
 
     takes_pieces = True
@@ -72,10 +65,8 @@ class EmbeddedGrid(Grid):
         self._placement = longest_first([1.0] * nodes, count) if placement is None else placement
         if len(self._placement) != nodes or not set(self._placement) <= set(range(workers)):
             raise ValueError(f"placement: expected one of {workers} workers for each of {nodes}")
-        self._run = empty_run(secrets.randbits(62))
-        assume_identity(self._run.run_id, SERVER_NODE)
-        self._ids, self._pushes = itertools.count(1), itertools.count(1)
-        self._nodes = list(range(FIRST_NODE, FIRST_NODE + nodes))
+        super().__init__(secrets.randbits(62), range(FIRST_NODE, FIRST_NODE + nodes))
+        self._pushes = itertools.count(1)
         self._done: dict[str, Message] = {}
         self._unwanted: set[str] = set()
         processes = fork_server(load_client_app.__module__)
@@ -104,30 +95,6 @@ class EmbeddedGrid(Grid):
         for worker in workers:
             worker.end(max(0.0, deadline - time.monotonic()))
 
-    def set_run(self, run: Run) -> None:
-        """Serve another run."""
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        """The run this grid serves."""
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to a node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """All nodes; they are there from the start."""
-        return list(self._nodes)
-
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Hand each message to its node's worker; returns the ids that replies will name.
 
@@ -139,7 +106,7 @@ class EmbeddedGrid(Grid):
         queues: dict[int, list[Item]] = {}
         names = []
         for message in messages:
-            set_message_id(message, f"instruction-{next(self._ids)}")
+            name = self.identify(message)
             content = message.content
             if id(content) not in numbers:
                 # With the content itself, so that no other one can have its identity meanwhile.
@@ -148,7 +115,7 @@ class EmbeddedGrid(Grid):
             item = Item(message.metadata, pushed, numbers[id(content)][0])
             worker = self._placement[message.metadata.dst_node_id - FIRST_NODE]
             queues.setdefault(worker, []).append(item)
-            names.append(message.metadata.message_id)
+            names.append(name)
         pushed.memory = blocks.sealed()
         for number, items in queues.items():
             self._workers[number].enqueue(items)

@@ -288,7 +288,7 @@ def test_the_private_names_of_flower_are_where_we_expect_them() -> None:
 
 def test_the_grid_serves_the_run_it_is_given() -> None:
     with EmbeddedGrid(echo_app, 1, {"setting": "x"}, workers=1) as grid:
-        run = embedded.empty_run(5)
+        run = flower_internals.empty_run(5)
         grid.set_run(run)
         assert grid.run is run
 
