@@ -1,8 +1,3 @@
-"""What workers of the embedded engine are forked with: the apps, and what they import at first use.
-
-`torch.optim` imports its compiler, hundreds of modules, when the first optimizer is made. Imported
-before the workers are forked, it is in memory once.
-"""
+"""What workers of the embedded engine are forked with: the apps."""
 
 import simulation_apps  # noqa: F401
-import torch._dynamo  # noqa: F401

@@ -8,7 +8,7 @@ from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext
 from types import ModuleType
 
-PRELOADED = "simulations.backends.worker_loop"
+PRELOADED = "simulations.backends.preloaded"
 SITES = "simulations.sites"
 
 

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
 from federation.errors import UsageError
-from simulations.backends import embedded, flower_internals
+from simulations.backends import flower_internals
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.message_content import LARGE
 from simulations.backends.worker_process import FEWEST, MOST_STARTS, how_it_ended
