@@ -34,7 +34,7 @@ from privacy import loss_distribution, renyi
 from privacy.discrete_gaussian_divergence import renyi_divergence
 from privacy.event import DistributedDiscreteGaussian, PrivacyEvent
 from privacy.loss_distribution import COARSE, DISCRETISATION, LARGEST_EPSILON
-from privacy.mechanism import Loss, SampledGaussian, further_apart, merged
+from privacy.mechanism import Loss, further_apart, merged
 from privacy.neighbours import ADD_OR_REMOVE_ONE, RECORD, Neighbours, Relation
 from privacy.renyi import RDP_ORDERS
 
@@ -46,7 +46,6 @@ __all__ = [
     "Floats",
     "cost",
     "is_affordable",
-    "is_clearly_affordable",
     "pure_epsilon",
     "quick_epsilon",
     "renyi_divergences",
@@ -187,11 +186,6 @@ def renyi_epsilon(events: Iterable[PrivacyEvent], delta: float) -> float:
     """
     losses = merged_losses(tuple(events), delta, RECORD)
     return math.inf if losses is None else renyi.epsilon(losses, delta)
-
-
-def is_clearly_affordable(event: SampledGaussian, delta: float, epsilon: float) -> bool:
-    """Whether even a looser bound, ten times faster, puts one event at most at `epsilon`."""
-    return quick_epsilon([event], delta) <= epsilon
 
 
 def merged_losses(

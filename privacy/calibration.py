@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from federation.errors import PrivacyRefusal
 from privacy.accountant import (
+    cost,
     is_affordable,
-    is_clearly_affordable,
     quick_epsilon,
     renyi_epsilon,
 )
@@ -41,20 +41,17 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
     def fits(units: int) -> bool:
         return is_affordable([event(units)], delta, epsilon)
 
-    def clearly_fits(units: int) -> bool:
-        return is_clearly_affordable(event(units), delta, epsilon)
-
-    # The fast bound over-states a little: go near with it, and on with the other.
-    high = least_units(
-        clearly_fits,
-        f"privacy.epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up "
-        f"to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, "
-        "local_steps or sampling_rate",
-    )
-    step = 1
-    while high > step and fits(high - step):
-        high, step = high - step, 2 * step
-    return _least(fits, max(high - step, 0), high) / SCALE
+    # Every question takes the accountant up to half a second. The fast bound over-states a little:
+    # near it epsilon is nearly a power of the noise, with the exponent that Renyi DP has there.
+    near = round(quick_noise_multiplier(epsilon, delta, sampling_rate, steps) * SCALE)
+    further = math.ceil(1.01 * near)
+    here, there = (renyi_epsilon([event(units)], delta) for units in (near, further))
+    exact = cost([event(near)], delta).epsilon
+    guess = float(near)
+    if 0 < there < here < math.inf and 0 < exact < math.inf:
+        exponent = math.log(there / here) / math.log(further / near)
+        guess *= (exact / epsilon) ** (-1 / exponent)
+    return _least_near(fits, max(1, math.ceil(guess))) / SCALE
 
 
 def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
@@ -74,9 +71,9 @@ def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, s
     low, high = math.log(1 / SCALE), math.log(LARGEST_NOISE_MULTIPLIER)
     if excess(high, renyi_epsilon) > 0:
         raise PrivacyRefusal(
-            f"epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up to "
-            f"{LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, local steps "
-            "or the sampling rate"
+            f"privacy.epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up "
+            f"to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, "
+            "local_steps or sampling_rate"
         )
     # Renyi DP is fast and a little above: bisect by it, then find the root of the other below.
     while high - low > 0.01:
@@ -184,6 +181,19 @@ def least_units(fits: Callable[[int], bool], refusal: str) -> int:
         if high > LARGEST_NOISE_MULTIPLIER * SCALE:
             raise PrivacyRefusal(refusal)
     return _least(fits, 0, high)
+
+
+def _least_near(fits: Callable[[int], bool], guess: int) -> int:
+    """Least number > 0 from which on `fits` does, looked for from a guess in ever longer steps."""
+    low, high, step = guess - 1, guess, 1
+    if fits(guess):
+        while low > 0 and fits(low):
+            low, high, step = low - 2 * step, low, 2 * step
+        return _least(fits, max(low, 0), high)
+    low, high = guess, guess + 1
+    while not fits(high):
+        low, high, step = high, high + 2 * step, 2 * step
+    return _least(fits, low, high)
 
 
 def _least(holds: Callable[[int], bool], low: int, high: int) -> int:
