@@ -24,8 +24,13 @@ def main(engine: str, asked: Path, out: Path) -> None:
     if engine in STARTS_WORKERS:
         # As the product's own command does: workers import while this process imports the same.
         from simulations.backends.fork_server import start_fork_server  # noqa: PLC0415
+        from simulations.backends.uncollected_imports import uncollected_imports  # noqa: PLC0415
 
         start_fork_server("simulation_preload")
+        with uncollected_imports():
+            import simulation_apps  # noqa: F401, PLC0415
+
+            import simulations.backends.embedded  # noqa: F401, PLC0415
     import torch  # noqa: PLC0415
     from simulation_work import Work  # noqa: PLC0415
 

@@ -14,6 +14,7 @@ from federation.run_folder import RunFolder
 from federation.summary import Summary
 from server.run_display import print_summary, rounds_bar
 from simulations.backends.fork_server import start_fork_server
+from simulations.backends.uncollected_imports import uncollected_imports
 from simulations.defaults import BUILT_IN, DEFAULT_TASK, default_config
 from simulations.example_config import example
 from simulations.offline import go_offline
@@ -118,7 +119,8 @@ def _start(path: Path | None, task: str | None, overrides: list[str], out: Path)
         else config_file.read(path, overrides)
     )
     _get_ready(config)
-    from simulations.run_control import start  # noqa: PLC0415 - imports torch: seconds
+    with uncollected_imports():
+        from simulations.run_control import start  # noqa: PLC0415 - imports torch: seconds
 
     return start(config, path, out)
 
@@ -128,7 +130,8 @@ def _go_on(path: Path, overrides: list[str]) -> "ReadyRun":
     folder = RunFolder.open(path)
     config = config_file.read(folder.config, overrides)
     _get_ready(config)
-    from simulations.run_control import go_on  # noqa: PLC0415 - imports torch: seconds
+    with uncollected_imports():
+        from simulations.run_control import go_on  # noqa: PLC0415 - imports torch: seconds
 
     return go_on(folder, config)
 
