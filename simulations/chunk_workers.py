@@ -57,12 +57,26 @@ class _Failure:
 
 @dataclass
 class _Round:
-    """The chunks of one round while they are played."""
+    """The chunks of one round while they are played.
+
+    Attributes:
+        works: all of them.
+        waiting: per worker, those that are its own, longest first.
+        deaths: per chunk, the workers that died of it.
+        lost: per chunk that was given up, why.
+    """
 
     works: Sequence[ChunkWork]
-    waiting: deque[int]
+    waiting: list[deque[int]]
     deaths: dict[int, int] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
+
+    def next_for(self, worker: int) -> int | None:
+        """A chunk of the worker's own, else the shortest of whoever has most left to do."""
+        if self.waiting[worker]:
+            return self.waiting[worker].popleft()
+        busiest = max(self.waiting, key=len)
+        return busiest.pop() if busiest else None
 
 
 class ChunkWorkers:
@@ -108,10 +122,12 @@ class ChunkWorkers:
         """
         self._models, self._model = self._models + 1, model
         order = sorted(range(len(works)), key=lambda number: -len(works[number].sites))
-        round_ = _Round(works, deque(order))
-        while round_.waiting or any(worker.chunk is not None for worker in self._workers):
+        # The same ones to the same worker in every round, which has their rows already.
+        count = len(self._workers)
+        round_ = _Round(works, [deque(order[first::count]) for first in range(count)])
+        while any(round_.waiting) or any(worker.chunk is not None for worker in self._workers):
             for index, worker in enumerate(self._workers):
-                if worker.chunk is None and round_.waiting:
+                if worker.chunk is None:
                     self._hand_over(index, round_)
             for number, done in self._arrived(round_):
                 take(number, done)
@@ -126,7 +142,9 @@ class ChunkWorkers:
 
     def _hand_over(self, index: int, round_: _Round) -> None:
         worker = self._workers[index]
-        number = round_.waiting.popleft()
+        number = round_.next_for(index)
+        if number is None:
+            return
         worker.chunk = number
         try:
             if worker.model != self._models:
@@ -163,7 +181,7 @@ class ChunkWorkers:
         assert number is not None
         round_.deaths[number] = round_.deaths.get(number, 0) + 1
         if round_.deaths[number] < MOST_DEATHS:
-            round_.waiting.appendleft(number)
+            round_.waiting[index].appendleft(number)
         else:
             round_.lost[number] = (
                 f"train: worker process {worker.process.pid} died over its chunk, the second time "

@@ -33,7 +33,7 @@ from federation.roster import Roster
 from federation.run_folder import RunFolder
 from federation.run_rules import RunRules
 from federation.site_policy import SitePolicy
-from federation.task import SiteData, SiteRequest, Task
+from federation.task import SiteRequest, Task
 from federation.task_loading import add_search_folder, load_task
 from federation.trained_task import as_trained
 from privacy.account import best_order, filtered_epsilon
@@ -118,8 +118,14 @@ MANY_SITES = 1000
 """Past it the bound on a site's rows is what the sites have: the usual one would overflow sums."""
 
 
-def _held_out_rows(data: SiteData) -> int:
-    return len(data.reference) + len(data.current)
+def _counted_rows(task: Task, config: FederationConfig) -> tuple[dict[str, int], list[int]]:
+    """Train rows of each site, and the held-out rows of each; no site's rows are kept."""
+    rows, held_out = {}, []
+    for site in config.federation.sites:
+        data = task.load(SiteRequest(site, config.run.seed))
+        rows[site] = len(data.train)
+        held_out.append(len(data.reference) + len(data.current))
+    return rows, held_out
 
 
 def _with_room_for_sums(config: FederationConfig, held_out: int) -> FederationConfig:
@@ -154,12 +160,8 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         resolved.training,
         settled_mitigation(resolved.mitigation, unit_weights(resolved.mitigation, task.schema)),
     )
-    data = {
-        site: trained.load(SiteRequest(site, resolved.run.seed))
-        for site in resolved.federation.sites
-    }
-    rows = {site: len(loaded.train) for site, loaded in data.items()}
-    resolved = _with_room_for_sums(resolved, max(map(_held_out_rows, data.values())))
+    rows, held_out = _counted_rows(trained, resolved)
+    resolved = _with_room_for_sums(resolved, max(held_out))
     if resolved.simulation.backend == "ray":
         require_ray()
         cluster_address(resolved.simulation.ray_address)
@@ -179,8 +181,9 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     for policy in policies:
         _require_one_round(policy, agreement)
         entropy = SeededEntropy(resolved.run.seed)
-        require_trainable(Workbench(policy.site, agreement, trained, data[policy.site], entropy))
-    training_engine(resolved, trained, data[largest])
+        data = trained.load(SiteRequest(policy.site, resolved.run.seed))
+        require_trainable(Workbench(policy.site, agreement, trained, data, entropy))
+    training_engine(resolved, trained, trained.load(SiteRequest(largest, resolved.run.seed)))
     with new_run_folder(parent, config.run.name) as folder:
         if drawn is not None:
             write_atomically(folder.partition, drawn.content)
