@@ -13,11 +13,14 @@ from simulations.sweep.standing import Standing, as_shown
 Aim = Literal["accuracy", "balanced_accuracy", "auc"]
 AIMS: tuple[Aim, ...] = ("accuracy", "balanced_accuracy", "auc")
 
-Measure = Literal["epsilon", "worst_group_gap", "accuracy", "balanced_accuracy", "auc"]
-MEASURES: tuple[Measure, ...] = ("epsilon", "worst_group_gap", *AIMS)
+Measure = Literal[
+    "epsilon", "site_level_epsilon", "worst_group_gap", "accuracy", "balanced_accuracy", "auc"
+]
+MEASURES: tuple[Measure, ...] = ("epsilon", "site_level_epsilon", "worst_group_gap", *AIMS)
 
 MEASURE_NAMES: dict[Measure, str] = {
     "epsilon": "ε",
+    "site_level_epsilon": "ε of a site’s update",
     "worst_group_gap": "worst-group gap",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -29,7 +32,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">
 
 
 class Limit(BaseModel):
-    """What a configuration must keep to: its largest epsilon, or the mean over its seeds."""
+    """What a configuration must keep to: a largest epsilon, or the mean over its seeds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

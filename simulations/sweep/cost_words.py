@@ -98,6 +98,11 @@ def cost_notes(found: SweepResults) -> list[str]:
             "The runs without privacy have no epsilon at all and are in none of these lines: on "
             "private rows leave them out (--no-reference)."
         )
+    if any(one.site_level_epsilon is not None for one in found.standings):
+        notes.append(
+            "All lines are about records. The guarantee of a whole site's updates is told per run "
+            "and not added up over runs: on private rows, take it for one run only."
+        )
     notes.append(
         "Held-out rows, whose counts decide, are outside every epsilon here unless "
         "evaluation.epsilon is set; then their charges are within it."

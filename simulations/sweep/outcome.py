@@ -30,6 +30,8 @@ class Outcome(BaseModel):
     Attributes:
         run: its name in the sweep, `TRIAL-SEED`.
         epsilon: the largest over sites; None where it is unknown or there is no bound.
+        site_level_epsilon: of whole updates, the largest over sites; None as for `epsilon`, and
+            where the run has no such guarantee.
         drifted: features that moved beyond chance.
         charge: events that cost at least what any site was charged; None if there are none such.
     """
@@ -42,6 +44,7 @@ class Outcome(BaseModel):
     status: Status
     reason: str = ""
     epsilon: float | None = None
+    site_level_epsilon: float | None = None
     delta: float | None = None
     noise_multiplier: float | None = None
     accuracy: float | None = None
@@ -75,6 +78,9 @@ def outcome(run: str, trial: int, seed: int, summary: Summary, folder: RunFolder
         status="completed" if summary.run.status == "completed" else "stopped",
         reason=summary.run.stopped_because,
         epsilon=None if summary.privacy.mode == "off" else verdicts.largest_epsilon(summary),
+        site_level_epsilon=None
+        if summary.privacy.site_level is None
+        else summary.privacy.site_level.epsilon,
         delta=verdicts.largest_delta(summary) if summary.privacy.mode == "record" else None,
         noise_multiplier=summary.privacy.noise_multiplier,
         accuracy=final.accuracy.value if final else None,

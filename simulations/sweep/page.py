@@ -35,6 +35,7 @@ def render(found: SweepResults) -> str:
             costs=cost_lines(found),
             cost_notes=cost_notes(found),
             standings=standings,
+            site_level=any(one.site_level_epsilon is not None for one in standings),
             settings={trial.number: dict(trial.settings) for trial in found.trials},
             failed=failed,
             seconds=sum(one.seconds or 0.0 for one in found.outcomes),

@@ -50,6 +50,8 @@ def _point(found: SweepResults, one: Standing) -> str:
         f"At ε = {epsilon(one.epsilon)} {aim_name(found)} is {_ranged(spread)}{seeds}"
         f"{_against_no_privacy(found, spread)}"
     )
+    if one.site_level_epsilon is not None:
+        words += f"; what a whole site changes is held to ε = {epsilon(one.site_level_epsilon)}"
     gap = one.worst_group_gap
     if gap is not None:
         words += f"; groups differ by up to {_ranged(gap)}"

@@ -37,6 +37,7 @@ class Standing(BaseModel):
         runs: that completed, in the order of its seeds.
         seeds: planned.
         epsilon: the largest over sites and seeds; None if one is unknown or unbounded.
+        site_level_epsilon: of whole updates, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class Standing(BaseModel):
     seeds: int
     runs: tuple[Outcome, ...]
     epsilon: float | None
+    site_level_epsilon: float | None = None
     accuracy: Spread | None
     balanced_accuracy: Spread | None
     auc: Spread | None
@@ -58,8 +60,9 @@ class Standing(BaseModel):
 
     def value(self, measure: str) -> float | None:
         """What a limit is held against: the largest epsilon, the mean of anything else."""
-        if measure == "epsilon":
-            return self.epsilon
+        if measure in {"epsilon", "site_level_epsilon"}:
+            largest: float | None = getattr(self, measure)
+            return largest
         spread = self.spread(measure)
         return None if spread is None else spread.mean
 
@@ -77,20 +80,23 @@ class Standing(BaseModel):
 def standing(trial: int, words: str, seeds: int, outcomes: Sequence[Outcome]) -> Standing:
     """A trial by the outcomes of its runs, in the order of its seeds."""
     runs = tuple(one for one in outcomes if one.status == "completed")
-    epsilons = [one.epsilon for one in runs]
     return Standing(
         trial=trial,
         words=words,
         seeds=seeds,
         runs=runs,
-        epsilon=max((one for one in epsilons if one is not None), default=None)
-        if None not in epsilons
-        else None,
+        epsilon=_largest([one.epsilon for one in runs]),
+        site_level_epsilon=_largest([one.site_level_epsilon for one in runs]),
         accuracy=Spread.of(one.accuracy for one in runs),
         balanced_accuracy=Spread.of(one.balanced_accuracy for one in runs),
         auc=Spread.of(one.auc for one in runs),
         worst_group_gap=Spread.of(one.measured("worst_group_gap") for one in runs),
     )
+
+
+def _largest(epsilons: Sequence[float | None]) -> float | None:
+    known = [one for one in epsilons if one is not None]
+    return max(known, default=None) if len(known) == len(epsilons) else None
 
 
 def undominated(costs: Sequence[tuple[float, ...]]) -> list[int]:

@@ -15,9 +15,10 @@ from simulations.sweep.results import SweepResults
 Row = dict[str, object]
 
 COLUMNS = (
-    "status", "epsilon", "delta", "noise_multiplier", "accuracy", "balanced_accuracy", "auc",
-    "worst_group_gap", "gap_attribute", "gap_metric", "gap_by_chance", "gap_significant",
-    "features_drifted", "sites", "rounds", "seconds", "model_sha256", "run_folder", "reason",
+    "status", "epsilon", "site_level_epsilon", "delta", "noise_multiplier", "accuracy",
+    "balanced_accuracy", "auc", "worst_group_gap", "gap_attribute", "gap_metric",
+    "gap_by_chance", "gap_significant", "features_drifted", "sites", "rounds", "seconds",
+    "model_sha256", "run_folder", "reason",
 )  # fmt: skip
 """Of the table of runs, after `trial`, `seed` and the varied keys. Only `seconds` differs from one
 sweep to the same one again."""
@@ -32,8 +33,8 @@ def rows(results: SweepResults) -> list[Row]:
 def _row(results: SweepResults, one: Outcome, own: Mapping[str, object]) -> Row:
     gap = one.worst_gap
     measured = (
-        one.status, one.epsilon, one.delta, one.noise_multiplier, one.accuracy,
-        one.balanced_accuracy, one.auc, one.measured("worst_group_gap"),
+        one.status, one.epsilon, one.site_level_epsilon, one.delta, one.noise_multiplier,
+        one.accuracy, one.balanced_accuracy, one.auc, one.measured("worst_group_gap"),
         gap.attribute if gap else None, gap.metric if gap else None,
         gap.by_chance if gap else None, gap.significant if gap else None,
         one.drifted, one.sites, one.rounds, one.seconds, one.model_sha256 or None,

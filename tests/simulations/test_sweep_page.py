@@ -110,3 +110,31 @@ def test_both_tables_hold_every_run(tmp_path: Path) -> None:
     assert by_parquet[0]["privacy.epsilon"] is None
     again = SweepResults.model_validate_json((tmp_path / "sweep" / "results.json").read_bytes())
     assert again == found()
+
+
+def test_the_guarantee_of_whole_sites_is_told_beside_that_of_records() -> None:
+    made = plan()
+    seen = [
+        one.model_copy(update={"site_level_epsilon": 2 * one.epsilon if one.epsilon else None})
+        for one in outcomes(made)
+    ]
+    found = results(made, seen, "accuracy", (parse_limit("site_level_epsilon<=2"),))
+    assert "what a whole site changes is held to ε = 2.00; groups" in frontier_words(found)[1]
+    assert choice_words(found)[0].startswith("Best under ε of a site’s update ≤ 2: trial 2")
+    page = render(found)
+    assert "Site-level epsilon" in page
+    assert "not added up over runs" in page
+    assert [one.site_level_epsilon for one in found.standings] == [1.0, 2.0, 4.0]
+
+
+def test_a_site_level_epsilon_unknown_for_one_seed_is_unknown() -> None:
+    made = plan()
+    seen = [
+        one.model_copy(
+            update={"site_level_epsilon": 1.0 if one.seed != made.trials[0].seeds[0] else None}
+        )
+        for one in outcomes(made)
+    ]
+    found = results(made, seen, "accuracy", ())
+    assert {one.site_level_epsilon for one in found.standings} == {None}
+    assert "Site-level epsilon" not in render(found)
