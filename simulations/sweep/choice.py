@@ -102,7 +102,8 @@ def parse_limit(text: str) -> Limit:
 def choose(standings: Sequence[Standing], aim: Aim, limits: Sequence[Limit]) -> Choice | None:
     """The best of what completed on all its seeds and keeps to all limits; None if nothing does.
 
-    Of equals, the one of less epsilon, then of the smaller gap, then the earlier one.
+    Of equals, the one of less epsilon, then of less site-level epsilon, then of the smaller gap,
+    then the earlier one.
     """
     fit = [
         one
@@ -121,12 +122,14 @@ def choose(standings: Sequence[Standing], aim: Aim, limits: Sequence[Limit]) -> 
     return Choice(best=best.trial, runner_up=second.trial, differences=differences)
 
 
-def _rank(one: Standing, aim: Aim) -> tuple[float, float, float, int]:
-    value, epsilon, gap = one.value(aim), one.value("epsilon"), one.value("worst_group_gap")
+def _rank(one: Standing, aim: Aim) -> tuple[float, float, float, float, int]:
+    value, gap = one.value(aim), one.value("worst_group_gap")
+    epsilon, of_site = one.epsilon, one.site_level_epsilon
     far = float("inf")
     return (
         -(value if value is not None else -far),
         far if epsilon is None else as_shown(epsilon),
+        far if of_site is None else as_shown(of_site),
         far if gap is None else gap,
         one.trial,
     )

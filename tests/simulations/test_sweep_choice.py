@@ -188,3 +188,16 @@ def test_another_sweep_is_not_resumed(tmp_path: object) -> None:
     ):
         with pytest.raises(UsageError, match=f"another sweep: {said}"):
             require_same(made, other, tmp_path)  # type: ignore[arg-type] # only shown
+
+
+def test_of_equals_the_one_of_less_site_level_epsilon_is_chosen() -> None:
+    made = plan()
+    alike = {"accuracy": 0.8, "epsilon": 1.0}
+    seen = [
+        one.model_copy(update=alike | {"site_level_epsilon": 5.0 - one.trial})
+        for one in outcomes(made)
+        if one.trial
+    ]
+    chosen = results(made, seen, "accuracy", ()).choice
+    assert chosen is not None
+    assert chosen.best == 3
