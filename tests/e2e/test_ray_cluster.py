@@ -153,3 +153,27 @@ def test_a_machine_of_another_version_is_told_before_the_run(cluster, place, tmp
     assert not only_run(tmp_path / "runs").rounds.exists()
     cluster.shutdown()
     assert_all_end(place)
+
+
+def test_a_site_whose_actor_dies_is_lost_charged_and_back(place, tmp_path) -> None:
+    crash = 'simulation.crashes=[{site = "hungary", round = 1, phase = "train"}]'
+    done = simulate(
+        tmp_path / "runs",
+        "simulation.backend=ray",
+        "federation.threshold=2",
+        "run.on_failed_round=continue",
+        crash,
+        environment={"RAY_TMPDIR": str(place)},
+    )
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path / "runs")
+    assert (run.site_home("hungary") / "crashed-1-train").exists()
+    summary = run.read_summary()
+    assert "hungary" not in summary.rounds[0].survivors
+    assert len(summary.rounds[0].survivors) == 3
+    assert summary.injected is not None
+    assert summary.injected.rounds[0].lost == {"crash": 1}
+    # What never reached the coordinator was paid for all the same.
+    trained = sum(one.kind == "train" and "hungary" in one.survivors for one in summary.rounds)
+    assert summary.privacy.sites["hungary"].reserved >= 1 + trained
+    assert_all_end(place)
