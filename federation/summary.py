@@ -546,14 +546,15 @@ class Strategy(Part):
     """What makes of sites' steps one model.
 
     Attributes:
-        algorithm: of the sites' steps; `fedprox` where they are pulled towards the global model.
+        algorithm: of the sites' steps; `fedprox` where they are pulled towards the global model;
+            `boosted_trees` where a step is a histogram, from which trees are grown.
         proximal_mu: how much they are.
         optimizer: of the server.
         local_layers: names of the parameters that stay at the sites: the model of the run holds
             them as initialised, and all that is said of utility and groups is of each site's own.
     """
 
-    algorithm: Literal["sgd", "fedprox", "scaffold"]
+    algorithm: Literal["sgd", "fedprox", "scaffold", "boosted_trees"]
     proximal_mu: float
     optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"]
     local_layers: tuple[str, ...] = ()

@@ -5,12 +5,14 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from federation.boosted_trees import BoostedTrees, TreeOptions, boosting_loss
 from federation.data_source import ROWS_PER_CHUNK, FrameSource, table_of
 from federation.encoded_table import Derive, EncodedTable, Numbers, TableLayout, encode_table
 from federation.errors import ConfigError, DataError
@@ -22,7 +24,7 @@ from federation.table_columns import (
     require_columns,
     split_generator,
 )
-from federation.tabular_model import TabularModel, hidden_widths, tabular_model
+from federation.tabular_model import TabularModel, hidden_widths, tabular_model, tree_settings
 from federation.task import (
     CURRENT,
     REFERENCE,
@@ -37,7 +39,7 @@ from federation.task import (
 
 
 class TabularTask:
-    """Logistic regression or a small network on the rows of one table, each of one site."""
+    """A model for the rows of one table, each of one site: linear, a small network, or trees."""
 
     def __init__(  # noqa: PLR0913 - keyword arguments that describe one table
         self,
@@ -58,6 +60,7 @@ class TabularTask:
         derived_columns: Sequence[str] | None = None,
         sites: Sequence[str] = (),
         windows: Sequence[str] = (),
+        **boosting: Unpack[TreeOptions],
     ) -> None:
         """Describe the table; it is read when it is first needed.
 
@@ -72,8 +75,8 @@ class TabularTask:
             derived: per attribute that is no column, a function of a table to its levels, row by
                 row: a site's own table is given in parts.
             hidden: widths of hidden layers; none means logistic regression.
-            model: `logistic`, `mlp` or `embedding` (a vector per level of every categorical
-                feature, then an MLP); if left out, what `hidden` says.
+            model: `logistic`, `mlp`, `embedding` (a vector per level of every categorical feature,
+                then an MLP) or `boosted_trees`; if left out, what `hidden` says.
             held_out_fraction: share of a site's rows that are never trained on.
             window_column: names each row's window in time, if there is one.
             current_windows: windows that are only evaluated on, as `current`; the rest are trained
@@ -85,6 +88,7 @@ class TabularTask:
             sites: their names, where there is no table of all.
             windows: their names in order of time; needed, with a window column, where there is no
                 table of all.
+            boosting: of `boosted_trees`: see `federation.boosted_trees.TreeSettings`.
 
         Raises:
             ConfigError: settings that contradict each other.
@@ -104,6 +108,7 @@ class TabularTask:
         self.schema = TaskSchema(tuple(features), label_column, tuple(classes), tuple(attributes))
         self._source, self._site_column = table, site_column
         self._model, self._hidden = model, hidden_widths(model, hidden)
+        self._trees = tree_settings(model, len(classes), boosting)
         self._held_out_fraction = held_out_fraction
         self._window_column, self._current_windows = window_column, tuple(current_windows)
         self._sites, self._windows = tuple(sites), tuple(windows)
@@ -124,16 +129,20 @@ class TabularTask:
 
     def build_model(self) -> nn.Module:
         """From the inputs to one output per class: see `model`."""
+        if self._trees is not None:
+            return BoostedTrees(self.schema.features, self._trees)
         classes = len(self.schema.classes)
         return tabular_model(self.schema.features, classes, self._model, self._hidden)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy per row, nats, shape (B,)."""
+        if self._trees is not None:
+            return boosting_loss(output, target)
         return cross_entropy(output, target, reduction="none")
 
     def probabilities(self, output: Tensor) -> Tensor:
         """Softmax, shape (N, classes)."""
-        return output.double().softmax(dim=1)
+        return output[:, : len(self.schema.classes)].double().softmax(dim=1)
 
     @cached_property
     def windows(self) -> tuple[str, ...]:

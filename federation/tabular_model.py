@@ -1,4 +1,4 @@
-"""The models that a table's rows can be given: logistic regression, an MLP, entity embeddings."""
+"""The models for a table's rows: logistic regression, an MLP, entity embeddings, boosted trees."""
 
 import math
 from collections.abc import Sequence
@@ -8,31 +8,64 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from federation.boosted_trees import CLASSES, TreeOptions, TreeSettings
 from federation.errors import ConfigError
 from federation.schema import Feature, Numeric
 from federation.table_columns import input_width
 
-TabularModel = Literal["logistic", "mlp", "embedding"]
+TabularModel = Literal["logistic", "mlp", "boosted_trees", "embedding"]
 USUAL_HIDDEN = (32,)
+WITHOUT_HIDDEN = {None, "logistic", "boosted_trees"}
 
 
 def hidden_widths(model: TabularModel | None, hidden: Sequence[int] | None) -> tuple[int, ...]:
     """Widths of the hidden layers, where either may be left out.
 
     Raises:
-        ConfigError: no such model; a width is none; logistic regression with hidden layers, or
-            another model without.
+        ConfigError: no such model; a width is none; logistic regression or trees with hidden
+            layers, or another model without.
     """
     if model is not None and model not in get_args(TabularModel):
         raise ConfigError("model", model, f"one of {', '.join(get_args(TabularModel))}")
     if hidden is None:
-        return () if model in {None, "logistic"} else USUAL_HIDDEN
+        return () if model in WITHOUT_HIDDEN else USUAL_HIDDEN
     if isinstance(hidden, int) or not all(type(width) is int and width > 0 for width in hidden):
         raise ConfigError("hidden", hidden, "a list of whole numbers > 0")
-    if model is not None and (model == "logistic") != (not hidden):
-        expected = "none" if model == "logistic" else "at least one width"
+    if model is not None and (model in WITHOUT_HIDDEN) != (not hidden):
+        expected = "none" if model in WITHOUT_HIDDEN else "at least one width"
         raise ConfigError("hidden", list(hidden), f'{expected} with model = "{model}"')
     return tuple(hidden)
+
+
+def tree_settings(
+    model: TabularModel | None, classes: int, options: TreeOptions
+) -> TreeSettings | None:
+    """What `boosted_trees` are to be; None for another model.
+
+    Args:
+        model: as for `tabular_model`.
+        classes: of the label.
+        options: as given.
+
+    Raises:
+        ConfigError: options of trees for another model, a bound of them is broken, or there are
+            not two classes.
+    """
+    if model != "boosted_trees":
+        for name, value in options.items():
+            expected = "it to be left out without model = 'boosted_trees'"
+            raise ConfigError(f"task.options.{name}", value, expected)
+        return None
+    if classes != CLASSES:
+        raise ConfigError(
+            "task.options.model", model, f"another one for {classes} classes",
+            "trees are grown by the loss of two",
+        )  # fmt: skip
+    unknown = sorted(set(options) - set(TreeOptions.__annotations__))
+    if unknown:
+        known = ", ".join(TreeOptions.__annotations__)
+        raise ConfigError(f"task.options.{unknown[0]}", "given", f"an option out of {known}")
+    return TreeSettings(**options)
 
 
 def tabular_model(

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -38,17 +38,35 @@ def require_options(
         for name, parameter in parameters.items()
         if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
     }
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = _hints(factory)
+    spelled_out = _of_unpacked_dict(parameters, hints)
+    named |= spelled_out
+    takes_any = not spelled_out and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, value in options.items():
         if name not in named and not takes_any:
             raise _unknown(task, name, value, named)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name in named and name not in options:
             raise ConfigError(f"task.options.{name}", None, f"it to be set: {task} needs it")
-    hints = _hints(factory)
+    hints |= {name: parameter.annotation for name, parameter in spelled_out.items()}
     for name, value in options.items():
         if name in hints:
             _require_type(name, value, hints[name])
+
+
+def _of_unpacked_dict(
+    parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any]
+) -> dict[str, inspect.Parameter]:
+    """What `**options: Unpack[SomeTypedDict]` spells out; nothing of other keyword arguments."""
+    for name, parameter in parameters.items():
+        hint = hints.get(name)
+        if parameter.kind is parameter.VAR_KEYWORD and get_origin(hint) is Unpack:
+            (spelled_out,) = get_args(hint)
+            return {
+                key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=of)
+                for key, of in get_type_hints(spelled_out).items()
+            }
+    return {}
 
 
 def _unknown(

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from safetensors.torch import save as save_model
@@ -14,6 +15,7 @@ from evaluation.run_layout import RunLayouts
 from evaluation.tally_spec import TallySpec
 from federation.adversary import predictor_of
 from federation.agreement import Agreement
+from federation.boosted_trees import TreeShape, boosted_trees_of
 from federation.broadcast import broadcast_shape
 from federation.config import FederationConfig
 from federation.control_variates import server_control
@@ -43,6 +45,7 @@ from server.robust_update import robust_update
 from server.run_record import RoundRecord, RunRecord, record_round
 from server.secure_round import FailedRound, SecureSum
 from server.secure_sums import Sums
+from server.tree_growth import grown
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +256,7 @@ class Rounds:
         self, number: int, checkpoint: Checkpoint, sums: Mapping[str, Floats], outcome: SecureSum
     ) -> Checkpoint:
         update = self._update(sums, outcome)
-        state, parameters = optimizer.apply(
-            self.agreement.server, checkpoint.optimizer, checkpoint.parameters, update
-        )
+        state, parameters = self._moved(checkpoint, update, outcome)
         if not np.all(np.isfinite(parameters)):
             raise DataError(
                 f"round {number}: the model is no longer finite; lower training.learning_rate or "
@@ -268,6 +269,23 @@ class Rounds:
             control=self._control(checkpoint.control, sums, update),
             counted=self._counted(number, checkpoint.counted, outcome),
         )
+
+    def _moved(
+        self, checkpoint: Checkpoint, update: Floats, outcome: SecureSum
+    ) -> tuple[Mapping[str, Floats], Floats]:
+        """The optimizer's state and the parameters after a round's mean update."""
+        agreed, before = self.agreement, checkpoint.parameters
+        if self._trees is None:
+            return optimizer.apply(agreed.server, checkpoint.optimizer, before, update)
+        declared = sum(agreed.public_rows[site] for site in outcome.survivors)
+        rows = agreed.training.sampling_rate * declared
+        return {}, grown(self._trees, before, update, rows, agreed.training.learning_rate)
+
+    @cached_property
+    def _trees(self) -> TreeShape | None:
+        """Of a model that is grown, not moved; None of any other."""
+        trees = boosted_trees_of(initial_model(self.task, self.agreement.seed))
+        return None if trees is None else trees.shape
 
     def _control(self, control: Floats, sums: Mapping[str, Floats], update: Floats) -> Floats:
         """SCAFFOLD's, after a round; as it was without SCAFFOLD."""

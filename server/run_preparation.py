@@ -11,11 +11,12 @@ from pathlib import Path
 
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
+from federation.boosting_rules import require_growable
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
-from federation.initial_model import parameter_count
+from federation.initial_model import initial_model, parameter_count
 from federation.membership import Membership, install
 from federation.run_folder import Environment, RunFolder
 from federation.simulation_choice import INJECTED, Simulation
@@ -190,6 +191,7 @@ def _require_agreeable(config: FederationConfig, task: Task, rows: Mapping[str, 
     """
     weights = unit_weights(config.mitigation, task.schema)
     trained = as_trained(task, config.training, settled_mitigation(config.mitigation, weights))
+    require_growable(config, initial_model(trained, config.run.seed))
     parameters = parameter_count(trained, config.run.seed)
     agreement = propose(config, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
     run_tally_spec(task.schema, agreement)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from evaluation.gap_grades import JUDGED_GAPS
 from evaluation.report.page import render
 from federation.agreement import Agreement
+from federation.boosted_trees import boosted_trees_of
 from federation.config import FederationConfig, group_sizes
 from federation.durable_file import write_atomically
 from federation.evaluation_record import evaluating_command
@@ -209,7 +210,7 @@ def _strategy(agreement: Agreement, task: Task) -> Strategy:
     corrected = "fedprox" if training.proximal_mu else training.algorithm
     model = initial_model(task, agreement.seed)
     return Strategy(
-        algorithm=corrected,
+        algorithm=corrected if boosted_trees_of(model) is None else "boosted_trees",
         proximal_mu=training.proximal_mu,
         optimizer=agreement.server.optimizer,
         local_layers=local_names(model, training.local_layers),

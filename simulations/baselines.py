@@ -18,14 +18,16 @@ from evaluation import findings
 from evaluation.run_layout import run_tally_spec
 from evaluation.tally_spec import TallySpec
 from federation.agreement import Agreement
-from federation.entropy import SeededEntropy
+from federation.boosted_trees import boosted_trees_of
+from federation.entropy import Entropy, SeededEntropy
 from federation.initial_model import initial_model
 from federation.summary import Baseline, Utility
-from federation.task import SiteData, SiteRequest, Task
+from federation.task import Floats, SiteData, SiteRequest, Task
 from privacy.dp_sgd import Descent, train_privately, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import plan_for_rows
+from server.tree_growth import grown
 
 OwnLayers = Mapping[str, Mapping[str, Tensor]]
 """Per site, its own values of the layers that stay at the sites, by parameter."""
@@ -92,23 +94,46 @@ class _Yardstick:
 
     def train(self, data: Sequence[SiteData], rows: int, name: str, *, private: bool) -> nn.Module:
         """A model trained on the train rows of `data`, with `rows` of them declared in public."""
-        plan = plan_for_rows(self.agreement, rows, self.rounds)
-        if isinstance(plan, DpSgdPlan) and not private:
-            plan = NonPrivatePlan(plan.sampling_rate, plan.steps, plan.expected_batch_size)
-        training = self.agreement.training
-        descent = Descent(training.learning_rate, training.momentum)
         model = initial_model(self.task, self.agreement.seed)
         pooled = (
             torch.cat([part.train.inputs for part in data]),
             torch.cat([part.train.targets for part in data]),
         )
         entropy = SeededEntropy(self.agreement.seed).child("baseline", name)
-        if isinstance(plan, DpSgdPlan):
-            update = train_privately(model, pooled, self.task.loss, plan, descent, entropy)
-        else:
-            update = train_without_privacy(model, pooled, self.task.loss, plan, descent, entropy)
-        load_flat_parameters(model, flat_parameters(model) + update.delta)
+        trees = boosted_trees_of(model)
+        if trees is None:
+            plan = self._plan(rows, self.rounds, private=private)
+            change = self._change(model, pooled, plan, entropy)
+            load_flat_parameters(model, flat_parameters(model) + change)
+            return model
+        plan = self._plan(rows, 1, private=private)
+        parameters = flat_parameters(model).astype(np.float64)
+        rate = self.agreement.training.learning_rate
+        for number in range(self.rounds):
+            change = self._change(model, pooled, plan, entropy.child("round", number))
+            parameters = grown(trees.shape, parameters, change, plan.expected_batch_size, rate)
+            load_flat_parameters(model, parameters)
         return model
+
+    def _plan(self, rows: int, rounds: int, *, private: bool) -> DpSgdPlan | NonPrivatePlan:
+        plan = plan_for_rows(self.agreement, rows, rounds)
+        if isinstance(plan, DpSgdPlan) and not private:
+            return NonPrivatePlan(plan.sampling_rate, plan.steps, plan.expected_batch_size)
+        return plan
+
+    def _change(
+        self,
+        model: nn.Module,
+        rows: tuple[Tensor, Tensor],
+        plan: DpSgdPlan | NonPrivatePlan,
+        entropy: Entropy,
+    ) -> Floats:
+        """What the steps of a plan change of the parameters, shape (d,)."""
+        training = self.agreement.training
+        descent = Descent(training.learning_rate, training.momentum)
+        if isinstance(plan, DpSgdPlan):
+            return train_privately(model, rows, self.task.loss, plan, descent, entropy).delta
+        return train_without_privacy(model, rows, self.task.loss, plan, descent, entropy).delta
 
     def judge(self, model: nn.Module, data: Sequence[SiteData]) -> Utility:
         """Utility on the held-out rows of `data` together."""

@@ -21,13 +21,14 @@ from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement
+from federation.boosting_rules import require_growable
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal, UsageError
-from federation.initial_model import parameter_count
+from federation.initial_model import initial_model, parameter_count
 from federation.partition_choice import PartitionChoice, numbered_sites
 from federation.roster import Roster
 from federation.run_folder import RunFolder
@@ -166,6 +167,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
         require_ray()
         cluster_address(resolved.simulation.ray_address)
     # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
+    require_growable(resolved, initial_model(trained, resolved.run.seed))
     parameters = parameter_count(trained, resolved.run.seed)
     weights = unit_weights(resolved.mitigation, task.schema)
     agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)

@@ -23,13 +23,13 @@ class KnownTask:
     fetched: bool = False
 
 
-TABULAR = ("logistic", "mlp", "embedding")
+TABULAR = ("logistic", "mlp", "boosted_trees", "embedding")
 IMAGES = ("cnn", "resnet")
 
 TASKS = (
     KnownTask("heart", 920, TABULAR, "UCI Heart Disease, CC BY 4.0"),
     KnownTask(
-        "acs-employment", 24_000, ("mlp", "logistic", "embedding"),
+        "acs-employment", 24_000, ("mlp", "logistic", "boosted_trees", "embedding"),
         "US Census Bureau, ACS PUMS, public domain",
     ),
     KnownTask("digits", 1_797, IMAGES, "scikit-learn's digits, CC BY 4.0"),

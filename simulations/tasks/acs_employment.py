@@ -6,11 +6,12 @@ sites are simulated: regions (a fixed random share each), or years.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import pandas as pd
 
+from federation.boosted_trees import TreeOptions
 from federation.config_file import require_known
 from federation.errors import ConfigError
 from federation.schema import Categorical, Numeric, SensitiveAttribute
@@ -59,6 +60,7 @@ class AcsEmploymentTask(TabularTask):
         regions: int = REGIONS,
         *,
         model: TabularModel | None = None,
+        **boosting: Unpack[TreeOptions],
     ) -> None:
         """Choose what a site is.
 
@@ -69,6 +71,7 @@ class AcsEmploymentTask(TabularTask):
             hidden: widths of hidden layers; (32,) if neither this nor `model` is given.
             regions: how many there are, 3 to 99; not by `year`.
             model: see `TabularTask`.
+            boosting: see `TabularTask`.
 
         Raises:
             ConfigError: `sites_by` is neither, or another number of regions.
@@ -96,6 +99,7 @@ class AcsEmploymentTask(TabularTask):
             derived_columns=("SEX", "RAC1P"),
             hidden=(32,) if hidden is None and model is None else hidden,
             model=model,
+            **boosting,
             window_column="year" if by_region else None,
             current_windows=(LATEST,) if by_region else (),
         )

@@ -9,10 +9,12 @@ with its age and its threshold: Ding et al. 2021, arXiv:2108.04884. A test bed, 
 import io
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
+from federation.boosted_trees import TreeOptions
 from federation.errors import ConfigError, DataError
 from federation.schema import Categorical, Numeric, SensitiveAttribute
 from federation.tabular import TabularTask
@@ -75,6 +77,7 @@ class AdultTask(TabularTask):
         held_out_fraction: float = 0.3,
         *,
         model: TabularModel | None = None,
+        **boosting: Unpack[TreeOptions],
     ) -> None:
         """See `TabularTask`; logistic regression if neither `model` nor `hidden` is given.
 
@@ -83,6 +86,7 @@ class AdultTask(TabularTask):
             hidden: widths of hidden layers.
             held_out_fraction: share of the published training set that is never trained on.
             model: see `TabularTask`.
+            boosting: see `TabularTask`.
 
         Raises:
             ConfigError: a bound is broken.
@@ -101,6 +105,7 @@ class AdultTask(TabularTask):
             ),
             hidden=hidden,
             model=model,
+            **boosting,
             held_out_fraction=held_out_fraction,
             window_column="split",
             current_windows=(TEST,),

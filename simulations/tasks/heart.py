@@ -4,10 +4,12 @@ Janosi, Steinbrunn, Pfisterer and Detrano 1989, https://doi.org/10.24432/C52P4X,
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
+from federation.boosted_trees import TreeOptions
 from federation.schema import Categorical, Numeric, SensitiveAttribute
 from federation.tabular import TabularTask
 from federation.tabular_model import TabularModel
@@ -56,6 +58,7 @@ class HeartTask(TabularTask):
         held_out_fraction: float = 0.3,
         *,
         model: TabularModel | None = None,
+        **boosting: Unpack[TreeOptions],
     ) -> None:
         """See `TabularTask`; logistic regression if neither `model` nor `hidden` is given."""
         super().__init__(
@@ -72,6 +75,7 @@ class HeartTask(TabularTask):
             derived_columns=(),
             hidden=hidden,
             model=model,
+            **boosting,
             held_out_fraction=held_out_fraction,
         )
 
