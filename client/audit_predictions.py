@@ -19,16 +19,24 @@ from evaluation.audit.folds import fold_of
 from evaluation.audit.predicted_labels import RowPredictions
 from evaluation.audit.repeated_rows import row_identities
 from evaluation.audit.rows import HELD_OUT, SPLITS, AuditData, Split
+from federation.boosted_trees import TreeShape, boosted_trees_of
+from federation.entropy import SeededEntropy
 from federation.errors import DataError, UsageError
 from federation.initial_model import initial_model
 from federation.task import Floats, Rows, SiteData, Task
 from federation.torch_seed import seed_torch
+from federation.tree_growth import grown
+from privacy.dp_sgd import Descent, train_without_privacy
+from privacy.flat_parameters import flat_parameters, load_flat_parameters
+from privacy.plan import NonPrivatePlan
 
 FOLDS = 5
 BATCH = 64
 EPOCHS = 30
 FEWEST_STEPS, MOST_STEPS = 300, 4000
 LEARNING_RATE = 0.01
+TREE_LEARNING_RATE = 0.3
+"""Of boosted trees, which take all rows at once: nothing is drawn."""
 
 
 def by_model(task: Task, data: SiteData, file: Path) -> RowPredictions:
@@ -63,7 +71,7 @@ def out_of_fold(task: Task, data: SiteData, rows: AuditData, seed: int) -> RowPr
     """Of all rows, each by a model of the task's own that was trained on the other folds.
 
     Args:
-        task: whose model is trained, with Adam, without privacy.
+        task: whose model is trained, with Adam (trees are grown), without privacy.
         data: the rows.
         rows: the same, to find those that are alike: they share a fold.
         seed: of folds, initial parameters and batches.
@@ -92,6 +100,9 @@ def out_of_fold(task: Task, data: SiteData, rows: AuditData, seed: int) -> RowPr
 
 def _trained(task: Task, inputs: Tensor, targets: Tensor, seed: int) -> nn.Module:
     model = initial_model(task, seed)
+    trees = boosted_trees_of(model)
+    if trees is not None:
+        return _all_grown(task, model, trees.shape, (inputs, targets))
     steps = min(max(math.ceil(EPOCHS * len(targets) / BATCH), FEWEST_STEPS), MOST_STEPS)
     with torch.random.fork_rng(devices=[]):
         seed_torch(seed)
@@ -107,6 +118,19 @@ def _trained(task: Task, inputs: Tensor, targets: Tensor, seed: int) -> nn.Modul
             optimizer.zero_grad()
             task.loss(model(inputs[batch]), targets[batch]).mean().backward()  # type: ignore[no-untyped-call]  # torch has no type here
             optimizer.step()
+    return model
+
+
+def _all_grown(
+    task: Task, model: nn.Module, shape: TreeShape, rows: tuple[Tensor, Tensor]
+) -> nn.Module:
+    """Boosted trees, all that there is room for, each level from the histogram of all rows."""
+    count, parameters = len(rows[1]), flat_parameters(model).astype(np.float64)
+    plan, descent = NonPrivatePlan(1.0, 1, count), Descent(TREE_LEARNING_RATE)
+    for _ in range(shape.settings.most_rounds):
+        update = train_without_privacy(model, rows, task.loss, plan, descent, SeededEntropy(0))
+        parameters = grown(shape, parameters, update.delta, count, TREE_LEARNING_RATE)
+        load_flat_parameters(model, parameters)
     return model
 
 

@@ -15,12 +15,13 @@ clipped, weighed, encoded, summed and charged like any update. A row moves it by
 length below 1: g^2 + h^2 = p^2 (1 + (1 - p)^2) < 1 for y = 0, and alike for y = 1. `max_grad_norm
 = 1` cuts nothing, and bounds a row also where this is wrong.
 
-The trees travel as the weights of a second layer, whose inputs are zero: no row has a gradient
-there. The coordinator puts the next level in (`server.tree_growth`) in place of a step.
+What is grown travels as the weights of a second layer, whose inputs are zero: no row has a gradient
+there. The coordinator puts the next level in (`federation.tree_growth`) in place of a step.
 
-With splits at `random` (extremely randomised trees; under privacy: Maddock et al. 2022, "Federated
-Boosted Decision Trees with Differential Privacy", arXiv:2210.02910) all trees are drawn from the
-seed, and the cells of a row are the one leaf that it falls into: a tree takes one round.
+With splits at `random` (under privacy: Maddock et al. 2022, "Federated Boosted Decision Trees with
+Differential Privacy", arXiv:2210.02910) every side draws all trees from the seed, the cells of a
+row are the one leaf that it falls into, and the values of leaves alone travel: a tree takes one
+round.
 """
 
 import math
@@ -38,11 +39,12 @@ from federation.errors import ConfigError
 from federation.schema import Feature, Numeric
 from federation.task import Floats
 
-Splits = Literal["histogram", "random"]
+Splits = Literal["random", "histogram"]
 CLASSES = 2
 SUMS = 2
 """Per cell: of first and of second derivatives."""
-FEATURE, BIN, VALUE = range(3)
+COLUMNS = 3
+FEATURE, BIN, VALUE = range(COLUMNS)
 """Columns of a node: the feature it splits on (-1: none), where, and its part of the logit."""
 LEAF = -1
 
@@ -66,8 +68,8 @@ class TreeSettings:
         trees: how many there is room for, 1 to 10,000.
         tree_depth: levels of splits of each, 1 to 8.
         tree_bins: of a numeric feature, over its declared range, 2 to 256.
-        tree_splits: `histogram`: the best by the summed histograms, a round per level. `random`:
-            drawn from the seed, a round per tree.
+        tree_splits: `random`: drawn from the seed, a round per tree. `histogram`: the best by the
+            summed histograms, a round per level.
         tree_l2: added to the sum of second derivatives of a leaf (XGBoost's lambda), in rows, >= 0.
         tree_minimum_hessian: of either side of a split (XGBoost's min_child_weight), in rows, > 0;
             of a leaf of a random tree: with less it counts as having so much.
@@ -77,11 +79,11 @@ class TreeSettings:
     """
 
     trees: int = 20
-    tree_depth: int = 3
+    tree_depth: int = 4
     tree_bins: int = 16
-    tree_splits: Splits = "histogram"
-    tree_l2: float = 1.0
-    tree_minimum_hessian: float = 1.0
+    tree_splits: Splits = "random"
+    tree_l2: float = 10.0
+    tree_minimum_hessian: float = 5.0
 
     def __post_init__(self) -> None:
         whole = {"trees": (1, 10_000), "tree_depth": (1, 8), "tree_bins": (2, 256)}
@@ -169,20 +171,27 @@ class TreeShape:
         return sum(cells.count for cells in self.cells) if self.chooses_splits else 1
 
     @property
+    def leaves(self) -> int:
+        """Of a whole tree: its lowest level."""
+        return int(2**self.settings.tree_depth)
+
+    @property
     def nodes_at_once(self) -> int:
         """For as many there is room in the histogram: the widest level that is grown from it."""
-        depth = self.settings.tree_depth
-        return int(2 ** (depth - 1 if self.chooses_splits else depth))
+        return self.leaves // 2 if self.chooses_splits else self.leaves
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """How many rows and columns what is grown has, the number of steps so far apart."""
+        settings = self.settings
+        if self.chooses_splits:
+            return settings.trees * settings.nodes, COLUMNS
+        return settings.trees * self.leaves, 1
 
     @property
     def cells_per_row(self) -> int:
         """Into so many a row counts."""
         return len(self.features) if self.chooses_splits else 1
-
-    def level(self, step: int) -> tuple[int, int]:
-        """The tree and the level of it that are grown after so many steps."""
-        tree, level = divmod(step, self.settings.rounds_per_tree)
-        return tree, level if self.chooses_splits else self.settings.tree_depth
 
 
 class BoostedTrees(nn.Module):
@@ -195,13 +204,15 @@ class BoostedTrees(nn.Module):
 
     starts: Tensor
     ordered: Tensor
+    drawn: Tensor
 
     def __init__(self, features: Sequence[Feature], settings: TreeSettings) -> None:
         """No tree is grown yet; random ones are drawn from torch's generator."""
         super().__init__()
         shape = self.shape = TreeShape(settings, tuple(features))
         self.histogram = nn.Linear(shape.nodes_at_once * shape.cells_per_node, SUMS, bias=False)
-        self.trees = nn.Linear(3, 1 + settings.trees * settings.nodes, bias=False)
+        rows, columns = shape.numbers
+        self.trees = nn.Linear(columns, 1 + rows, bias=False)
         starts = torch.tensor([cells.start for cells in shape.cells])
         ordered = torch.tensor([cells.ordered for cells in shape.cells])
         self.register_buffer("starts", starts, persistent=False)
@@ -215,9 +226,11 @@ class BoostedTrees(nn.Module):
         with torch.no_grad():
             self.histogram.weight.zero_()
             self.trees.weight.zero_()
-            self.trees.weight[1:, FEATURE] = LEAF
-            if not shape.chooses_splits:
-                self.trees.weight[1:] = torch.cat([self._drawn() for _ in range(settings.trees)])
+            if shape.chooses_splits:
+                self.trees.weight[1:, FEATURE] = LEAF
+        if not shape.chooses_splits:
+            drawn = torch.stack([self._drawn() for _ in range(settings.trees)])
+            self.register_buffer("drawn", drawn)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """See the class."""
@@ -236,26 +249,30 @@ class BoostedTrees(nn.Module):
             sums = inputs.new_zeros(len(inputs), SUMS)
         # Nothing times the trees: so that they are parameters like others, of which no row has a
         # gradient.
-        untouched = self.trees(inputs.new_zeros(len(inputs), 3)).sum(dim=1)
+        untouched = self.trees(inputs.new_zeros(len(inputs), self.trees.in_features)).sum(dim=1)
         margin = logit + sums[:, 0] + untouched
         return torch.stack([torch.zeros_like(margin), margin, sums[:, 1]], dim=1)
 
     def _drawn(self) -> Tensor:
-        """The nodes of a random tree: any feature, and any place to split it at."""
+        """Of a random tree, shape (nodes, 2): any feature, and any place to split it at."""
         settings, cells = self.shape.settings, self.shape.cells
-        nodes = torch.zeros(settings.nodes, 3)
+        nodes = torch.zeros(settings.nodes, VALUE)
         nodes[:, FEATURE] = LEAF
         for node in range(2**settings.tree_depth - 1):
             feature = int(torch.randint(len(cells), ()))
-            # Missing values alone are no side of an ordered split, nor `missing` of another.
+            # Not one that only tells missing values from the others.
             places = cells[feature].count - (2 if cells[feature].ordered else 1)
             nodes[node, FEATURE], nodes[node, BIN] = feature, int(torch.randint(places, ()))
         return nodes
 
     def _nodes(self) -> Tensor:
         """Of all trees, shape (trees, nodes, 3)."""
-        settings = self.shape.settings
-        return self.trees.weight.detach()[1:].view(settings.trees, settings.nodes, 3)
+        shape, grown = self.shape, self.trees.weight.detach()[1:]
+        if shape.chooses_splits:
+            return grown.view(shape.settings.trees, shape.settings.nodes, COLUMNS)
+        own = grown.view(shape.settings.trees, shape.leaves)
+        within = own.new_zeros(shape.settings.trees, shape.settings.nodes - shape.leaves)
+        return torch.cat([self.drawn, torch.cat([within, own], dim=1)[:, :, None]], dim=2)
 
     def _binned(self, inputs: Tensor) -> Tensor:
         """Per row and feature which of its cells, shape (B, features), int64."""
@@ -295,7 +312,8 @@ class BoostedTrees(nn.Module):
             level = level + shape.settings.tree_depth
         node = reached[:, tree.clamp(0, shape.settings.trees - 1)] - 2**level + 1
         # A row in a leaf above this level has no more part in the tree.
-        counts = (node >= 0) & (node < shape.nodes_at_once) & (tree < shape.settings.trees)
+        in_room = (tree >= 0) & (tree < shape.settings.trees)
+        counts = (node >= 0) & (node < shape.nodes_at_once) & in_room
         node = node.clamp(0, shape.nodes_at_once - 1)[:, None]
         place = node * shape.cells_per_node
         if shape.chooses_splits:

@@ -36,6 +36,7 @@ from federation.round_layout import (
 from federation.run_folder import RunFolder
 from federation.summary import Fairness, Headcount, Round, UtilityPoint
 from federation.task import Floats, Task
+from federation.tree_growth import grown
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from server import optimizer
 from server.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -45,7 +46,6 @@ from server.robust_update import robust_update
 from server.run_record import RoundRecord, RunRecord, record_round
 from server.secure_round import FailedRound, SecureSum
 from server.secure_sums import Sums
-from server.tree_growth import grown
 
 
 @dataclass(frozen=True, slots=True)

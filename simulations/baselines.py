@@ -23,11 +23,11 @@ from federation.entropy import Entropy, SeededEntropy
 from federation.initial_model import initial_model
 from federation.summary import Baseline, Utility
 from federation.task import Floats, SiteData, SiteRequest, Task
+from federation.tree_growth import grown
 from privacy.dp_sgd import Descent, train_privately, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import plan_for_rows
-from server.tree_growth import grown
 
 OwnLayers = Mapping[str, Mapping[str, Tensor]]
 """Per site, its own values of the layers that stay at the sites, by parameter."""

@@ -5,8 +5,10 @@ No key, ledger, journal or run folder is opened, and all randomness is a seed's.
 
 from dataclasses import dataclass
 
+from federation.boosted_trees import boosted_trees_of
 from federation.config import FederationConfig
 from federation.errors import ConfigError
+from federation.initial_model import initial_model
 from federation.task import Rows, SiteRequest, Task
 from privacy.accountant import cost
 from privacy.calibration import noise_multiplier
@@ -73,7 +75,8 @@ def shadow(task: Task, config: FederationConfig) -> Shadow:
     """A configuration, ready to be audited.
 
     Raises:
-        ConfigError: it has no record-level privacy, sites share its noise, or a site is unknown.
+        ConfigError: it has no record-level privacy, sites share its noise, a site is unknown, or
+            the model is grown from histograms.
         PrivacyRefusal: no noise meets its epsilon.
     """
     choice, training = config.privacy, config.training
@@ -94,6 +97,12 @@ def shadow(task: Task, config: FederationConfig) -> Shadow:
         raise ConfigError(
             "federation.sites", sorted(unknown), f"sites of the task: {', '.join(task.sites)}"
         )
+    if boosted_trees_of(initial_model(task, config.run.seed)) is not None:
+        raise ConfigError(
+            "task.options.model", "boosted_trees", "one that is trained by gradient steps alone",
+            "the audit takes no part of a coordinator, who grows trees between the steps; hedgerow "
+            "privacy audit mechanism tests the clip and the noise of those",
+        )  # fmt: skip
     noise = choice.noise_multiplier
     if noise is None:
         assert choice.epsilon is not None

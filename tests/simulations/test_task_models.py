@@ -77,7 +77,9 @@ def test_the_seed_alone_makes_the_model(name: str, model: str) -> None:
     one, again = (initial_model(load_task(name, {"model": model}), 5) for _ in range(2))
     other = initial_model(load_task(name, {"model": model}), 6)
     assert all(map(torch.equal, one.parameters(), again.parameters()))
-    assert not np.array_equal(flat_parameters(one), flat_parameters(other))
+    # Of random trees the seed draws what does not travel: where they split.
+    tensors = [model.state_dict() for model in (one, other)]
+    assert not all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
 @pytest.mark.parametrize(("name", "model"), SHIPPED)

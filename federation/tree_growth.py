@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from federation.boosted_trees import BIN, FEATURE, LEAF, SUMS, VALUE, TreeShape
+from federation.boosted_trees import BIN, COLUMNS, FEATURE, LEAF, SUMS, TreeShape
 from federation.task import Floats
 
 
@@ -39,31 +39,45 @@ def grown(
         rows: that the batches of all these sites are expected to have.
         learning_rate: of the sites' step, which the values of leaves are multiplied by.
     """
-    histogram, nodes = _parts(shape, parameters)
-    if int(nodes[0, 0]) >= shape.settings.most_rounds:
+    step, grown_so_far = _parts(shape, parameters)[1:]
+    if step >= shape.settings.most_rounds:
         return parameters.copy()
     per_row = -_parts(shape, update)[0] / learning_rate
     sums = per_row * np.sqrt(shape.cells_per_row) * rows
-    sums = sums.reshape(SUMS, shape.nodes_at_once, shape.cells_per_node)
-    tree, level = shape.level(int(nodes[0, 0]))
-    own = nodes[1:].reshape(-1, shape.settings.nodes, 3)[tree]
-    if shape.chooses_splits:
-        is_split = _add_level(shape, own, sums, level, learning_rate)
-        steps = 1 if is_split else shape.settings.tree_depth - level
+    tree, level = divmod(step, shape.settings.rounds_per_tree)
+    own = grown_so_far.reshape(shape.settings.trees, -1)[tree]
+    if not shape.chooses_splits:
+        own[:] = _leaf_values(shape, sums, learning_rate)
+        following = step + 1
+    elif _add_level(shape, own.reshape(-1, COLUMNS), sums, level, learning_rate):
+        following = step + 1
     else:
-        of_leaves = sums[:, :, 0].T.copy()
-        least = shape.settings.tree_minimum_hessian
-        of_leaves[:, 1] = np.maximum(of_leaves[:, 1], least)
-        own[len(own) // 2 :, VALUE] = [_value(shape, leaf, learning_rate) for leaf in of_leaves]
-        steps = 1
-    nodes[0, 0] += steps
-    return np.concatenate([np.zeros(histogram.size), nodes.ravel()])
+        following = (tree + 1) * shape.settings.rounds_per_tree
+    counted = np.zeros(grown_so_far.shape[1])
+    counted[0] = following
+    return np.concatenate([np.zeros(per_row.size), counted, grown_so_far.ravel()])
 
 
-def _parts(shape: TreeShape, flat: Floats) -> tuple[Floats, Floats]:
-    """Of numbers in the order of the model's parameters: histogram (2, cells), nodes (n, 3)."""
-    cells = SUMS * shape.nodes_at_once * shape.cells_per_node
-    return flat[:cells].reshape(SUMS, -1), flat[cells:].reshape(-1, 3).copy()
+def _parts(shape: TreeShape, flat: Floats) -> tuple[Floats, int, Floats]:
+    """Of numbers in the order of the model's parameters: histogram, steps so far, what is grown.
+
+    Of shapes (2, nodes at once, cells per node) and `shape.numbers`; copies.
+    """
+    cells, (rows, columns) = SUMS * shape.nodes_at_once * shape.cells_per_node, shape.numbers
+    histogram, counted, grown_so_far = np.split(flat, [cells, cells + columns])
+    return (
+        histogram.reshape(SUMS, shape.nodes_at_once, shape.cells_per_node).copy(),
+        round(float(counted[0])),
+        grown_so_far.reshape(rows, columns).copy(),
+    )
+
+
+def _leaf_values(shape: TreeShape, sums: Floats, learning_rate: float) -> Floats:
+    """Of the leaves of a random tree, shape (leaves,)."""
+    gradients, hessians = sums[:, :, 0]
+    heavy = np.maximum(hessians, shape.settings.tree_minimum_hessian)
+    values: Floats = -learning_rate * gradients / (heavy + shape.settings.tree_l2)
+    return values
 
 
 def _add_level(
