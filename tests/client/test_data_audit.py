@@ -124,11 +124,12 @@ def test_the_list_names_rows_of_the_table(document) -> None:
     assert len(uncertain) == 50
 
 
-def test_out_of_fold_predictions_beat_guessing_and_repeat() -> None:
+@pytest.mark.parametrize("task", [HEART, HeartTask(model="boosted_trees")])
+def test_out_of_fold_predictions_beat_guessing_and_repeat(task) -> None:
     request = SiteRequest("cleveland", 1)
-    data = HEART.load(request)
-    rows = audit_data(HEART, data, request, None)
-    first, second = (out_of_fold(HEART, data, rows, seed=1) for _ in range(2))
+    data = task.load(request)
+    rows = audit_data(task, data, request, None)
+    first, second = (out_of_fold(task, data, rows, seed=1) for _ in range(2))
     assert first.folds == 5
     predicted = np.concatenate([first.probabilities[split].argmax(1) for split in SPLITS])
     labels = rows.pooled(SPLITS).targets

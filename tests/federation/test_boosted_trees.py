@@ -182,6 +182,25 @@ def test_one_row_moves_the_histogram_by_at_most_one_and_the_clip_cuts_nothing(
     np.testing.assert_allclose(whole, bare, atol=1e-5)
 
 
+@pytest.mark.parametrize("splits", ["random", "histogram"])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e30, -7.5, 2.5])
+def test_whatever_a_coordinator_sends_one_row_moves_the_histogram_by_at_most_one(
+    splits: str, number: float
+) -> None:
+    torch.manual_seed(0)
+    settings = TreeSettings(trees=3, tree_depth=2, tree_bins=4, tree_splits=splits)
+    inputs, targets, _ = drawn_rows(9, 12)
+    generator = np.random.default_rng(9)
+    for share in (0.1, 0.5, 1.0):
+        model = BoostedTrees(FEATURES, settings).train()
+        with torch.no_grad():
+            for weight in (model.histogram.weight, model.trees.weight):
+                weight[torch.from_numpy(generator.random(weight.shape) < share)] = number
+        whole, _ = clipped_gradient_sum(model, (inputs, targets), boosting_loss, 1.0)
+        fewer, _ = clipped_gradient_sum(model, (inputs[1:], targets[1:]), boosting_loss, 1.0)
+        assert np.linalg.norm(whole - fewer) <= 1 + 1e-12
+
+
 @pytest.mark.parametrize(
     ("feature", "values"),
     [

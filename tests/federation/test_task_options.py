@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import pytest
 
@@ -45,6 +45,14 @@ def needs(rows: int) -> None: ...
 def any_of(**options: int) -> None: ...
 
 
+class Growth(TypedDict, total=False):
+    depth: int
+    share: float
+
+
+def spells_out(size: int = 1, **growth: Unpack[Growth]) -> None: ...
+
+
 def none() -> None: ...
 
 
@@ -55,6 +63,10 @@ def none() -> None: ...
                              ".*did you mean size"),
         (Typed, {"zzz": 1}, r"plain=3$"),
         (none, {"zzz": 1}, "mine takes no options"),
+        (spells_out, {"dept": 2}, "task.options.dept = 2: expected no such option; mine takes "
+                                  "size=1, depth, share .did you mean depth"),
+        (spells_out, {"depth": 2.5}, "task.options.depth = 2.5: expected a whole number"),
+        (spells_out, {"growth": 1}, "task.options.growth = 1: expected no such option"),
         (needs, {}, "task.options.rows = None: expected it to be set: mine needs it"),
         (Typed, {"size": "8"}, "task.options.size = '8': expected a whole number"),
         (Typed, {"size": True}, "task.options.size = True: expected a whole number"),
@@ -66,6 +78,7 @@ def none() -> None: ...
         (Typed, {"table": 3}, "task.options.table = 3"),
         (any_of, {"x": 1, "of": 2}, None),
         (needs, {"rows": 3}, None),
+        (spells_out, {"size": 2, "depth": 3, "share": 0.5}, None),
         (Typed, {"size": 2, "share": 1, "widths": [1], "pair": [1, 2], "table": "a.csv"}, None),
         (Typed, {"plain": "anything"}, None),
         (Mine, {"size": "not checked: one annotation of this class cannot be resolved"}, None),
