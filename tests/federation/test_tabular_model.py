@@ -94,7 +94,7 @@ def test_what_is_left_out_is_the_usual(model, hidden, widths) -> None:
 @pytest.mark.parametrize(
     ("model", "hidden", "text"),
     [
-        ("tree", None, "one of logistic, mlp, embedding"),
+        ("tree", None, "one of logistic, mlp, boosted_trees, embedding"),
         ("logistic", (4,), 'none with model = "logistic"'),
         ("mlp", (), 'at least one width with model = "mlp"'),
         (None, (0,), "whole numbers > 0"),

@@ -92,7 +92,7 @@ def test_the_latest_census_year_is_the_current_window() -> None:
         (lambda: heart.HeartTask(hidden=("8",)), "hidden"),
         (lambda: acs_employment.AcsEmploymentTask("yaer"), "did you mean year?"),
         (lambda: acs_employment.AcsEmploymentTask(regions=2), "a whole number from 3 to 99"),
-        (lambda: heart.HeartTask(model="tree"), "one of logistic, mlp, embedding"),
+        (lambda: heart.HeartTask(model="tree"), "one of logistic, mlp, boosted_trees, embedding"),
         (lambda: heart.HeartTask(model="logistic", hidden=(4,)), "none with model"),
         (lambda: heart.HeartTask(model="embedding", hidden=()), "at least one width with model"),
         (lambda: languages.LanguagesTask(rank=0), "a whole number from 1 to 32"),
