@@ -181,12 +181,9 @@ class TreeShape:
         return self.leaves // 2 if self.chooses_splits else self.leaves
 
     @property
-    def numbers(self) -> tuple[int, int]:
-        """How many rows and columns what is grown has, the number of steps so far apart."""
-        settings = self.settings
-        if self.chooses_splits:
-            return settings.trees * settings.nodes, COLUMNS
-        return settings.trees * self.leaves, 1
+    def numbers_per_tree(self) -> int:
+        """That travel: its nodes', or the values of its leaves alone."""
+        return self.settings.nodes * COLUMNS if self.chooses_splits else self.leaves
 
     @property
     def cells_per_row(self) -> int:
@@ -211,8 +208,8 @@ class BoostedTrees(nn.Module):
         super().__init__()
         shape = self.shape = TreeShape(settings, tuple(features))
         self.histogram = nn.Linear(shape.nodes_at_once * shape.cells_per_node, SUMS, bias=False)
-        rows, columns = shape.numbers
-        self.trees = nn.Linear(columns, 1 + rows, bias=False)
+        # A row per tree, below one that has the number of steps so far.
+        self.trees = nn.Linear(shape.numbers_per_tree, 1 + settings.trees, bias=False)
         starts = torch.tensor([cells.start for cells in shape.cells])
         ordered = torch.tensor([cells.ordered for cells in shape.cells])
         self.register_buffer("starts", starts, persistent=False)
@@ -227,7 +224,7 @@ class BoostedTrees(nn.Module):
             self.histogram.weight.zero_()
             self.trees.weight.zero_()
             if shape.chooses_splits:
-                self.trees.weight[1:, FEATURE] = LEAF
+                self.trees.weight[1:, FEATURE::COLUMNS] = LEAF
         if not shape.chooses_splits:
             drawn = torch.stack([self._drawn() for _ in range(settings.trees)])
             self.register_buffer("drawn", drawn)
@@ -243,15 +240,14 @@ class BoostedTrees(nn.Module):
         if self.training:
             parts = parts * (trees < step // self.shape.settings.rounds_per_tree)
         logit = parts.sum(dim=1)
-        if torch.is_grad_enabled():
-            sums = self.histogram(self._cells(binned, reached, step))
-        else:  # it is zero, and there for its gradient alone
-            sums = inputs.new_zeros(len(inputs), SUMS)
+        zero = torch.zeros_like(logit)
+        if not torch.is_grad_enabled():  # the rest is zero, and there for its gradient alone
+            return torch.stack([zero, logit, zero], dim=1)
+        sums = self.histogram(self._cells(binned, reached, step))
         # Nothing times the trees: so that they are parameters like others, of which no row has a
         # gradient.
         untouched = self.trees(inputs.new_zeros(len(inputs), self.trees.in_features)).sum(dim=1)
-        margin = logit + sums[:, 0] + untouched
-        return torch.stack([torch.zeros_like(margin), margin, sums[:, 1]], dim=1)
+        return torch.stack([zero, logit + sums[:, 0] + untouched, sums[:, 1]], dim=1)
 
     def _drawn(self) -> Tensor:
         """Of a random tree, shape (nodes, 2): any feature, and any place to split it at."""
@@ -270,9 +266,8 @@ class BoostedTrees(nn.Module):
         shape, grown = self.shape, self.trees.weight.detach()[1:]
         if shape.chooses_splits:
             return grown.view(shape.settings.trees, shape.settings.nodes, COLUMNS)
-        own = grown.view(shape.settings.trees, shape.leaves)
-        within = own.new_zeros(shape.settings.trees, shape.settings.nodes - shape.leaves)
-        return torch.cat([self.drawn, torch.cat([within, own], dim=1)[:, :, None]], dim=2)
+        within = grown.new_zeros(shape.settings.trees, shape.settings.nodes - shape.leaves)
+        return torch.cat([self.drawn, torch.cat([within, grown], dim=1)[:, :, None]], dim=2)
 
     def _binned(self, inputs: Tensor) -> Tensor:
         """Per row and feature which of its cells, shape (B, features), int64."""

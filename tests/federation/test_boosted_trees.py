@@ -129,7 +129,7 @@ def test_random_trees_sum_their_leaves() -> None:
     model = BoostedTrees(FEATURES, TreeSettings(trees=3, tree_depth=2, tree_bins=4))
     with torch.no_grad():
         model.trees.weight[0, 0] = 1
-        model.trees.weight[1:5, 0] = torch.tensor([0.5, -0.5, 1.0, -1.0])
+        model.trees.weight[1] = torch.tensor([0.5, -0.5, 1.0, -1.0])
     inputs, targets, values = drawn_rows(5, 200)
     nodes = model.drawn.numpy()
     expected = np.zeros((2, 4))
