@@ -241,7 +241,8 @@ class BoostedTrees(nn.Module):
             parts = parts * (trees < step // self.shape.settings.rounds_per_tree)
         logit = parts.sum(dim=1)
         zero = torch.zeros_like(logit)
-        if not torch.is_grad_enabled():  # the rest is zero, and there for its gradient alone
+        if not (self.training or torch.is_grad_enabled()):
+            # What is left out is zero, and there for its gradient alone.
             return torch.stack([zero, logit, zero], dim=1)
         sums = self.histogram(self._cells(binned, reached, step))
         # Nothing times the trees: so that they are parameters like others, of which no row has a

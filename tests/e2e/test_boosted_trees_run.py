@@ -198,7 +198,7 @@ def test_weights_are_those_of_rows_in_the_histogram(tmp_path) -> None:
     _, twice = by_protocol(tmp_path / "a", exactly(trees(2, tree_l2=2.0, **rare)), *weights)
     _, once = by_protocol(tmp_path / "b", exactly(trees(2, tree_l2=1.0, **rare)))
     np.testing.assert_allclose(nodes_of(twice), nodes_of(once), atol=1e-5)
-    assert (nodes_of(once)[1:] != 0).sum() > 16
+    assert (nodes_of(once)[1:3] != 0).sum() > 10
 
 
 def test_without_privacy_they_do_as_well_as_a_network(tmp_path) -> None:
