@@ -201,6 +201,11 @@ class BoostedTrees(nn.Module):
 
     starts: Tensor
     ordered: Tensor
+    numeric: Tensor
+    edges: Tensor
+    levels: Tensor
+    no_level: Tensor
+    places: Tensor
     drawn: Tensor
 
     def __init__(self, features: Sequence[Feature], settings: TreeSettings) -> None:
@@ -214,12 +219,8 @@ class BoostedTrees(nn.Module):
         ordered = torch.tensor([cells.ordered for cells in shape.cells])
         self.register_buffer("starts", starts, persistent=False)
         self.register_buffer("ordered", ordered, persistent=False)
-        self._edges = [
-            torch.from_numpy(_inner_edges(feature, settings.tree_bins)).float()
-            if isinstance(feature, Numeric)
-            else torch.zeros(0)
-            for feature in features
-        ]
+        for name, buffer in _binning(shape).items():
+            self.register_buffer(name, buffer, persistent=False)
         with torch.no_grad():
             self.histogram.weight.zero_()
             self.trees.weight.zero_()
@@ -272,31 +273,24 @@ class BoostedTrees(nn.Module):
 
     def _binned(self, inputs: Tensor) -> Tensor:
         """Per row and feature which of its cells, shape (B, features), int64."""
-        found, column = [], 0
-        for feature, edges, cells in zip(
-            self.shape.features, self._edges, self.shape.cells, strict=True
-        ):
-            if isinstance(feature, Numeric):
-                value, missing = inputs[:, column].contiguous(), inputs[:, column + 1] > 0.5
-                binned = torch.bucketize(value, edges.to(value), right=True)
-                found.append(torch.where(missing, cells.count - 1, binned))
-                column += 2
-            else:
-                found.append(inputs[:, column : column + cells.count].argmax(dim=1))
-                column += cells.count
-        return torch.stack(found, dim=1)
+        numbers = inputs[:, self.numeric]
+        binned = (numbers[:, :, None] >= self.edges).sum(dim=2)
+        missing = inputs[:, self.numeric + 1] > 0.5
+        binned = torch.where(missing, self.shape.settings.tree_bins, binned)
+        levels = inputs[:, self.levels].masked_fill(self.no_level, -math.inf).argmax(dim=2)
+        return torch.cat([binned, levels], dim=1)[:, self.places]
 
     def _reached(self, binned: Tensor, nodes: Tensor) -> Tensor:
         """The node that each row ends in, of each tree, shape (B, trees), int64."""
         trees = torch.arange(len(nodes), device=binned.device)
+        feature = nodes[..., FEATURE].round().long().clamp(LEAF, len(self.shape.features) - 1)
+        place, used = nodes[..., BIN].round().long(), feature.clamp(min=0)
+        ordered, is_split = self.ordered[used], feature > LEAF
         here = torch.zeros(len(binned), len(nodes), dtype=torch.long, device=binned.device)
         for _ in range(self.shape.settings.tree_depth):
-            at = nodes[trees, here]
-            feature = at[..., FEATURE].round().long().clamp(LEAF, len(self.shape.features) - 1)
-            used = feature.clamp(min=0)
-            mine, place = binned.gather(1, used), at[..., BIN].round().long()
-            left = torch.where(self.ordered[used], mine <= place, mine == place)
-            here = torch.where(feature > LEAF, 2 * here + 2 - left.long(), here)
+            mine, there = binned.gather(1, used[trees, here]), place[trees, here]
+            left = torch.where(ordered[trees, here], mine <= there, mine == there)
+            here = torch.where(is_split[trees, here], 2 * here + 2 - left.long(), here)
         return here
 
     def _cells(self, binned: Tensor, reached: Tensor, step: Tensor) -> Tensor:
@@ -333,6 +327,41 @@ def boosting_loss(output: Tensor, target: Tensor) -> Tensor:
 def boosted_trees_of(model: nn.Module) -> BoostedTrees | None:
     """The trees that a model is, or has in it; None of any other."""
     return next((part for part in model.modules() if isinstance(part, BoostedTrees)), None)
+
+
+def _binning(shape: TreeShape) -> dict[str, Tensor]:
+    """How inputs become cells, all features of a kind at once.
+
+    Returns:
+        numeric: columns of numbers, each before the one that says whether it is missing, (n,).
+        edges: between their bins, shape (n, bins - 1).
+        levels: columns of the levels of the other features, shape (m, most), filled up with any.
+        no_level: where they are filled up, of the same shape.
+        places: of each feature among the numeric ones and, after them, the others.
+    """
+    numeric, edges, levels, numbers, others, column = [], [], [], [], [], 0
+    for number, (feature, cells) in enumerate(zip(shape.features, shape.cells, strict=True)):
+        if isinstance(feature, Numeric):
+            numeric.append(column)
+            edges.append(_inner_edges(feature, shape.settings.tree_bins))
+            numbers.append(number)
+            column += 2
+        else:
+            levels.append(torch.arange(column, column + cells.count))
+            others.append(number)
+            column += cells.count
+    most = max((len(one) for one in levels), default=1)
+    filled = torch.full((len(levels), most), LEAF)
+    for row, one in zip(filled, levels, strict=True):
+        row[: len(one)] = one
+    between = np.array(edges).reshape(len(edges), shape.settings.tree_bins - 1)
+    return {
+        "numeric": torch.tensor(numeric, dtype=torch.long),
+        "edges": torch.from_numpy(between).float(),
+        "levels": filled.clamp(min=0),
+        "no_level": filled == LEAF,
+        "places": torch.argsort(torch.tensor(numbers + others)),
+    }
 
 
 def _inner_edges(feature: Numeric, bins: int) -> Floats:

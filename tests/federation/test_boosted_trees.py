@@ -222,6 +222,20 @@ def test_bins_are_of_equal_width_on_the_features_scale(feature: Numeric, values:
     assert found[:, 0].tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", [Numeric, Categorical])
+def test_all_features_may_be_of_one_kind(kind: type) -> None:
+    features = [feature for feature in FEATURES if isinstance(feature, kind)]
+    _, targets, values = drawn_rows(8, 60)
+    inputs = torch.from_numpy(encode_inputs(values, features).astype(np.float32))
+    model = BoostedTrees(features, TreeSettings(tree_bins=4, tree_splits="histogram"))
+    found = gradient(model, (inputs, targets))[1] * math.sqrt(len(features))
+    expected = np.zeros(len(found))
+    for row in range(60):
+        for number, feature in enumerate(features):
+            expected[5 * number + cell_of(feature.name, values[feature.name][row])] += 0.25
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_without_gradients_the_model_says_the_same() -> None:
     torch.manual_seed(1)
     model = BoostedTrees(FEATURES, TreeSettings(trees=2, tree_depth=2)).eval()
