@@ -47,7 +47,7 @@ def read_private(data: bytes) -> ec.EllipticCurvePrivateKey:
     """
     try:
         key = load_ssh_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise IntegrityError("no OpenSSH private key without a passphrase") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp384r1":
         raise IntegrityError(f"no key of type {_TYPE}")
@@ -71,7 +71,7 @@ def is_signed(line: str, message: bytes, signature: str) -> bool:
 def _parsed(line: str) -> ec.EllipticCurvePublicKey:
     try:
         key = load_ssh_public_key(line.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise ValueError(f"no OpenSSH public key of type {_TYPE}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
         raise ValueError(f"no OpenSSH public key of type {_TYPE}")

@@ -269,7 +269,7 @@ def stored_key(openssh: str) -> bytes:
     """
     try:
         key = load_ssh_public_key(openssh.encode())
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm) as error:
         raise DataError(f"node key {openssh[:40]!r}: expected an OpenSSH public key") from error
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise DataError(f"node key {openssh[:40]!r}: expected an elliptic-curve key")
