@@ -161,7 +161,7 @@ def _differs(
         else:
             apart.append(gradient_sum(local, own, loss)[0])
     present = torch.ones(targets.shape[:2], dtype=torch.bool)
-    bounds = torch.tensor(clips, dtype=torch.float64) if private else None
+    bounds = torch.tensor(clips) if private else None
     with torch.random.fork_rng(devices=[]):
         before = torch.random.get_rng_state()
         parameters = torch.from_numpy(starts).float()
