@@ -10,14 +10,14 @@ each client (`privacy.folded_model`).
 client whose plan has fewer steps drops out of the chunk when it is done.
 
 **Numbers that are not finite**, or so large that float32 may have lost them, send that one client
-through the code that trains it alone, for that step. So rows without a finite gradient contribute
-zero under privacy, and spoil their own client's model without it, as they do there; never another
-client's.
+through the code that trains it alone: under privacy for that step, without it for the round. So
+rows without a finite gradient contribute zero under privacy, and spoil their own client's model
+without it, as they do there; never another client's.
 """
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from federation.entropy import Entropy
 from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.clipped_sum import clipped_gradient_sum
-from privacy.dp_sgd import BATCHES, NOISE, Descent, LocalUpdate, gradient_sum
+from privacy.dp_sgd import BATCHES, NOISE, Descent, LocalUpdate, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.folded_model import ClientGradients, FoldedModel
+from privacy.folded_model import FoldedModel
 from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import NoiseSampler, noise_rows
 from privacy.padded_batches import PaddedBatches, padded_batches
@@ -42,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 
 Plan = DpSgdPlan | NonPrivatePlan
 
-NUMBERS_IN_CACHE = 2**16
+NUMBERS_IN_CACHE = 2**17
 LARGEST_NORM = 1e15
 """Beyond it a row's client is trained alone for that step: float32 might not hold its square."""
 
@@ -133,7 +133,7 @@ class _Chunk:
         self._clips = self._here.new_tensor(clips) if clips else None
         self._deviations = [one.noise_multiplier * one.max_grad_norm for one in private]
         self._noises = [one.entropy.child(NOISE) for one in clients] if private else []
-        inputs, targets = (torch.cat([one.rows[side] for one in clients]) for side in (0, 1))
+        inputs, targets = (_pooled([one.rows[side] for one in clients]) for side in (0, 1))
         self._pool = inputs.to(arithmetic.device), targets.to(arithmetic.device)
         self._losses = self._here.new_zeros(len(clients), dtype=torch.float64)
         self._seen = torch.zeros(len(clients))
@@ -150,11 +150,15 @@ class _Chunk:
             sums = self._summed(batches)
             for few in _slices(*sums.shape):
                 self._descend(few, sums[few], velocity[few], descent)
+        if self._clips is not None:
+            return [LocalUpdate(delta, None) for delta in self._moved.double().cpu().numpy()]
+        spoilt = set(_places(~torch.isfinite(self._moved.sum(dim=1))))
         means = (self._losses.cpu() / self._seen.clamp(min=1)).tolist()
-        deltas = self._moved.double().cpu().numpy()
         return [
-            LocalUpdate(delta, mean if self._clips is None else None)
-            for delta, mean in zip(deltas, means, strict=True)
+            self._trained_alone(at, descent) if at in spoilt else LocalUpdate(delta, mean)
+            for at, (delta, mean) in enumerate(
+                zip(self._moved.double().cpu().numpy(), means, strict=True)
+            )
         ]
 
     def _descend(self, few: slice, gradient: Tensor, velocity: Tensor, descent: Descent) -> None:
@@ -181,24 +185,35 @@ class _Chunk:
         rows = _taken(self._pool[0], index), _taken(self._pool[1], index)
         clips = None if self._clips is None else self._clips[:clients]
         found = self._folded.gradients(here, rows, present, self._loss, clips)
-        losses = found.losses.sum(dim=1)
-        for at in _lost(found):
-            found.sums[at], losses[at] = self._trained_alone(at, index[at, : batches.sizes[at]])
-        self._losses[:clients] += losses
-        self._seen[:clients] += batches.sizes
+        if found.norms is None:
+            self._losses[:clients] += found.losses.sum(dim=1)
+            self._seen[:clients] += batches.sizes
+            return found.sums
+        for at in _places(~(found.norms.amax(dim=1) <= LARGEST_NORM)):  # true for NaN
+            found.sums[at] = self._clipped_alone(at, index[at, : batches.sizes[at]])
         return found.sums
 
-    def _trained_alone(self, at: int, batch: Tensor) -> tuple[Tensor, float]:
-        """Sum of gradients and of losses of one client, by the code that trains it alone."""
-        rows, plan = (self._pool[0][batch], self._pool[1][batch]), self._clients[at].plan
+    def _clipped_alone(self, at: int, batch: Tensor) -> Tensor:
+        """Sum of one client's clipped gradients, by the code that trains it alone."""
+        plan = self._clients[at].plan
+        assert isinstance(plan, DpSgdPlan)
         load_flat_parameters(self._alone, self._here[at].cpu().numpy())
-        if isinstance(plan, DpSgdPlan):
-            summed, _ = clipped_gradient_sum(
-                self._alone, rows, self._loss, plan.max_grad_norm, arithmetic=self._arithmetic
-            )
-            return torch.from_numpy(summed), 0.0
-        summed, losses = gradient_sum(self._alone, rows, self._loss, self._arithmetic)
-        return torch.from_numpy(summed), losses
+        rows = self._pool[0][batch], self._pool[1][batch]
+        summed, _ = clipped_gradient_sum(
+            self._alone, rows, self._loss, plan.max_grad_norm, arithmetic=self._arithmetic
+        )
+        return torch.from_numpy(summed)
+
+    def _trained_alone(self, at: int, descent: Descent) -> LocalUpdate:
+        """The whole round of one client without privacy, by the code that trains it alone."""
+        work = self._clients[at]
+        assert isinstance(work.plan, NonPrivatePlan)
+        load_flat_parameters(self._alone, self._start[at].cpu().numpy())
+        if work.correction is not None:
+            descent = replace(descent, correction=work.correction)
+        return train_without_privacy(
+            self._alone, work.rows, self._loss, work.plan, descent, work.entropy, self._arithmetic
+        )
 
 
 def _draws(client: ClientWork) -> Draws:
@@ -236,18 +251,35 @@ def _slices(clients: int, parameters: int) -> list[slice]:
     return [slice(at, min(at + few, clients)) for at in range(0, clients, few)]
 
 
+def _pooled(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all clients, one client's after the other's, without a copy if they lie so."""
+    filled = [part for part in parts if part.numel()]
+    if not all(map(_follows, filled, filled[1:])):
+        return torch.cat(list(parts))
+    if not filled:
+        return parts[0]
+    first, rows = filled[0], sum(map(len, filled))
+    return first.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
+
+
+def _follows(one: Tensor, other: Tensor) -> bool:
+    """Whether the second begins in memory where the first ends, as parts of one tensor do."""
+    return (
+        one.is_contiguous()
+        and other.is_contiguous()
+        and one.dtype == other.dtype
+        and one.shape[1:] == other.shape[1:]
+        and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+        and one.data_ptr() + one.nbytes == other.data_ptr()
+    )
+
+
 def _taken(pool: Tensor, index: Tensor) -> Tensor:
     """The rows of the pool at `index`, shape (K, B); several times as fast as `pool[index]`."""
     return pool.index_select(0, index.flatten()).view(*index.shape, *pool.shape[1:])
 
 
-def _lost(found: ClientGradients) -> list[int]:
-    """Clients with a number that is not finite, or may not have been computed well."""
-    if found.norms is None:
-        kept = torch.isfinite(found.sums.sum(dim=1))
-    else:
-        kept = found.norms.amax(dim=1) <= LARGEST_NORM  # false for NaN
-    if bool(kept.all()):
-        return []
-    lost: list[int] = torch.nonzero(~kept).flatten().tolist()
-    return lost
+def _places(marked: Tensor) -> list[int]:
+    """Where true, shape (K,)."""
+    places: list[int] = torch.nonzero(marked).flatten().tolist()
+    return places

@@ -171,6 +171,41 @@ def test_a_client_may_start_elsewhere() -> None:
         assert distance(ours, theirs) < CLOSE
 
 
+def test_a_correction_is_a_clients_own() -> None:
+    # So many parameters that the clients' steps are not all taken at once.
+    case, descent = Case(lambda: nn.Linear(300, 300), (300,)), Descent(0.3, 0.5)
+    model, clients = case.build(), clients_for(case, private=True)
+    draws = np.random.default_rng(5)
+    works = [
+        replace(one.work, correction=draws.standard_normal(90_300) if number != 2 else None)
+        for number, one in enumerate(clients)
+    ]
+    together = train_together(model, works, case.loss, descent)
+    for ours, work in zip(together, works, strict=True):
+        own = replace(descent, correction=work.correction)
+        theirs = Client(replace(work, correction=None)).alone(model, case, own)
+        assert distance(ours, theirs) < CLOSE
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_rows_are_copied_together_unless_they_lie_so(shape: tuple[int, ...]) -> None:
+    whole = torch.randn(12, *shape)
+    in_turn = whole.split([3, 0, 4, 5])
+    assert batched_training._pooled(in_turn).data_ptr() == whole.data_ptr()
+    later = whole[2:].split([4, 6])
+    assert batched_training._pooled(later).data_ptr() == later[0].data_ptr()
+    strewn = (
+        [in_turn[0], in_turn[3]],
+        in_turn[::-1],
+        [whole[::2], whole[:3]],
+        whole.clone().chunk(3),
+    )
+    with_another = [in_turn[0], whole.clone()[3:7]]
+    for parts in (in_turn, later, *strewn, with_another, [whole[:0], whole[5:5]]):
+        pooled = batched_training._pooled(parts)
+        torch.testing.assert_close(pooled, torch.cat(list(parts)), rtol=0, atol=0)
+
+
 FACTORS = {"huge": 1e15, "past float32 when squared": 1e30, "nan": np.nan, "inf": np.inf}
 
 
