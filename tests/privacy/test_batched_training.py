@@ -502,9 +502,11 @@ def test_a_row_costs_what_its_layers_multiply_and_hold() -> None:
     wide, digits = CASES["wide"], CASES["digits"]
     cost = row_cost(wide.build(), wide.rows(2))
     assert cost.multiplications == 40 * 64 + 64 * 3
+    assert cost.convolved == 0
     assert cost.numbers == 40 + 64 + 64 + 3
     cost = row_cost(digits.build(), digits.rows(2))
     assert cost.multiplications == 64 * 8 * 9 + 16 * 16 * 72 + 256 * 10
+    assert cost.convolved == 64 * 8 * 9 + 16 * 16 * 72
 
 
 def test_small_models_are_worth_it_and_those_that_keep_a_core_busy_are_not() -> None:
@@ -514,5 +516,9 @@ def test_small_models_are_worth_it_and_those_that_keep_a_core_busy_are_not() -> 
     images = nn.Sequential(nn.Conv2d(1, 16, 8, 2, 3), nn.ReLU(), nn.Conv2d(16, 32, 4, 2))
     rows = torch.zeros(1, 1, 28, 28), torch.zeros(1)
     assert not is_worth_batching(row_cost(images, rows))
-    wide = nn.Sequential(nn.Linear(100, 700), nn.ReLU(), nn.Linear(700, 700))
-    assert not is_worth_batching(row_cost(wide, (torch.zeros(1, 100), torch.zeros(1))))
+    rows = torch.zeros(1, 1000), torch.zeros(1)
+    for width, worth in ((2000, True), (2001, False)):
+        assert is_worth_batching(row_cost(nn.Linear(1000, width), rows)) == worth
+    for side, worth in ((100, True), (101, False)):
+        image = torch.zeros(1, 1, side, 1000), torch.zeros(1)
+        assert is_worth_batching(row_cost(nn.Conv2d(1, 1, 1), image)) == worth

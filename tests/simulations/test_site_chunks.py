@@ -11,7 +11,7 @@ from federation.task_loading import load_task
 from privacy.batchable import RowCost
 from simulations.site_chunks import TrainingEngine, site_chunks, training_engine
 
-TOGETHER = TrainingEngine(is_batched=True, cost=RowCost(1000, 300), parameters=2600)
+TOGETHER = TrainingEngine(is_batched=True, cost=RowCost(1000, 0, 300), parameters=2600)
 ALONE = TrainingEngine(is_batched=False)
 
 
