@@ -14,7 +14,7 @@ from privacy.audit import mechanism
 from privacy.audit.mechanism import MechanismAudit, audit_own_noise, audit_shared_noise
 from privacy.audit.result import AuditResult
 
-CUT = MechanismAudit(trials=10_000, steps=2, seed=7)
+CUT = MechanismAudit(trials=10_000, steps=2, seed=10)
 NOISE, SAMPLER, ROUNDS, STEPS = (
     mechanism.NOISE_AND_CLIP.name,
     mechanism.SAMPLER.name,
