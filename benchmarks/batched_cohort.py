@@ -33,6 +33,8 @@ from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import rehearsal_noise
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 
+Floats = npt.NDArray[np.float64]
+
 CHUNK = 64
 """Clients that are trained together; research found more to gain nothing on a processor."""
 
@@ -44,6 +46,14 @@ def per_row(output: Tensor, targets: Tensor) -> Tensor:
     return cross_entropy(output, targets, reduction="none")
 
 
+def weighted_mean(rows: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """Of vectors, shape (d,), float64."""
+    total, weighted = np.zeros_like(rows[0]), np.empty_like(rows[0])
+    for row, weight in zip(rows, weights, strict=True):
+        total += np.multiply(row, weight, out=weighted)
+    return total / sum(weights)
+
+
 class Cohort:
     """All clients and the model that they train."""
 
@@ -53,8 +63,11 @@ class Cohort:
         self._model: nn.Module = initial_model(work)
         # The order of the parameters is that of the model's state: it has no buffers.
         self.parameters = torch.from_numpy(flat_parameters(self._model))
-        self._rows = [rows_of(work.model, client) for client in range(work.clients)]
         order = sorted(range(work.clients), key=row_count, reverse=True)
+        # In one place, in the order in which they are trained: so no round has to put them there.
+        parts = zip(*(rows_of(work.model, client) for client in order), strict=True)
+        sides = [torch.cat(part).split([*map(row_count, order)]) for part in parts]
+        self._rows = dict(zip(order, zip(*sides, strict=True), strict=True))
         self.chunks = [order[at : at + chunk] for at in range(0, len(order), chunk)]
         exact = work.mode == "dp-exact"
         self._noise_of = gaussian_noise if exact else rehearsal_noise
@@ -64,7 +77,7 @@ class Cohort:
         """Steps of SGD of all clients."""
         return sum(-(-row_count(client) // BATCH) for client in range(self._work.clients))
 
-    def updates(self, round_: int, clients: Sequence[int]) -> list[npt.NDArray[np.float64]]:
+    def updates(self, round_: int, clients: Sequence[int]) -> list[Floats]:
         """Per client of a chunk, local minus global parameters, shape (d,)."""
         seed = SeededEntropy(SEED).child("round", round_)
         asked = [
@@ -82,9 +95,9 @@ class Cohort:
         """A round of FedAvg: the mean of the clients' parameters, weighted by their rows."""
         total, rows = np.zeros(len(self.parameters)), 0
         for chunk in self.chunks:
-            for client, delta in zip(chunk, self.updates(round_, chunk), strict=True):
-                total += row_count(client) * delta
-                rows += row_count(client)
+            weights = [row_count(client) for client in chunk]
+            total += sum(weights) * weighted_mean(self.updates(round_, chunk), weights)
+            rows += sum(weights)
         self.parameters = (self.parameters.double() + torch.from_numpy(total / rows)).float()
 
     def _plan(self, rows: int) -> DpSgdPlan | NonPrivatePlan:

@@ -5,16 +5,20 @@ weighted mean of its clients: the same model for a strategy that takes a weighte
 for any other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from batched_cohort import Cohort
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from batched_cohort import Cohort, weighted_mean
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from simulation_work import Work, row_count
 
 from simulations.backends.local_grid import LocalGrid
+from simulations.backends.received_array import NUMPY, ReceivedArray
+
+Floats = npt.NDArray[np.float64]
 
 FIRST_NODE = 10
 
@@ -50,36 +54,46 @@ class BatchedGrid(LocalGrid):
         state = content["arrays"].to_torch_state_dict()
         self._cohort.parameters = torch.cat([value.flatten() for value in state.values()])
         start, round_ = self._cohort.parameters.double().numpy(), content["config"]["server-round"]
-        replies = []
+        form, replies = ReplyForm.of(state), []
         for chunk in self._cohort.chunks:
             clients = [client for client in chunk if client in asked]
-            trained = [start + delta for delta in self._cohort.updates(round_, clients)]
+            deltas = self._cohort.updates(round_, clients)
             if self._fused:
-                weights = np.array([row_count(client) for client in clients], float)
-                mean = np.einsum("k,kd->d", weights / weights.sum(), np.stack(trained))
-                replies.append(_reply(asked[clients[0]], state, mean, clients))
+                mean = weighted_mean(deltas, [row_count(client) for client in clients])
+                replies.append(form.reply(asked[clients[0]], start + mean, clients))
                 continue
             replies += [
-                _reply(asked[client], state, parameters, [client])
-                for client, parameters in zip(clients, trained, strict=True)
+                form.reply(asked[client], start + delta, [client])
+                for client, delta in zip(clients, deltas, strict=True)
             ]
         return replies
 
 
-def _reply(
-    message: Message,
-    like: dict[str, torch.Tensor],
-    parameters: npt.NDArray[np.float64],
-    clients: Sequence[int],
-) -> Message:
-    parts = torch.from_numpy(parameters).float().split([part.numel() for part in like.values()])
-    state = {
-        name: part.reshape(shape.shape)
-        for (name, shape), part in zip(like.items(), parts, strict=True)
-    }
-    told = MetricRecord({
-        "loss": 0.0,
-        "num-examples": sum(map(row_count, clients)),
-        "clients": list(clients),
-    })  # fmt: skip
-    return Message(RecordDict({"arrays": ArrayRecord(state), "metrics": told}), reply_to=message)
+@dataclass(frozen=True)
+class ReplyForm:
+    """What replies have in common: of each array its name, .npy header, shape and length."""
+
+    arrays: Sequence[tuple[str, bytes, tuple[int, ...], int]]
+
+    @classmethod
+    def of(cls, state: Mapping[str, torch.Tensor]) -> "ReplyForm":
+        """The form of a model's state in float32."""
+        arrays = []
+        for name, value in state.items():
+            empty = Array(np.zeros(value.shape, np.float32)).data
+            arrays.append((name, empty[: -value.nbytes], tuple(value.shape), value.numel()))
+        return cls(arrays)
+
+    def reply(self, message: Message, parameters: Floats, clients: Sequence[int]) -> Message:
+        """As the embedded engine hands replies over: arrays that know their numbers' place."""
+        numbers, begin, record = parameters.astype(np.float32), 0, ArrayRecord()
+        for name, header, shape, length in self.arrays:
+            data = header + numbers[begin : begin + length].tobytes()
+            record[name] = ReceivedArray("float32", shape, NUMPY, data)
+            begin += length
+        told = MetricRecord({
+            "loss": 0.0,
+            "num-examples": sum(map(row_count, clients)),
+            "clients": list(clients),
+        })  # fmt: skip
+        return Message(RecordDict({"arrays": record, "metrics": told}), reply_to=message)

@@ -7,7 +7,7 @@ share a stream.
 """
 
 import os
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -52,15 +52,14 @@ class SeededEntropy:
     def __init__(self, seed: int | bytes) -> None:
         key = seed if isinstance(seed, bytes) else f"hedgerow seed {seed}".encode()
         self._key = extract(key)
-
-    # Of most sources only children are asked for, and a cipher costs more than they do.
-    @cached_property
-    def _keystream(self) -> CipherContext:
-        stream = expand(self._key, b"hedgerow/v1/stream")
-        return Cipher(algorithms.AES256(stream), _COUNTER_FROM_ZERO).encryptor()
+        # Of most sources only children are asked for, and a cipher costs more than they do.
+        self._keystream: CipherContext | None = None
 
     def bytes(self, n: int) -> bytes:
         """The next `n` bytes of this seed's stream."""
+        if self._keystream is None:
+            stream = algorithms.AES256(expand(self._key, b"hedgerow/v1/stream"))
+            self._keystream = Cipher(stream, _COUNTER_FROM_ZERO).encryptor()
         return self._keystream.update(bytes(n))
 
     def child(self, *labels: str | int) -> "SeededEntropy":

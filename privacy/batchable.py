@@ -32,10 +32,10 @@ TOLERANCE = 1e-4
 
 UNCLIPPED = 1e6
 
-MOST_MULTIPLICATIONS = 200_000
-"""Per row. Times as fast as one by one, one core, batches of 32, with privacy (`rehearsal_noise` in
-both) and without: 25,000 multiplications 2.8 and 2.0, 121,000 2.0 and 1.5, 350,000 0.9 and 0.7,
-562,000 1.0 and 0.8."""
+MOST_CONVOLVED = 100_000
+"""Multiplications of convolutions a row; `benchmarks/batching_worth.py` prints what is faster."""
+MOST_MULTIPLICATIONS = 2_000_000
+"""A row; beyond what that benchmark measures, nothing is claimed."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,10 +73,12 @@ class RowCost:
 
     Attributes:
         multiplications: of layers that are products of matrices.
+        convolved: those of them that convolutions make.
         numbers: that go into and come out of layers with parameters, patches of images included.
     """
 
     multiplications: int
+    convolved: int
     numbers: int
 
 
@@ -87,16 +89,16 @@ def row_cost(model: nn.Module, rows: tuple[Tensor, Tensor]) -> RowCost:
         model: whose.
         rows: inputs, shape (N, ...), N >= 1, of which the first is passed through, and targets.
     """
-    multiplications, numbers = 0, 0
+    linear, convolved, numbers = 0, 0, 0
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal multiplications, numbers
+        nonlocal linear, convolved, numbers
         numbers += inputs[0].numel() + output.numel()
         if isinstance(layer, nn.Linear):
-            multiplications += output.numel() * layer.in_features
+            linear += output.numel() * layer.in_features
         if isinstance(layer, nn.Conv2d):
             patch = layer.weight[0].numel()
-            multiplications += output.numel() * patch
+            convolved += output.numel() * patch
             numbers += output[0, 0].numel() * patch
 
     probed = copy.deepcopy(model).train()
@@ -105,17 +107,19 @@ def row_cost(model: nn.Module, rows: tuple[Tensor, Tensor]) -> RowCost:
             layer.register_forward_hook(note)
     with torch.no_grad():
         probed(rows[0][:1])
-    return RowCost(multiplications, numbers)
+    return RowCost(linear + convolved, convolved, numbers)
 
 
 def is_worth_batching(cost: RowCost) -> bool:
     """Whether clients are trained faster together than one by one, on a processor.
 
-    Where a row alone keeps a core busy, handing it over costs little, and what is left is that a
-    large product for one client is faster than many small ones. So it depends on the work a row is
-    more than on how many parameters there are: convolutions of 8 x 8 pixels gain, of 28 x 28 lose.
+    Where a row alone keeps a core busy, handing it over costs little. Then convolutions lose: to
+    have each client's own weights they are written as products of patches, which many clients' rows
+    make too many for the caches. Those of 8 x 8 pixels gain, of 28 x 28 lose. Linear layers gain
+    with privacy by cheap norms, and without it lose nothing.
     """
-    return cost.multiplications <= MOST_MULTIPLICATIONS
+    few = cost.convolved <= MOST_CONVOLVED
+    return few and cost.multiplications <= MOST_MULTIPLICATIONS
 
 
 def _few(rows: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -161,7 +165,7 @@ def _differs(
         else:
             apart.append(gradient_sum(local, own, loss)[0])
     present = torch.ones(targets.shape[:2], dtype=torch.bool)
-    bounds = torch.tensor(clips, dtype=torch.float64) if private else None
+    bounds = torch.tensor(clips) if private else None
     with torch.random.fork_rng(devices=[]):
         before = torch.random.get_rng_state()
         parameters = torch.from_numpy(starts).float()

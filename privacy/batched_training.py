@@ -10,14 +10,14 @@ each client (`privacy.folded_model`).
 client whose plan has fewer steps drops out of the chunk when it is done.
 
 **Numbers that are not finite**, or so large that float32 may have lost them, send that one client
-through the code that trains it alone, for that step. So rows without a finite gradient contribute
-zero under privacy, and spoil their own client's model without it, as they do there; never another
-client's.
+through the code that trains it alone: under privacy for that step, without it for the round. So
+rows without a finite gradient contribute zero under privacy, and spoil their own client's model
+without it, as they do there; never another client's.
 """
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,23 +28,23 @@ from torch import Tensor, nn
 from federation.entropy import Entropy
 from privacy.arithmetic import ON_CPU, Arithmetic
 from privacy.clipped_sum import clipped_gradient_sum
-from privacy.dp_sgd import Descent, LocalUpdate, gradient_sum
+from privacy.dp_sgd import BATCHES, NOISE, Descent, LocalUpdate, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
-from privacy.folded_model import ClientGradients, FoldedModel
+from privacy.folded_model import FoldedModel
 from privacy.mechanisms.gaussian_noise import gaussian_noise
-from privacy.mechanisms.rehearsal_noise import NoiseSampler
+from privacy.mechanisms.rehearsal_noise import NoiseSampler, noise_rows
+from privacy.padded_batches import PaddedBatches, padded_batches
 from privacy.per_sample_gradients import Loss
 from privacy.plan import DpSgdPlan, NonPrivatePlan
-from privacy.poisson_sampling import poisson_sample
+from privacy.poisson_sampling import Draws
 
 Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 Plan = DpSgdPlan | NonPrivatePlan
 
 NUMBERS_IN_CACHE = 2**17
-LARGEST_SQUARED_NORM = 1e30
-"""Beyond it a row's client is trained alone for that step: factors of float32 could overflow."""
+LARGEST_NORM = 1e15
+"""Beyond it a row's client is trained alone for that step: float32 might not hold its square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,15 @@ class ClientWork:
         plan: of this client; those of a chunk are all private or all not.
         entropy: of its batches and noise.
         start: its own initial parameters, shape (d,); None for those of the model.
+        correction: added to the gradient of each of its steps, shape (d,), as
+            `Descent.correction`, which is the same for all clients; None adds nothing.
     """
 
     rows: tuple[Tensor, Tensor]
     plan: Plan
     entropy: Entropy
     start: Floats | None = None
+    correction: Floats | None = None
 
 
 def train_together(
@@ -121,17 +124,19 @@ class _Chunk:
         self._folded = FoldedModel(model, arithmetic)
         self._start = _starts(model, clients).to(arithmetic.device)
         self._here = self._start.clone(memory_format=torch.contiguous_format)
-        self._rounded = self._here.float()
-        self._velocity = torch.zeros_like(self._here)
-        self._lengths = [len(one.rows[1]) for one in clients]
-        self._offsets = np.concatenate([[0], np.cumsum(self._lengths)])
+        self._moved = torch.zeros_like(self._here)
+        self._corrections = _corrections(clients, self._here)
         plans = [one.plan for one in clients]
         self._divisors = self._here.new_tensor([[one.expected_batch_size] for one in plans])
-        clips = [one.max_grad_norm for one in plans if isinstance(one, DpSgdPlan)]
+        private = [one for one in plans if isinstance(one, DpSgdPlan)]
+        clips = [one.max_grad_norm for one in private]
         self._clips = self._here.new_tensor(clips) if clips else None
-        inputs, targets = (torch.cat([one.rows[side] for one in clients]) for side in (0, 1))
+        self._deviations = [one.noise_multiplier * one.max_grad_norm for one in private]
+        self._noises = [one.entropy.child(NOISE) for one in clients] if private else []
+        inputs, targets = (_pooled([one.rows[side] for one in clients]) for side in (0, 1))
         self._pool = inputs.to(arithmetic.device), targets.to(arithmetic.device)
-        self._losses, self._seen = np.zeros(len(clients)), np.zeros(len(clients), np.int64)
+        self._losses = self._here.new_zeros(len(clients), dtype=torch.float64)
+        self._seen = torch.zeros(len(clients))
 
     @cached_property
     def _alone(self) -> nn.Module:
@@ -140,104 +145,133 @@ class _Chunk:
 
     def train(self, descent: Descent) -> list[LocalUpdate]:
         """All steps of all clients."""
-        for number in range(self._clients[0].plan.steps):
-            active = [one for one in self._clients if one.plan.steps > number]
-            steps = [one.entropy.child("step", number) for one in active]
-            batches = [
-                poisson_sample(length, one.plan.sampling_rate, step.child("batch"))
-                for length, one, step in zip(self._lengths, active, steps, strict=False)
-            ]
+        velocity = torch.zeros_like(self._moved) if descent.momentum else self._moved.new_zeros(0)
+        for batches in padded_batches([_draws(one) for one in self._clients]):
             sums = self._summed(batches)
-            for few in _slices(len(active), self._folded.parameters, self._arithmetic.device):
-                self._descend(few, sums[few], steps[few], descent)
-        private = isinstance(self._clients[0].plan, DpSgdPlan)
-        means = self._losses / np.maximum(self._seen, 1)
-        deltas = self._here.sub_(self._start).cpu().numpy()
+            for few in _slices(*sums.shape):
+                self._descend(few, sums[few], velocity[few], descent)
+        if self._clips is not None:
+            return [LocalUpdate(delta, None) for delta in self._moved.double().cpu().numpy()]
+        spoilt = set(_places(~torch.isfinite(self._moved.sum(dim=1))))
+        means = (self._losses.cpu() / self._seen.clamp(min=1)).tolist()
         return [
-            LocalUpdate(delta, None if private else float(mean))
-            for delta, mean in zip(deltas, means, strict=True)
+            self._trained_alone(at, descent) if at in spoilt else LocalUpdate(delta, mean)
+            for at, (delta, mean) in enumerate(
+                zip(self._moved.double().cpu().numpy(), means, strict=True)
+            )
         ]
 
-    def _descend(
-        self, few: slice, sums: Tensor, steps: Sequence[Entropy], descent: Descent
-    ) -> None:
-        """One step of some clients, from the sums of their gradients."""
-        plans = [one.plan for one in self._clients[few]]
-        gradient = sums.double()
-        if isinstance(plans[0], DpSgdPlan):
-            gradient += self._noise(plans, steps).to(gradient.device)
+    def _descend(self, few: slice, gradient: Tensor, velocity: Tensor, descent: Descent) -> None:
+        """One step of some clients, from the sums of their gradients, which are used up."""
+        if self._clips is not None:
+            noise = noise_rows(
+                self._noise_of, gradient.shape[1], self._deviations[few], self._noises[few]
+            )
+            gradient += torch.from_numpy(noise).to(gradient.device)
         gradient /= self._divisors[few]
-        here, velocity = descent.step(
-            self._here[few], self._start[few], self._velocity[few], gradient
-        )
-        self._here[few] = here
-        self._rounded[few] = here
-        if descent.momentum:
-            self._velocity[few] = velocity
+        if self._corrections is not None:
+            gradient += self._corrections[few]
+        moved = self._moved[few]
+        descent.step(moved, velocity, gradient)
+        torch.add(self._start[few], moved, out=self._here[few])
 
-    def _noise(self, plans: Sequence[Plan], steps: Sequence[Entropy]) -> Tensor:
-        noise = np.empty((len(plans), self._folded.parameters))
-        for plan, step, row in zip(plans, steps, noise, strict=True):
-            assert isinstance(plan, DpSgdPlan)
-            deviation = plan.noise_multiplier * plan.max_grad_norm
-            row[:] = self._noise_of(len(row), deviation, step.child("noise"))
-        return torch.from_numpy(noise)
-
-    def _summed(self, batches: Sequence[Indices]) -> Tensor:
+    def _summed(self, batches: PaddedBatches) -> Tensor:
         """Of each client's batch the gradients, clipped where its plan says so, shape (K, d)."""
-        here, longest = self._rounded[: len(batches)], max(len(batch) for batch in batches)
+        clients, longest = batches.rows.shape
+        here = self._here[:clients]
         if not longest:
             return torch.zeros_like(here)
-        index, present = _padded(batches, self._offsets, longest)
-        index, present = index.to(here.device), present.to(here.device)
+        index, present = batches.rows.to(here.device), batches.present.to(here.device)
         rows = _taken(self._pool[0], index), _taken(self._pool[1], index)
-        clips = None if self._clips is None else self._clips[: len(batches)]
+        clips = None if self._clips is None else self._clips[:clients]
         found = self._folded.gradients(here, rows, present, self._loss, clips)
-        sums, losses = found.sums, found.losses.sum(dim=1).cpu().numpy()
-        apart = _lost(found)
-        if apart:
-            sums = sums.double()
-        for at in apart:
-            sums[at], losses[at] = self._trained_alone(at, here[at], batches[at])
-        self._losses[: len(here)] += losses
-        self._seen[: len(here)] += [len(batch) for batch in batches]
-        return sums
+        if found.norms is None:
+            self._losses[:clients] += found.losses.sum(dim=1)
+            self._seen[:clients] += batches.sizes
+            return found.sums
+        for at in _places(~(found.norms.amax(dim=1) <= LARGEST_NORM)):  # true for NaN
+            found.sums[at] = self._clipped_alone(at, index[at, : batches.sizes[at]])
+        return found.sums
 
-    def _trained_alone(self, at: int, here: Tensor, batch: Indices) -> tuple[Tensor, float]:
-        """Sum of gradients and of losses of one client, by the code that trains it alone."""
-        work, chosen = self._clients[at], torch.from_numpy(batch)
-        rows = work.rows[0][chosen], work.rows[1][chosen]
-        load_flat_parameters(self._alone, here.cpu().numpy())
-        if isinstance(work.plan, DpSgdPlan):
-            clip = work.plan.max_grad_norm
-            summed, _ = clipped_gradient_sum(
-                self._alone, rows, self._loss, clip, arithmetic=self._arithmetic
-            )
-            return torch.from_numpy(summed), 0.0
-        summed, losses = gradient_sum(self._alone, rows, self._loss, self._arithmetic)
-        return torch.from_numpy(summed), losses
+    def _clipped_alone(self, at: int, batch: Tensor) -> Tensor:
+        """Sum of one client's clipped gradients, by the code that trains it alone."""
+        plan = self._clients[at].plan
+        assert isinstance(plan, DpSgdPlan)
+        load_flat_parameters(self._alone, self._here[at].cpu().numpy())
+        rows = self._pool[0][batch], self._pool[1][batch]
+        summed, _ = clipped_gradient_sum(
+            self._alone, rows, self._loss, plan.max_grad_norm, arithmetic=self._arithmetic
+        )
+        return torch.from_numpy(summed)
+
+    def _trained_alone(self, at: int, descent: Descent) -> LocalUpdate:
+        """The whole round of one client without privacy, by the code that trains it alone."""
+        work = self._clients[at]
+        assert isinstance(work.plan, NonPrivatePlan)
+        load_flat_parameters(self._alone, self._start[at].cpu().numpy())
+        if work.correction is not None:
+            descent = replace(descent, correction=work.correction)
+        return train_without_privacy(
+            self._alone, work.rows, self._loss, work.plan, descent, work.entropy, self._arithmetic
+        )
+
+
+def _draws(client: ClientWork) -> Draws:
+    plan, coins = client.plan, client.entropy.child(BATCHES)
+    return Draws(len(client.rows[1]), plan.sampling_rate, plan.steps, coins)
 
 
 def _starts(model: nn.Module, clients: Sequence[ClientWork]) -> Tensor:
-    """Each client's initial parameters, shape (K, d), float64."""
-    shared = torch.from_numpy(flat_parameters(model).astype(np.float64))
+    """Each client's initial parameters, shape (K, d), float32."""
+    shared = torch.from_numpy(flat_parameters(model))
     if all(one.start is None for one in clients):
         return shared.expand(len(clients), -1)
-    # Through float32, which the parameters of a model are.
-    own = [
-        shared if one.start is None else torch.from_numpy(one.start.astype(np.float32)).double()
-        for one in clients
-    ]
-    return torch.stack(own)
+    return torch.stack(
+        [
+            shared if one.start is None else torch.from_numpy(one.start.astype(np.float32))
+            for one in clients
+        ]
+    )
 
 
-def _slices(clients: int, parameters: int, device: torch.device) -> list[slice]:
-    """Clients whose steps are taken together: on a processor, as many as its caches have room for.
+def _corrections(clients: Sequence[ClientWork], like: Tensor) -> Tensor | None:
+    """What is added to each client's gradients, shape (K, d); None if nothing is."""
+    if all(one.correction is None for one in clients):
+        return None
+    table = torch.zeros_like(like)
+    for row, one in zip(table, clients, strict=True):
+        if one.correction is not None:
+            row.copy_(torch.from_numpy(one.correction))
+    return table
 
-    Each number is its own client's, so that this changes no bit.
-    """
-    few = clients if device.type != "cpu" else max(1, NUMBERS_IN_CACHE // max(1, parameters))
+
+def _slices(clients: int, parameters: int) -> list[slice]:
+    """Clients whose steps are taken together: as many as a processor's caches have room for."""
+    few = max(1, NUMBERS_IN_CACHE // max(1, parameters))
     return [slice(at, min(at + few, clients)) for at in range(0, clients, few)]
+
+
+def _pooled(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all clients, one client's after the other's, without a copy if they lie so."""
+    filled = [part for part in parts if part.numel()]
+    if not all(map(_follows, filled, filled[1:])):
+        return torch.cat(list(parts))
+    if not filled:
+        return parts[0]
+    first, rows = filled[0], sum(map(len, filled))
+    return first.as_strided((rows, *first.shape[1:]), first.stride(), first.storage_offset())
+
+
+def _follows(one: Tensor, other: Tensor) -> bool:
+    """Whether the second begins in memory where the first ends, as parts of one tensor do."""
+    return (
+        one.is_contiguous()
+        and other.is_contiguous()
+        and one.dtype == other.dtype
+        and one.shape[1:] == other.shape[1:]
+        and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+        and one.data_ptr() + one.nbytes == other.data_ptr()
+    )
 
 
 def _taken(pool: Tensor, index: Tensor) -> Tensor:
@@ -245,30 +279,7 @@ def _taken(pool: Tensor, index: Tensor) -> Tensor:
     return pool.index_select(0, index.flatten()).view(*index.shape, *pool.shape[1:])
 
 
-def _lost(found: ClientGradients) -> list[int]:
-    """Clients with a number that is not finite, or may not have been computed well."""
-    if found.squared_norms is None:
-        kept = torch.isfinite(found.sums.sum(dim=1))
-    else:
-        kept = found.squared_norms.amax(dim=1) <= LARGEST_SQUARED_NORM  # false for NaN
-    lost: list[int] = torch.nonzero(~kept).flatten().tolist()
-    return lost
-
-
-def _padded(batches: Sequence[Indices], offsets: Indices, longest: int) -> tuple[Tensor, Tensor]:
-    """Where each client's batch lies in the pool of all rows, and which of it is no padding.
-
-    A client's padding is its own first row of the batch, so that numbers that are not finite stay
-    with the client that has them; without a row in the batch, any row.
-
-    Returns:
-        shape (K, B), int64; and shape (K, B), bool.
-    """
-    index = np.zeros((len(batches), longest), np.int64)
-    present = np.zeros((len(batches), longest), np.bool_)
-    for line, real, batch, offset in zip(index, present, batches, offsets, strict=False):
-        if len(batch):
-            line[:] = batch[0] + offset
-            line[: len(batch)] = batch + offset
-            real[: len(batch)] = True
-    return torch.from_numpy(index), torch.from_numpy(present)
+def _places(marked: Tensor) -> list[int]:
+    """Where true, shape (K,)."""
+    places: list[int] = torch.nonzero(marked).flatten().tolist()
+    return places

@@ -7,10 +7,10 @@ public numbers only, before anything is drawn, and in the same way for any numbe
 from collections.abc import Sequence
 from itertools import pairwise
 
-PARAMETER_BYTES = 64
-"""Per parameter and client: where it is, where it began, velocity, gradient and the step in
-float64 (40), and in float32 the parameters, the gradient, one product and a spare (16); the rest is
-what an allocator loses."""
+PARAMETER_BYTES = 48
+"""Per parameter and client, in float32: where it is, how far it has moved, where it began,
+velocity, correction, gradient, one product and the step (32), and the update in float64 (8); the
+rest is what an allocator loses."""
 NUMBER_BYTES = 16
 """Per number that a row passes through a model with: itself, its gradient, and both once more in
 the layer at work, in float32."""

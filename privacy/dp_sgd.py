@@ -33,6 +33,10 @@ from privacy.poisson_sampling import poisson_sample
 Floats = npt.NDArray[np.float64]
 Vectors = TypeVar("Vectors", Floats, Tensor)
 
+BATCHES, NOISE = "batches", "noise"
+"""Streams of a round that its steps read one after the other: a stream for each step would cost
+more to derive than a small model's step takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Descent:
@@ -51,29 +55,31 @@ class Descent:
     proximal_mu: float = 0.0
     correction: Floats | None = field(default=None, compare=False)
 
-    def step(
-        self, here: Vectors, start: Vectors, velocity: Vectors, gradient: Vectors
-    ) -> tuple[Vectors, Vectors]:
-        """Parameters and velocity after one step: of one model, or of many in rows.
+    def step(self, moved: Vectors, velocity: Vectors, gradient: Vectors) -> None:
+        """One step, in place: of one model, or of many in rows.
 
         Args:
-            here: parameters, shape (..., d), float64.
-            start: those of the global model, of a shape that broadcasts to it.
-            velocity: of the step before; zero at first.
-            gradient: at `here`, noised where that is agreed.
+            moved: local minus global parameters, shape (..., d).
+            velocity: of the step before, alike, zero at first; unused without momentum.
+            gradient: at the local parameters, alike, noised where that is agreed; used up.
         """
         if self.proximal_mu:
-            gradient = gradient + self.proximal_mu * (here - start)
+            gradient += self.proximal_mu * moved
         if self.correction is not None:
-            gradient = gradient + _alike(self.correction, gradient)
-        velocity = self.momentum * velocity + gradient if self.momentum else gradient
-        return here - self.learning_rate * velocity, velocity
+            gradient += _alike(self.correction, gradient)
+        if self.momentum:
+            velocity *= self.momentum
+            velocity += gradient
+            gradient = self.learning_rate * velocity
+        else:
+            gradient *= self.learning_rate
+        moved -= gradient
 
 
 def _alike(correction: Floats, gradient: Vectors) -> Vectors:
     """The correction where the gradient is, and of its type."""
     if isinstance(gradient, Tensor):
-        return torch.from_numpy(correction).to(gradient.device)
+        return torch.from_numpy(correction).to(gradient)
     return correction
 
 
@@ -119,15 +125,15 @@ def train_privately(  # noqa: PLR0913, PLR0917 - what a round of training is mad
         ValueError: `loss` is not per example.
     """
     require_private_layers(model)
-    noise_of = noise_of or gaussian_noise
+    noise_of, noises = noise_of or gaussian_noise, entropy.child(NOISE)
 
-    def noised_gradient(local: nn.Module, batch: Tensor, step: Entropy) -> Floats:
+    def noised_gradient(local: nn.Module, batch: Tensor) -> Floats:
         taken = rows[0][batch], rows[1][batch]
         clipped, _ = clipped_gradient_sum(
             local, taken, loss, plan.max_grad_norm, arithmetic=arithmetic
         )
         deviation = plan.noise_multiplier * plan.max_grad_norm
-        noise = noise_of(len(clipped), deviation, step.child("noise"))
+        noise = noise_of(len(clipped), deviation, noises)
         noised: Floats = (clipped + noise) / plan.expected_batch_size
         return noised
 
@@ -167,7 +173,7 @@ def train_for_shared_noise(
     require_summable(len(rows[1]))
     local = copy.deepcopy(model).to(arithmetic.device).train()
     with _torch_seeded(entropy.child("torch"), local):
-        coins = entropy.child("step", 0).child("batch")
+        coins = entropy.child(BATCHES)
         batch = torch.from_numpy(poisson_sample(len(rows[1]), plan.sampling_rate, coins))
         taken = rows[0][batch], rows[1][batch]
         clipped, _ = clipped_gradient_sum(
@@ -204,7 +210,7 @@ def train_without_privacy(  # noqa: PLR0913, PLR0917 - as above
     """
     total, seen = 0.0, 0
 
-    def gradient(local: nn.Module, batch: Tensor, _: Entropy) -> Floats:
+    def gradient(local: nn.Module, batch: Tensor) -> Floats:
         nonlocal total, seen
         summed, losses = gradient_sum(local, (rows[0][batch], rows[1][batch]), loss, arithmetic)
         total, seen = total + losses, seen + len(batch)
@@ -251,20 +257,19 @@ def _descend(
     plan: DpSgdPlan | NonPrivatePlan,
     descent: Descent,
     entropy: Entropy,
-    gradient_of: Callable[[nn.Module, Tensor, Entropy], Floats],
+    gradient_of: Callable[[nn.Module, Tensor], Floats],
 ) -> Floats:
     """Gradient steps on the model, a copy of the caller's own; local minus global parameters."""
     local = model.train()
     start = flat_parameters(local).astype(np.float64)
-    here, velocity = start.copy(), np.zeros_like(start)
+    moved, velocity = np.zeros_like(start), np.zeros_like(start)
+    coins = entropy.child(BATCHES)
     with _torch_seeded(entropy.child("torch"), local):
-        for number in range(plan.steps):
-            step = entropy.child("step", number)
-            batch = poisson_sample(rows, plan.sampling_rate, step.child("batch"))
-            load_flat_parameters(local, here)
-            gradient = gradient_of(local, torch.from_numpy(batch), step)
-            here, velocity = descent.step(here, start, velocity, gradient)
-    return here - start
+        for _ in range(plan.steps):
+            batch = poisson_sample(rows, plan.sampling_rate, coins)
+            load_flat_parameters(local, start + moved)
+            descent.step(moved, velocity, gradient_of(local, torch.from_numpy(batch)))
+    return moved
 
 
 @contextmanager

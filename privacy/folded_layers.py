@@ -20,7 +20,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from federation.errors import UsageError
-from privacy.client_row_gradients import ClientRowGradients, OuterProducts, Scattered, WrittenOut
+from privacy.client_row_gradients import (
+    ClientRowGradients,
+    Factor,
+    OuterProduct,
+    OuterProducts,
+    Scattered,
+    WrittenOut,
+)
 from privacy.per_sample_gradients import RECURRENT
 
 Parts = dict[str, ClientRowGradients]
@@ -168,10 +175,12 @@ def _product(right: Tensor, use: Use) -> tuple[Tensor, Tensor]:
 
 def _product_parts(back: Tensor, right: Tensor, rows: int, use: Use) -> Parts:
     positions = right.shape[1] // max(rows, 1)
-    left, right = (
-        one.float().reshape(use.clients, rows, positions, one.shape[2]) for one in (back, right)
-    )
-    totals = left.squeeze(2) if positions == 1 else left.sum(dim=2)
+    left, right = back.float(), right.float()
+    if positions == 1:
+        shared = Factor(left)
+        return {"weight": OuterProduct(shared, Factor(right)), "bias": WrittenOut(shared)}
+    left, right = (one.reshape(use.clients, rows, positions, -1) for one in (left, right))
+    totals = Factor(left.sum(dim=2))
     return {"weight": OuterProducts(left, right), "bias": WrittenOut(totals)}
 
 
@@ -205,8 +214,8 @@ def _affine(
 
     def parts(back: Tensor) -> Parts:
         return {
-            "weight": WrittenOut((back * seen).sum(dim=(2, 4)).float()),
-            "bias": WrittenOut(back.sum(dim=(2, 4)).float()),
+            "weight": WrittenOut(Factor((back * seen).sum(dim=(2, 4)).float())),
+            "bias": WrittenOut(Factor(back.sum(dim=(2, 4)).float())),
         }
 
     return output.view(shape), parts

@@ -26,29 +26,26 @@ class ClientGradients:
     Attributes:
         sums: per client the sum of its rows' gradients, clipped if so asked, shape (K, d), float32.
         losses: of each row, shape (K, B), zero where there is none.
-        squared_norms: of each row's gradient if it was clipped, shape (K, B), float64.
+        norms: of each row's gradient if it was clipped, shape (K, B), float32.
     """
 
     sums: Tensor
     losses: Tensor
-    squared_norms: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """Where a trainable parameter lies in the flat vector."""
-
-    name: str
-    begin: int
-    end: int
-    shape: torch.Size
+    norms: Tensor | None
 
 
 @dataclass(slots=True)
 class _Pass:
-    """What one forward pass of all clients notes."""
+    """What one forward pass of all clients needs and notes.
 
-    parameters: Tensor
+    Attributes:
+        own: each client's trainable parameters by name, each of shape (K, *its own).
+        anchor: zero numbers that require a gradient.
+        uses: of its layers with parameters, and how gradients are made of what came back.
+    """
+
+    clients: int
+    own: dict[str, Tensor]
     anchor: Tensor
     uses: list[tuple[str, Use, Callable[[Tensor], Parts]]] = field(default_factory=list)
 
@@ -65,13 +62,13 @@ class FoldedModel:
         require_foldable(model)
         self._model = copy.deepcopy(model).to(arithmetic.device).train()
         self._arithmetic = arithmetic
-        self._segments = _segments(self._model)
+        self._shapes = _trainable_shapes(self._model)
+        self._lengths = [shape.numel() for shape in self._shapes.values()]
         self._pass: _Pass | None = None
-        self.parameters = max((one.end for one in self._segments.values()), default=0)
         for name, layer in self._model.named_modules():
             if any(one.requires_grad for one in layer.parameters(recurse=False)):
                 layer.forward = self._folded(name, layer)
-        tied = set(_trainable_names(self._model, remove_duplicate=False)) - set(self._segments)
+        tied = set(_trainable_names(self._model, remove_duplicate=False)) - set(self._shapes)
         if tied:
             raise CannotBatch(f"uses one parameter in two layers: {', '.join(sorted(tied))}")
         self._model.requires_grad_(requires_grad=False)
@@ -91,7 +88,7 @@ class FoldedModel:
             rows: inputs, shape (K, B, ...), and targets, shape (K, B, ...), B >= 1.
             present: which rows are not padding, shape (K, B), bool.
             loss: per example.
-            clips: L2 bound of each client's rows' gradients, shape (K,), float64; None for no clip.
+            clips: L2 bound of each client's rows' gradients, shape (K,), float32; None for no clip.
 
         Raises:
             CannotBatch: a layer was used in a way that no rule covers.
@@ -100,54 +97,53 @@ class FoldedModel:
         clients, count = present.shape
         inputs, targets = (one.flatten(0, 1) for one in rows)
         anchor = torch.zeros(0, device=parameters.device, requires_grad=True)
-        noted = self._pass = _Pass(parameters, anchor)
+        noted = self._pass = _Pass(clients, self._own_of(parameters), anchor)
         try:
             with torch.enable_grad():
                 with self._arithmetic.forward_pass():
                     output = self._model(inputs)
                 losses = per_example(loss, output.float(), targets).view(clients, count)
-                losses = torch.where(present, losses, 0)
                 if losses.requires_grad:
-                    torch.autograd.grad(losses.sum(), [anchor], allow_unused=True)
+                    counted = present.to(losses.dtype)
+                    torch.autograd.grad(losses, [anchor], counted, allow_unused=True)
         finally:
             self._pass = None
         with torch.no_grad():
-            sums, squared = self._sums(noted, present, clips)
-        return ClientGradients(sums, losses.detach(), squared)
+            sums = torch.empty_like(parameters)
+            norms = self._sum(noted, clips, sums)
+            losses = torch.where(present, losses.detach(), 0)
+        return ClientGradients(sums, losses, norms)
 
-    def _sums(
-        self, noted: _Pass, present: Tensor, clips: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def _sum(self, noted: _Pass, clips: Tensor | None, into: Tensor) -> Tensor | None:
+        """The norms of rows, if they are clipped; their sums are written to shape (K, d)."""
         found = self._parts(noted, once=clips is not None)
-        weights = squared = None
+        weights = norms = None
         if clips is not None:
-            squared = torch.zeros(present.shape, dtype=torch.float64, device=present.device)
-            for part in chain.from_iterable(found.values()):
-                squared += part.squared_norms()
-            longest = torch.maximum(squared.sqrt(), clips[:, None])
-            weights = (clips[:, None] / longest).float()
-        sums = torch.empty_like(noted.parameters)
-        for segment, of_uses in found.items():
-            into = sums[:, segment.begin : segment.end]
-            into.zero_() if not of_uses else of_uses[0].sums(weights, into)
-            for part in of_uses[1:]:
-                part.sums(weights, again := torch.empty_like(into))
-                into += again
-        return sums, squared
+            of_parts = [part.norms() for part in chain.from_iterable(found.values())]
+            norms = torch.linalg.vector_norm(torch.stack(of_parts), dim=0)
+            weights = clips[:, None] / torch.maximum(norms, clips[:, None])
+        parts_into = torch.split(into, self._lengths, dim=1)
+        for sums, of_uses in zip(parts_into, found.values(), strict=True):
+            if len(of_uses) == 1:
+                of_uses[0].sums(weights, sums)
+                continue
+            sums.zero_()
+            for part in of_uses:
+                part.sums(weights, of_use := torch.empty_like(sums))
+                sums.add_(of_use)
+        return norms
 
-    def _parts(self, noted: _Pass, *, once: bool) -> dict[_Segment, list[ClientRowGradients]]:
+    def _parts(self, noted: _Pass, *, once: bool) -> dict[str, list[ClientRowGradients]]:
         """By parameter, what each use of its layer adds to its gradients."""
-        found: dict[_Segment, list[ClientRowGradients]] = {
-            one: [] for one in self._segments.values()
-        }
+        found: dict[str, list[ClientRowGradients]] = {name: [] for name in self._shapes}
         for layer, use, parts_of in noted.uses:
             if use.returned is None:
                 continue
             for key, part in parts_of(use.returned).items():
-                segment = self._segments.get(_joined(layer, key))
-                if segment is not None:
-                    found[segment].append(part)
-                    if once and len(found[segment]) > 1:
+                of_parameter = found.get(_joined(layer, key))
+                if of_parameter is not None:
+                    of_parameter.append(part)
+                    if once and len(of_parameter) > 1:
                         raise CannotBatch(
                             f"passes twice through its layer {layer}, and rows are clipped"
                         )
@@ -155,42 +151,49 @@ class FoldedModel:
 
     def _folded(self, name: str, layer: nn.Module) -> Callable[[Tensor], Tensor]:
         rule, frozen = RULES[type(layer)], dict(layer.named_parameters(recurse=False))
+        names = [_joined(name, key) for key in frozen]
 
         def forward(inputs: Tensor) -> Tensor:
             noted = self._pass
             assert noted is not None
-            clients = len(noted.parameters)
-            if len(inputs) % clients:
+            if len(inputs) % noted.clients:
                 raise CannotBatch(
                     f"gives its layer {name} {len(inputs)} records, which is no whole number for "
-                    f"each of {clients} clients"
+                    f"each of {noted.clients} clients"
                 )
-            own = {key: self._own(name, key, one, noted) for key, one in frozen.items()}
-            use = Use(clients, own, noted.anchor)
+            own = {
+                key: noted.own[full] if full in noted.own else _shared(one, noted.clients)
+                for (key, one), full in zip(frozen.items(), names, strict=True)
+            }
+            use = Use(noted.clients, own, noted.anchor)
             output, parts_of = rule(layer, inputs, use)
             noted.uses.append((name, use, parts_of))
             return output
 
         return forward
 
-    def _own(self, layer: str, key: str, frozen: Tensor, noted: _Pass) -> Tensor:
-        """A parameter of each client: its part of the flat vector, or the one that all share."""
-        clients = len(noted.parameters)
-        segment = self._segments.get(_joined(layer, key))
-        if segment is None:
-            return frozen.detach().expand(clients, *frozen.shape)
-        return noted.parameters[:, segment.begin : segment.end].view(clients, *segment.shape)
+    def _own_of(self, parameters: Tensor) -> dict[str, Tensor]:
+        """Each client's part of the flat vectors by name."""
+        parts = torch.split(parameters, self._lengths, dim=1)
+        return {
+            name: part.view(len(parameters), *shape)
+            for (name, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
 
 
-def _segments(model: nn.Module) -> dict[str, _Segment]:
-    begin, found = 0, {}
+def _shared(frozen: Tensor, clients: int) -> Tensor:
+    """A parameter that is not trained: the same for all clients."""
+    return frozen.detach().expand(clients, *frozen.shape)
+
+
+def _trainable_shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """By name, in `flat_parameters` order."""
+    found = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             if parameter.dtype != torch.float32:
                 raise CannotBatch(f"has a parameter {name} of {parameter.dtype}, not float32")
-            end = begin + parameter.numel()
-            found[name] = _Segment(name, begin, end, parameter.shape)
-            begin = end
+            found[name] = parameter.shape
     return found
 
 

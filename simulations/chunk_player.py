@@ -231,18 +231,13 @@ class ChunkPlayer:
         model = given_model(self._first, Start(common.given, self._first.first_state))
         loss = under(self._task, common.given.multipliers).loss
         descent, clients = descent_of(self._agreement), []
-        corrections = [correction_of(bench, start) for bench, start in starts]
-        if corrections[0] is not None:
-            descent = replace(
-                descent, correction=np.stack([c for c in corrections if c is not None])
-            )
         for bench, start in starts:
             own = None
             if len(start.state.local):
                 own = joined(start.given.parameters, start.state.local, self._first.local)
             rows = (bench.data.train.inputs, bench.data.train.targets)
-            entropy = training_entropy(bench, round_, 1)
-            clients.append(ClientWork(rows, bench.plan(), entropy, own))
+            entropy, correction = training_entropy(bench, round_, 1), correction_of(bench, start)
+            clients.append(ClientWork(rows, bench.plan(), entropy, own, correction))
         trained = train_together(model, clients, loss, descent, noise_of=self._noise_of)
         return {b.site: update for (b, _), update in zip(starts, trained, strict=True)}
 

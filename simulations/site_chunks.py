@@ -73,8 +73,9 @@ def training_engine(config: FederationConfig, task: Task, data: SiteData) -> Tra
         return TrainingEngine(is_batched=True, cost=cost, parameters=parameters)
     return TrainingEngine(
         is_batched=False,
-        declined=f"a row costs {cost.multiplications:,} multiplications, so that training many "
-        "sites at once would be slower: each was trained by itself",
+        declined=f"a row costs {cost.multiplications:,} multiplications, {cost.convolved:,} of "
+        "them in convolutions, so that training many sites at once would be slower: each was "
+        "trained by itself",
     )
 
 

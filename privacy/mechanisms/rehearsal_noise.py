@@ -8,7 +8,7 @@ has them, which is what an attack on the floating point of a release would use (
 https://doi.org/10.1145/2382196.2382264). **Nothing that leaves a machine may carry it.**
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,14 @@ import numpy.typing as npt
 from federation.entropy import Entropy
 
 Floats = npt.NDArray[np.float64]
+ShortFloats = npt.NDArray[np.float32]
 
 NoiseSampler = Callable[[int, float, Entropy], Floats]
 """Of a size, a standard deviation and entropy; independent normal values, shape (size,)."""
 
 MOST_DEVIATIONS = float(np.sqrt(-2 * np.log(2.0**-33)))
+SMALLEST_DEVIATION, LARGEST_DEVIATION = 1e-30, 1e30
+"""Well within float32, so that no value is lost to zero or infinity."""
 
 
 def rehearsal_noise(size: int, standard_deviation: float, entropy: Entropy) -> Floats:
@@ -28,25 +31,69 @@ def rehearsal_noise(size: int, standard_deviation: float, entropy: Entropy) -> F
 
     Args:
         size: >= 0.
-        standard_deviation: > 0, in the unit of the result.
+        standard_deviation: in [SMALLEST_DEVIATION, LARGEST_DEVIATION], in the unit of the result.
         entropy: of four bytes per value, rounded up to pairs; the values are a function of them.
 
     Raises:
         ValueError: a bound above is broken.
     """
-    if size < 0 or not (standard_deviation > 0 and np.isfinite(standard_deviation)):
-        raise ValueError(f"need size >= 0, a finite deviation > 0: {size=}, {standard_deviation=}")
+    rows = rehearsal_noises(size, [standard_deviation], [entropy])
+    return rows.reshape(size).astype(np.float64)
+
+
+def noise_rows(
+    noise_of: NoiseSampler,
+    size: int,
+    standard_deviations: Sequence[float],
+    entropies: Sequence[Entropy],
+) -> ShortFloats:
+    """What a sampler gives for each deviation and entropy, shape (rows, size), in float32.
+
+    Args:
+        noise_of: the sampler, which is called row by row if there is no faster way.
+        size: of a row, >= 0.
+        standard_deviations: of each row.
+        entropies: of each row.
+
+    Raises:
+        ValueError: as the sampler does.
+    """
+    if noise_of is rehearsal_noise:
+        return rehearsal_noises(size, standard_deviations, entropies)
+    rows = np.empty((len(entropies), size), np.float32)
+    for row, deviation, entropy in zip(rows, standard_deviations, entropies, strict=True):
+        row[:] = noise_of(size, deviation, entropy)
+    return rows
+
+
+def rehearsal_noises(
+    size: int, standard_deviations: Sequence[float], entropies: Sequence[Entropy]
+) -> ShortFloats:
+    """`rehearsal_noise` of each deviation and entropy, shape (rows, size), float32, faster.
+
+    Raises:
+        ValueError: a bound of it is broken.
+    """
+    for one in standard_deviations:
+        if size < 0 or not SMALLEST_DEVIATION <= one <= LARGEST_DEVIATION:
+            raise ValueError(
+                f"need size >= 0, a deviation from {SMALLEST_DEVIATION} to {LARGEST_DEVIATION}: "
+                f"{size=}, deviation={one}"
+            )
     pairs = -(-size // 2)
-    uniform = np.frombuffer(entropy.bytes(8 * pairs), "<u4").astype(np.float32)
-    radius, angle = uniform[:pairs], uniform[pairs:]
+    uniform = np.empty((len(entropies), 2 * pairs), np.float32)
+    for row, entropy in zip(uniform, entropies, strict=True):
+        row[:] = np.frombuffer(entropy.bytes(8 * pairs), "<u4")
+    radius, angle = uniform[:, :pairs], uniform[:, pairs:]
     radius += np.float32(0.5)
     radius *= np.float32(2.0**-32)
     np.log(radius, out=radius)
     radius *= np.float32(-2)
     np.sqrt(radius, out=radius)
+    radius *= np.array(standard_deviations, np.float32)[:, None]
     angle *= np.float32(2 * np.pi * 2.0**-32)
-    values = np.empty(2 * pairs)
-    values[:pairs] = np.cos(angle) * radius
-    values[pairs:] = np.sin(angle) * radius
-    values *= standard_deviation
-    return values[:size]
+    cosine = np.cos(angle)
+    np.sin(angle, out=angle)
+    angle *= radius
+    radius *= cosine
+    return uniform[:, :size]

@@ -24,8 +24,8 @@ def test_clients_of_like_batches_keep_their_order() -> None:
 
 
 def test_as_many_clients_as_fit() -> None:
-    assert chunk_size(1000, 10, 100, memory=80_000 * 7) == 7
-    assert chunk_size(1000, 10, 100, memory=80_000 * 7 - 1) == 6
+    assert chunk_size(1000, 10, 100, memory=64_000 * 7) == 7
+    assert chunk_size(1000, 10, 100, memory=64_000 * 7 - 1) == 6
     assert chunk_size(10**9, 10, 100, memory=1) == 1
 
 

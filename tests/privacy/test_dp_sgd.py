@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from federation.entropy import SeededEntropy
 from federation.errors import ConfigError, PrivacyRefusal
 from privacy.dp_sgd import (
+    BATCHES,
     Descent,
     train_for_shared_noise,
     train_privately,
@@ -211,8 +212,8 @@ def test_a_round_has_as_many_steps_as_planned_whatever_the_batches(steps, n, rat
 
     entropy = SeededEntropy(3)
     train_privately(model, rows, counted, plan, DESCENT, entropy)
-    coins = [entropy.child("step", number).child("batch") for number in range(steps)]
-    batches = [len(poisson_sample(n, rate, one)) for one in coins]
+    coins = entropy.child(BATCHES)
+    batches = [len(poisson_sample(n, rate, coins)) for _ in range(steps)]
     assert calls == [size for size in batches if size]
     # An empty batch is a step all the same: it has noise.
     nothing = rows[0][:0], rows[1][:0]

@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from federation.entropy import SeededEntropy
-from privacy.mechanisms.rehearsal_noise import MOST_DEVIATIONS, rehearsal_noise
+from privacy.mechanisms.gaussian_noise import gaussian_noise
+from privacy.mechanisms.rehearsal_noise import (
+    LARGEST_DEVIATION,
+    MOST_DEVIATIONS,
+    SMALLEST_DEVIATION,
+    noise_rows,
+    rehearsal_noise,
+)
 
 
 class Bytes:
@@ -62,8 +71,31 @@ def test_any_size_is_a_function_of_the_entropy(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "deviation"), [(-1, 1.0), (2, 0.0), (2, float("inf")), (2, float("nan"))]
+    ("size", "deviation"),
+    [(-1, 1.0), (2, 0.0), (2, 0.9e-30), (2, 1.1e30), (2, float("inf")), (2, float("nan"))],
 )
 def test_an_impossible_deviation_or_size_is_refused(size: int, deviation: float) -> None:
-    with pytest.raises(ValueError, match="a finite deviation"):
+    with pytest.raises(ValueError, match="a deviation from"):
         rehearsal_noise(size, deviation, SeededEntropy(1))
+
+
+def test_the_bounds_of_a_deviation_are_allowed_and_scale_the_values() -> None:
+    one, least, most = (
+        rehearsal_noise(64, deviation, SeededEntropy(3))
+        for deviation in (1.0, SMALLEST_DEVIATION, LARGEST_DEVIATION)
+    )
+    np.testing.assert_allclose(least, one * SMALLEST_DEVIATION, rtol=1e-6)
+    np.testing.assert_allclose(most, one * LARGEST_DEVIATION, rtol=1e-6)
+
+
+@given(st.integers(0, 2000), st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=6), st.booleans())
+def test_many_rows_at_once_are_those_of_each_stream_where_it_had_come_to(
+    size: int, deviations: list[float], rehearses: bool
+) -> None:
+    sampler = rehearsal_noise if rehearses else gaussian_noise
+    together, alone = ([SeededEntropy(seed) for seed in range(len(deviations))] for _ in range(2))
+    for _ in range(2):
+        rows = noise_rows(sampler, size, deviations, together)
+        assert rows.dtype == np.float32
+        for row, deviation, entropy in zip(rows, deviations, alone, strict=True):
+            np.testing.assert_array_equal(row, sampler(size, deviation, entropy).astype("f4"))

@@ -11,7 +11,7 @@ from federation.task_loading import load_task
 from privacy.batchable import RowCost
 from simulations.site_chunks import TrainingEngine, site_chunks, training_engine
 
-TOGETHER = TrainingEngine(is_batched=True, cost=RowCost(1000, 300), parameters=2600)
+TOGETHER = TrainingEngine(is_batched=True, cost=RowCost(1000, 0, 300), parameters=2600)
 ALONE = TrainingEngine(is_batched=False)
 
 
@@ -38,10 +38,11 @@ def test_a_small_model_is_trained_at_many_sites_at_once() -> None:
     assert engine_of("heart").is_batched
 
 
-def test_a_large_model_is_declined_with_the_reason() -> None:
-    declined = engine_of("languages")
+def test_large_convolutions_are_declined_with_the_reason_and_linear_layers_are_not() -> None:
+    assert engine_of("languages").is_batched
+    declined = engine_of("digits", model="resnet")
     assert not declined.is_batched
-    assert "multiplications" in declined.declined
+    assert "136,320 multiplications, 135,680 of them in convolutions" in declined.declined
 
 
 def test_a_step_that_is_shared_is_refused_with_the_reason() -> None:

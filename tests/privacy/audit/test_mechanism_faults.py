@@ -14,7 +14,7 @@ from privacy.audit import mechanism
 from privacy.audit.mechanism import MechanismAudit, audit_own_noise, audit_shared_noise
 from privacy.audit.result import AuditResult
 
-CUT = MechanismAudit(trials=10_000, steps=2, seed=7)
+CUT = MechanismAudit(trials=10_000, steps=2, seed=10)
 NOISE, SAMPLER, ROUNDS, STEPS = (
     mechanism.NOISE_AND_CLIP.name,
     mechanism.SAMPLER.name,
@@ -115,23 +115,21 @@ def test_entropy_that_ignores_its_labels_is_caught(monkeypatch) -> None:
 
 
 def test_noise_of_a_step_that_is_drawn_for_the_round_is_caught(monkeypatch) -> None:
+    class Restarting(SeededEntropy):
+        """The stream of noise, if each step asked for it where the round does."""
+
+        def bytes(self, n):
+            return SeededEntropy(self._key).bytes(n)
+
     class OneNoiseARound(SeededEntropy):
-        """`entropy.child("noise")` where `step.child("noise")` was meant."""
-
-        def __init__(self, seed, noise=None):
-            super().__init__(seed)
-            self._noise = noise
-
         def child(self, *labels):
-            of_label = super().child(*labels)
-            if labels == ("noise",) and self._noise is not None:
-                return SeededEntropy(self._noise)
-            return OneNoiseARound(of_label._key, self._noise or of_label._key)
+            of_label = super().child(*labels)._key
+            return Restarting(of_label) if labels == (dp_sgd.NOISE,) else OneNoiseARound(of_label)
 
     real = dp_sgd.train_privately
 
     def train(model, rows, loss, plan, descent, entropy):
-        return real(model, rows, loss, plan, descent, OneNoiseARound(entropy._key, entropy._key))
+        return real(model, rows, loss, plan, descent, OneNoiseARound(entropy._key))
 
     monkeypatch.setattr(mechanism, "train_privately", train)
     assert violated(audit_own_noise(CUT)) == {STEPS}
