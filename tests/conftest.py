@@ -1,9 +1,28 @@
 """Settings of the whole suite: no test asserts a time, and CI draws the same examples each run."""
 
 import os
+from pathlib import Path
 
 from hypothesis import settings
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+MEMORY = Path("/dev/shm")
+ENOUGH = 4 << 30
+"""Bytes: several times what the folders of all tests hold."""
+
+
+def takes_temporary_folders(memory: Path) -> bool:
+    """Whether there is room, and scripts may be run from it."""
+    if not os.access(memory, os.W_OK | os.X_OK):
+        return False
+    about = os.statvfs(memory)
+    return about.f_bavail * about.f_frsize >= ENOUGH and not about.f_flag & os.ST_NOEXEC
+
+
+# Ledgers and journals wait for the disk at each commit, which is most of the time of a round of
+# small models. Processes are killed in tests and machines are not, so memory keeps it as well.
+if takes_temporary_folders(MEMORY):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
