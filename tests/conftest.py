@@ -1,5 +1,6 @@
 """Settings of the whole suite: no test asserts a time, and CI draws the same examples each run."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -26,3 +27,9 @@ def takes_temporary_folders(memory: Path) -> bool:
 # small models. Processes are killed in tests and machines are not, so memory keeps it as well.
 if takes_temporary_folders(MEMORY):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: no collection of garbage need look at torch and all its kin again."""
+    gc.collect()
+    gc.freeze()
