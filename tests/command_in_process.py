@@ -1,4 +1,4 @@
-"""The command `hedgerow` without a process of its own: nothing is imported anew for every question."""
+"""The command `hedgerow` without a process of its own, which would import all anew."""
 
 import contextlib
 import gc

@@ -30,6 +30,6 @@ if takes_temporary_folders(MEMORY):
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: no collection of garbage need look at torch and all its kin again."""
+    """What was imported stays: no collection of garbage need look at it again."""
     gc.collect()
     gc.freeze()
