@@ -18,6 +18,7 @@ from dp_accounting.pld import pld_pmf
 from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
 
+from privacy.connect_dots import connect_dots
 from privacy.neighbours import REPLACE_ONE
 
 Floats = npt.NDArray[np.float64]
@@ -53,19 +54,13 @@ def sampled_gaussian_loss(
 
 
 def _pessimistic(loss: GaussianPrivacyLoss, discretisation: float) -> pld_pmf.PLDPmf:
-    """Connect the dots (Doroshenko et al. 2022, arXiv:2207.04380, Algorithm 1)."""
     bounds = loss.connect_dots_bounds()
     assert bounds.epsilon_lower is not None
     assert bounds.epsilon_upper is not None
     lowest = math.floor(bounds.epsilon_lower / discretisation)
     highest = math.ceil(bounds.epsilon_upper / discretisation)
     epsilons = np.arange(lowest, highest + 1, dtype=np.float64) * discretisation
-    deltas = hockey_stick(loss, epsilons)
-    # A hockey-stick divergence falls with epsilon; what rounding undid is undone outwards.
-    falling = np.maximum.accumulate(deltas[::-1])[::-1]
-    return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(
-        discretisation, lowest, highest, falling
-    )
+    return connect_dots(discretisation, lowest, hockey_stick(loss, epsilons))
 
 
 def hockey_stick(loss: GaussianPrivacyLoss, epsilons: Floats) -> Floats:

@@ -4,6 +4,7 @@ import gc
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("default", deadline=None)
@@ -33,3 +34,14 @@ def pytest_collection_finish() -> None:
     """What was imported stays: no collection of garbage need look at it again."""
     gc.collect()
     gc.freeze()
+
+
+HERE = Path(__file__).parent
+LONG = ("e2e", "simulations", "deploy")
+"""Folders of whole runs. They come first, so that no core is alone with one of them at the end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long ones first, in whatever order they had; make test keeps to it."""
+    items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] not in LONG)
