@@ -2,6 +2,8 @@
 
 import gc
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,18 @@ def takes_temporary_folders(memory: Path) -> bool:
 # small models. Processes are killed in tests and machines are not, so memory keeps it as well.
 if takes_temporary_folders(MEMORY):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory_is_given_back(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Where something failed, the folders are left to be looked at, as they are on a disk."""
+    yield
+    base = tmp_path_factory.getbasetemp()
+    if base.is_relative_to(MEMORY) and request.session.testsfailed == 0:
+        for one in base.iterdir():
+            shutil.rmtree(one, ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:
