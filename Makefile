@@ -25,10 +25,10 @@ $(STAMP): pyproject.toml constraints.txt
 simulate: venv
 	$(BIN)/hedgerow simulate $(ARGS)
 
-# On all cores, a file of tests to each; pass options with ARGS='-k ledger', or ARGS=--cov for
-# `make coverage` after it.
+# On all cores, a file of tests to each, the long ones first; pass options with ARGS='-k ledger', or
+# ARGS=--cov for `make coverage` after it.
 test: venv
-	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What takes minutes: Ray, `flwr run`, hundreds of kills.
 test-slow: venv

@@ -32,6 +32,7 @@ from dp_accounting.pld import pld_pmf
 from dp_accounting.pld import privacy_loss_distribution as pld
 from scipy.special import gammaln, log_ndtr, logsumexp
 
+from privacy.connect_dots import connect_dots
 from privacy.neighbours import ADD_OR_REMOVE_ONE, Neighbours
 
 Floats = npt.NDArray[np.float64]
@@ -106,7 +107,7 @@ def _binomial(rate: float, records: int, sigma: float, sign: float = 1.0) -> Mix
 def pessimistic(
     upper: Mixture, lower: Mixture, sigma: float, reach: float, discretisation: float
 ) -> pld_pmf.PLDPmf:
-    """Connect the dots (Doroshenko et al. 2022, Algorithm 1) of two mixtures.
+    """Connect the dots of two mixtures.
 
     Args:
         upper: what is released, and
@@ -122,11 +123,7 @@ def pessimistic(
     log_upper = upper.log_tail(at)
     log_lower = bins * discretisation + lower.log_tail(at)
     deltas = np.clip(np.exp(log_upper) - np.exp(log_lower) + _ROUNDING, 0.0, 1.0)
-    # A hockey-stick divergence falls with epsilon; what rounding undid is undone outwards.
-    falling = np.maximum.accumulate(deltas[::-1])[::-1]
-    return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(
-        discretisation, int(bins[0]), int(bins[-1]), falling
-    )
+    return connect_dots(discretisation, int(bins[0]), deltas)
 
 
 def _loss(upper: Mixture, lower: Mixture, x: Floats) -> tuple[Floats, Floats]:

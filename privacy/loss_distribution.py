@@ -8,8 +8,9 @@ What has no PLD (the selection of the best of many repetitions) joins as a block
 (epsilon', delta')-DP by Renyi DP, and the worst such mechanism has a PLD, which composes with the
 rest (Kairouz, Oh and Viswanath 2015, arXiv:1311.0776, Theorem 3.2). How delta is split is free.
 
-Under replace-one, a sampled Gaussian's PLD is dp-accounting's REPLACE adjacency, and that of a
-person's records is `privacy.gaussian_mixture`, where both are proven to be the worst case.
+A sampled Gaussian's PLD is `privacy.sampled_gaussian_loss`, under replace-one of dp-accounting's
+REPLACE adjacency; that of a person's records is `privacy.gaussian_mixture`, where both are proven
+to be the worst case.
 """
 
 import math
@@ -17,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 
-import dp_accounting
 import numpy as np
 import numpy.typing as npt
 from dp_accounting.pld import privacy_loss_distribution as pld
@@ -34,8 +34,9 @@ from privacy.event import (
 from privacy.gaussian_mixture import from_sampled_group
 from privacy.mechanism import Loss, Mechanism, SampledGroup, Selection, pure_epsilon
 from privacy.mechanism import rounded_up as up
-from privacy.neighbours import REPLACE_ONE
+from privacy.neighbours import ADD_OR_REMOVE_ONE, REPLACE_ONE
 from privacy.sampled_discrete_gaussian import ContinuousCounterpart, continuous_counterpart
+from privacy.sampled_gaussian_loss import sampled_gaussian_loss
 
 Floats = npt.NDArray[np.float64]
 
@@ -229,28 +230,20 @@ def _once(mechanism: Mechanism, discretisation: float) -> pld.PrivacyLossDistrib
     if isinstance(mechanism, SampledGroup):
         return _of_group(mechanism, discretisation)
     assert isinstance(mechanism, PoissonSampledGaussian)
-    return _of_sampled_gaussian(mechanism, discretisation, "ADD_OR_REMOVE_ONE")
+    return sampled_gaussian_loss(
+        mechanism.sampling_rate, mechanism.noise_multiplier, ADD_OR_REMOVE_ONE, discretisation
+    )
 
 
 def _of_group(group: SampledGroup, discretisation: float) -> pld.PrivacyLossDistribution:
     one = group.one
     assert isinstance(one, PoissonSampledGaussian)
     if group.neighbours.records == 1 and group.neighbours.relation == REPLACE_ONE:
-        return _of_sampled_gaussian(one, discretisation, "REPLACE_ONE")
+        return sampled_gaussian_loss(
+            one.sampling_rate, one.noise_multiplier, REPLACE_ONE, discretisation
+        )
     return from_sampled_group(
         one.sampling_rate, one.noise_multiplier, group.neighbours, discretisation
-    )
-
-
-def _of_sampled_gaussian(
-    mechanism: PoissonSampledGaussian, discretisation: float, relation: str
-) -> pld.PrivacyLossDistribution:
-    return pld.from_gaussian_mechanism(
-        mechanism.noise_multiplier,
-        sampling_prob=mechanism.sampling_rate,
-        value_discretization_interval=discretisation,
-        use_connect_dots=True,
-        neighboring_relation=dp_accounting.NeighboringRelation[relation],
     )
 
 

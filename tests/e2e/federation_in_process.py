@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from federation import config_file
 from federation.config import FederationConfig
-from federation.envelope import Request, parse_reply
+from federation.envelope import Phase, Request, parse_reply
 from federation.run_folder import RunFolder
 from federation.task_loading import load_task
 from server.coordination import Outcome, coordinate
@@ -24,6 +26,24 @@ SMALL = {
     "privacy": {"epsilon": 2.0, "delta": 1e-3},
     "simulation": {"baselines": False},
 }
+
+
+Moment = Callable[[int, Request], bool]
+"""Whether a node is asked something just then."""
+
+
+class Killed(BaseException):
+    """The coordinator dies here."""
+
+
+def asked(round_: int, phase: Phase, node: int | None = None) -> Moment:
+    """When a node, any if none is given, is asked for a phase of a round, or that rides along."""
+
+    def is_asked(here: int, request: Request) -> bool:
+        both = [request] if request.rider is None else [request, request.rider]
+        return node in (None, here) and (round_, phase) in [(one.round, one.phase) for one in both]
+
+    return is_asked
 
 
 class DirectTransport:
@@ -82,6 +102,18 @@ class Federation:
         outcome = coordinate(line, self.folder, config, task, self.progress.append)
         write_outputs(self.folder, config, task, outcome, "in process")
         return outcome
+
+    def play_until_killed(self, moment: Moment) -> None:
+        """Until that is asked, which nobody hears any more; it has to come to that."""
+        line = self.transport()
+
+        def kill(node: int, request: Request) -> None:
+            if moment(node, request):
+                raise Killed
+
+        line.before = kill
+        with pytest.raises(Killed):
+            self.play(line)
 
     def restart_agents(self) -> None:
         """What a kill does to every site: whatever is not on its disk is gone."""

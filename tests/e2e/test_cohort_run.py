@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from federation_in_process import DirectTransport, Federation
+from federation_in_process import DirectTransport, Federation, Killed
 from two_kinds_of_sites import EMPTY_LATER, OLDER, OLDER_LATER, SITES
 from typer.testing import CliRunner
 
@@ -30,10 +30,6 @@ from simulations.sites import simulated_agent
 
 TASK = "two_kinds_of_sites:TwoKinds"
 LEAST = 3
-
-
-class Killed(BaseException):
-    """The process dies here."""
 
 
 @pytest.fixture(scope="module")

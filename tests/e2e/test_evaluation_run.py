@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from federation_in_process import Federation
+from federation_in_process import Federation, Killed
 
 from client.observation import probabilities
 from client.site_home import SiteHome
@@ -41,10 +41,6 @@ from simulations.sites import simulated_agent
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
 TASK = load_task("heart", {})
-
-
-class Killed(BaseException):
-    """The process dies here."""
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from federation_in_process import Federation
+from federation_in_process import Federation, asked
 from safetensors.torch import load
 
 from evaluation.mitigation.multiplier_ascent import PROPORTIONAL
@@ -28,10 +28,6 @@ METHODS = {
     "adversarial": {"method": "adversarial", "criterion": "equalized_odds", "attribute": "sex"},
     "constrained": {"method": "constrained", **PARITY},
 }
-
-
-class Killed(BaseException):
-    """The coordinator dies here."""
 
 
 def table(method: str, **more: object) -> dict:
@@ -90,15 +86,7 @@ def test_the_same_seed_gives_the_same_model(played, tmp_path) -> None:
 def test_a_killed_run_resumes_to_the_same_model_and_multipliers(played, tmp_path) -> None:
     method, undisturbed, outcome = played
     federation = Federation(tmp_path, table(method))
-    line = federation.transport()
-
-    def kill(node: int, request) -> None:
-        if node == 2 and (request.round, request.phase) == (3, Phase.TRAIN):
-            raise Killed
-
-    line.before = kill
-    with pytest.raises(Killed):
-        federation.play(line)
+    federation.play_until_killed(asked(3, Phase.TRAIN, node=2))
     federation.restart_agents()
     assert federation.play().model == outcome.model  # parameters and multipliers as they travel
     assert federation.model == undisturbed.model

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from federation_in_process import Federation
+from federation_in_process import Federation, asked
 
 from client.site_home import SiteHome
 from federation.envelope import Phase
@@ -18,10 +18,6 @@ from privacy.ledger import verify
 
 COORDINATORS = ("rounds.jsonl", "agreement.json", "witness.json", "checkpoints")
 OUTPUTS = ("model.safetensors", "summary.json", "report.html")
-
-
-class Killed(BaseException):
-    """The coordinator's process dies here."""
 
 
 def copy_of(federation: Federation, into: Path) -> Path:
@@ -44,20 +40,6 @@ def restore(federation: Federation, old: Path) -> None:
     shutil.copytree(old, federation.folder.path, dirs_exist_ok=True)
 
 
-def played_until(federation: Federation, round_: int, phase: Phase) -> None:
-    """Until the first site is asked that; what it would answer is lost with the process."""
-    line = federation.transport()
-
-    def die(_node: int, request) -> None:
-        if (request.round, request.phase) == (round_, phase):
-            raise Killed
-
-    line.before = die
-    with suppress(Killed):
-        federation.play(line)
-        raise AssertionError("that moment never came")
-
-
 def charges(federation: Federation) -> dict[str, list[tuple[str, object]]]:
     found = {}
     for home in sorted((federation.folder.path / "sites").iterdir()):
@@ -77,9 +59,9 @@ def charges(federation: Federation) -> dict[str, list[tuple[str, object]]]:
 )
 def test_an_old_copy_is_refused_by_every_site_and_nobody_pays_again(tmp_path, copied, died) -> None:
     federation = Federation(tmp_path / "runs")
-    played_until(federation, *copied)
+    federation.play_until_killed(asked(*copied))
     old = copy_of(federation, tmp_path / "old")
-    played_until(federation, *died)
+    federation.play_until_killed(asked(*died))
     before = charges(federation)
     restore(federation, old)
     for _ in range(3):  # trying again helps nobody
@@ -92,7 +74,7 @@ def test_an_old_copy_is_refused_by_every_site_and_nobody_pays_again(tmp_path, co
 
 def test_of_a_run_that_is_over_an_old_copy_gets_nothing(tmp_path) -> None:
     federation = Federation(tmp_path / "runs")
-    played_until(federation, 1, Phase.OPEN)
+    federation.play_until_killed(asked(1, Phase.OPEN))
     old = copy_of(federation, tmp_path / "old")
     federation.play()
     before = charges(federation)

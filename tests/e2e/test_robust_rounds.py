@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from federation_in_process import Federation
+from federation_in_process import Federation, Killed, asked
 
 from federation import config_file
 from federation.agreement import Agreement
@@ -19,10 +19,6 @@ from simulations.sites import prepare, read_config
 ATTACKER = "region-05"
 MEDIAN = {"aggregate": "median", "groups": 3}
 TRIMMED = {"aggregate": "trimmed_mean", "groups": 3, "trim": 0.34}
-
-
-class Killed(BaseException):
-    """The coordinator dies here."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -160,15 +156,7 @@ def test_a_retry_comes_to_the_same_model(undisturbed, tmp_path) -> None:
 
 def test_a_killed_run_resumes_to_the_same_model(undisturbed, tmp_path) -> None:
     federation = Federation(tmp_path, table(12, MEDIAN | {"groups": 4}))
-    line = federation.transport()
-
-    def kill(node: int, request) -> None:
-        if (request.round, request.phase, node) == (2, Phase.OPEN, 7):
-            raise Killed
-
-    line.before = kill
-    with pytest.raises(Killed):
-        federation.play(line)
+    federation.play_until_killed(asked(2, Phase.OPEN, node=7))
     federation.restart_agents()
     federation.play()
     assert federation.folder.read_summary().run.status == "completed"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
-from federation_in_process import Federation
+from federation_in_process import Federation, asked
 from safetensors.torch import load
 from sklearn.metrics import (
     accuracy_score,
@@ -32,10 +32,6 @@ from server.run_record import read_record
 from simulations.sites import simulated_site
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
-
-
-class Killed(BaseException):
-    """The coordinator dies here."""
 
 
 def ledger_kinds(federation: Federation, site: str) -> list[str]:
@@ -194,16 +190,7 @@ def test_a_killed_run_resumes_to_the_same_model_and_spends_nothing_twice(
     undisturbed, tmp_path, phase: Phase, restarted: bool
 ) -> None:
     federation = Federation(tmp_path)
-    line = federation.transport()
-
-    def kill(node: int, request) -> None:
-        asked = [request] if request.rider is None else [request, request.rider]
-        if node == 2 and (2, phase) in [(one.round, one.phase) for one in asked]:
-            raise Killed
-
-    line.before = kill
-    with pytest.raises(Killed):
-        federation.play(line)
+    federation.play_until_killed(asked(2, phase, node=2))
     if restarted:
         federation.restart_agents()
     federation.play()
@@ -222,15 +209,7 @@ def test_a_survivor_set_once_signed_is_the_only_one_for_its_vectors(
     undisturbed, tmp_path, monkeypatch, honest: bool
 ) -> None:
     federation = Federation(tmp_path)
-    line = federation.transport()
-
-    def kill_while_opening(node: int, request) -> None:
-        if (request.round, request.phase, node) == (2, Phase.OPEN, 2):
-            raise Killed
-
-    line.before = kill_while_opening
-    with pytest.raises(Killed):
-        federation.play(line)
+    federation.play_until_killed(asked(2, Phase.OPEN, node=2))
     again = federation.transport()
 
     def without_one(node: int, request) -> None:

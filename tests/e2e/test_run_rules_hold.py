@@ -147,10 +147,6 @@ def test_an_agent_that_outlives_a_certificate_refuses_to_agree(federation) -> No
     assert "expired at 1970-01-01" in reply.reason
 
 
-class Killed(BaseException):
-    """The coordinator dies here."""
-
-
 def given(federation: Federation) -> dict[str, bytes]:
     """All that the consortium gave to anyone."""
     names = ("consortium.pub", "roster.json", "run-rules.json")
@@ -167,15 +163,7 @@ def test_a_run_resumes_under_the_certificates_and_rules_it_began_with(tmp_path) 
     federation = Federation(tmp_path / "cut short", None, "run.rounds=2")
     before = given(federation)
     assert len(before) == 3 * (len(SITES) + 1)
-    line = federation.transport()
-
-    def crash(_: int, request: Request) -> None:
-        if request.round == 2:
-            raise Killed
-
-    line.before = crash
-    with pytest.raises(Killed):
-        federation.play(line)
+    federation.play_until_killed(lambda _, request: request.round == 2)
     federation.restart_agents()
     verify_sites(federation.folder, federation.config)
     federation.play()

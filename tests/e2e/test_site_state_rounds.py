@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from federation_in_process import Federation
+from federation_in_process import Federation, asked
 from safetensors import safe_open
 from safetensors.torch import load
 
@@ -41,10 +41,6 @@ CHOICES = {
     "layers": {"local_layers": ["2.*"]},
     "both": {"algorithm": "scaffold", "local_layers": ["2.*"]},
 }
-
-
-class Killed(BaseException):
-    """The coordinator dies here."""
 
 
 def table(choice: dict, rounds: int = 4, **more: object) -> dict:
@@ -216,15 +212,7 @@ def _tallies(task, model, federation, site, spec):
 def test_a_killed_run_resumes_to_the_same_model(played, tmp_path) -> None:
     choice, undisturbed, outcome, _, _ = played
     federation = Federation(tmp_path, table(choice))
-    line = federation.transport()
-
-    def kill(node: int, request) -> None:
-        if node == 2 and (request.round, request.phase) == (3, Phase.TRAIN):
-            raise Killed
-
-    line.before = kill
-    with pytest.raises(Killed):
-        federation.play(line)
+    federation.play_until_killed(asked(3, Phase.TRAIN, node=2))
     federation.restart_agents()
     assert federation.play().model == outcome.model
     assert federation.model == undisturbed.model

@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from federation_in_process import Federation
+from federation_in_process import Federation, asked
 from lying_coordinator import Sites, Sitting
 
 from client.agent import SiteAgent
@@ -23,10 +23,6 @@ TABLE = {
     "privacy": {"mode": "off"},
     "training": {"local_steps": 1, "sampling_rate": 0.05},
 }
-
-
-class Killed(BaseException):
-    """The coordinator dies here."""
 
 
 @pytest.fixture
@@ -94,15 +90,7 @@ def test_a_restarted_site_signs_and_verifies_as_in_a_first_session(
 ) -> None:
     """The coordinator is killed, one site too, and the round's keys are exchanged anew."""
     federation = Federation(tmp_path)
-    line = federation.transport()
-
-    def kill(_node: int, request: Request) -> None:
-        if (request.round, request.phase) == (2, Phase.TRAIN):
-            raise Killed
-
-    line.before = kill
-    with pytest.raises(Killed):
-        federation.play(line)
+    federation.play_until_killed(asked(2, Phase.TRAIN))
     verified.clear()
     restart(federation, "hungary")
     federation.play()

@@ -16,13 +16,33 @@ from federation.evaluation_summary import EvaluationSummary
 from federation.report_page.environment import SHARED as SHARED_TEMPLATES
 from federation.summary import Estimate
 
-SAMPLES = {name: sample(size) for name, size in SIZES.items() if name != "large"}
-SAMPLES["odd names"] = odd_names(SAMPLES["hospitals"])
-PAGES = {name: render(summary) for name, summary in SAMPLES.items()}
-LARGEST = sample(SIZES["large"])
-LARGE = render(LARGEST)
-every_page = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+NAMES = (*(name for name in SIZES if name != "large"), "odd names")
+
+
+class Summaries(dict[str, EvaluationSummary]):
+    """Each made when it is first asked for."""
+
+    def __missing__(self, name: str) -> EvaluationSummary:
+        self[name] = odd_names(self["hospitals"]) if name == "odd names" else sample(SIZES[name])
+        return self[name]
+
+
+class Pages(dict[str, str]):
+    """Of each summary, rendered when it is first asked for."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = render(SAMPLES[name])
+        return self[name]
+
+
+SAMPLES, PAGES = Summaries(), Pages()
+every_page = pytest.mark.parametrize("page", NAMES, indirect=True)
 PLACE = re.compile(r"[ML]([\d.-]+),([\d.-]+)")
+
+
+@pytest.fixture
+def page(request: pytest.FixtureRequest) -> str:
+    return PAGES[request.param]
 
 
 @cache
@@ -48,7 +68,7 @@ def table(page: str, caption: str) -> list[list[str]]:
 
 
 def test_tags_balance_and_ids_are_unique() -> None:
-    for page in (*PAGES.values(), LARGE):
+    for page in map(PAGES.__getitem__, (*NAMES, "large")):
         ids = [attributes["id"] for _, attributes in parsed(page).tags if "id" in attributes]
         assert len(ids) == len(set(ids))
 
@@ -145,7 +165,7 @@ def test_forty_groups_fifty_features_and_fifty_two_windows_stay_under_a_megabyte
     large = SIZES["large"]
     assert sum(map(len, large.families.values())) == 40
     assert (large.features, large.windows, large.cohorts) == (50, 52, 2)
-    assert len(LARGE.encode()) < 1_000_000
+    assert len(PAGES["large"].encode()) < 1_000_000
 
 
 def test_seventy_two_groups_stay_under_a_megabyte() -> None:
@@ -187,9 +207,9 @@ def test_the_recommendation_gives_all_its_reasons() -> None:
 
 
 def test_every_alert_is_listed_and_long_lists_are_folded() -> None:
-    summary = LARGEST
+    summary = SAMPLES["large"]
     assert len(summary.alerts) > 12
-    page = section(LARGE, "verdicts")
+    page = section(PAGES["large"], "verdicts")
     folded = page[page.index("<details>") :]
     assert f"All other alerts ({len(summary.alerts) - 12})" in folded
     assert words(page).count("beyond chance") >= len(summary.alerts)
@@ -345,7 +365,7 @@ def test_a_curve_without_inner_points_is_not_drawn_as_chance() -> None:
 def test_every_class_of_the_page_has_a_style() -> None:
     known = {"num", "page", "mono", "near", "slight"}
     style = re.search(r"<style>(.*?)</style>", PAGES["hospitals"], re.DOTALL).group(1)
-    for page in (*PAGES.values(), LARGE):
+    for page in map(PAGES.__getitem__, (*NAMES, "large")):
         used = {name for _, a in parsed(page).tags for name in (a.get("class") or "").split()}
         missing = {name for name in used - known if f".{name}" not in style}
         assert not missing

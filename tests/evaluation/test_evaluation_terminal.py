@@ -4,9 +4,26 @@ import pytest
 from sample_evaluation import SIZES, odd_names, sample
 
 from evaluation.report.evaluation_terminal import WIDTH, lines
+from federation.evaluation_summary import EvaluationSummary
 
-SAMPLES = {name: sample(size) for name, size in SIZES.items() if name != "large"}
-every_sample = pytest.mark.parametrize("summary", SAMPLES.values(), ids=SAMPLES.keys())
+NAMES = [name for name in SIZES if name != "large"]
+every_sample = pytest.mark.parametrize("summary", NAMES, indirect=True)
+
+
+class Summaries(dict[str, EvaluationSummary]):
+    """Each made when it is first asked for."""
+
+    def __missing__(self, name: str) -> EvaluationSummary:
+        self[name] = sample(SIZES[name])
+        return self[name]
+
+
+SAMPLES = Summaries()
+
+
+@pytest.fixture
+def summary(request: pytest.FixtureRequest) -> EvaluationSummary:
+    return SAMPLES[request.param]
 
 
 @every_sample

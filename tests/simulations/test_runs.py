@@ -1,14 +1,12 @@
 """`hedgerow runs`: lists name what is wrong, and comparisons show what differs and nothing else."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_in_process import hedgerow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,24 +15,9 @@ from federation.run_folder import RunFolder
 from simulations.run_comparison import RunFacts, differences, flat, run_facts
 from simulations.run_listing import run_lines
 
-ROOT = Path(__file__).parents[2]
 FACTS = st.dictionaries(
     st.sampled_from(["a", "b", "c"]), st.one_of(st.booleans(), st.integers(0, 2), st.none())
 )
-
-
-def hedgerow(folder: Path, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "hedgerow", *words],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
