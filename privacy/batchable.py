@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 
 UNCLIPPED = 1e6
 
-MOST_CONVOLVED = 100_000
+MOST_CONVOLVED = 80_000
 """Multiplications of convolutions a row; `benchmarks/batching_worth.py` prints what is faster."""
 MOST_MULTIPLICATIONS = 2_000_000
 """A row; beyond what that benchmark measures, nothing is claimed."""

@@ -519,6 +519,6 @@ def test_small_models_are_worth_it_and_those_that_keep_a_core_busy_are_not() -> 
     rows = torch.zeros(1, 1000), torch.zeros(1)
     for width, worth in ((2000, True), (2001, False)):
         assert is_worth_batching(row_cost(nn.Linear(1000, width), rows)) == worth
-    for side, worth in ((100, True), (101, False)):
+    for side, worth in ((80, True), (81, False)):
         image = torch.zeros(1, 1, side, 1000), torch.zeros(1)
         assert is_worth_batching(row_cost(nn.Conv2d(1, 1, 1), image)) == worth
