@@ -147,7 +147,8 @@ def test_sites_that_are_trained_at_once_are_trained_alike(tmp_path, options) -> 
     together, _ = by_arithmetic(tmp_path / "together", table, "simulation.engine=batched")
     assert (alone.run.engine, together.run.engine) == ("per-site", "batched")
     for one, other in zip(alone.utility, together.utility, strict=True):
-        assert other.overall.log_loss == pytest.approx(one.overall.log_loss, abs=2e-6)
+        # A round's update agrees to 1e-5; leaves are made of it, and the next level of them.
+        assert other.overall.log_loss == pytest.approx(one.overall.log_loss, rel=5e-5)
 
 
 @pytest.mark.parametrize(
