@@ -43,7 +43,8 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
 
     # Every question takes the accountant up to half a second. The fast bound over-states a little:
     # near it epsilon is nearly a power of the noise, with the exponent that Renyi DP has there.
-    near = round(quick_noise_multiplier(epsilon, delta, sampling_rate, steps) * SCALE)
+    quick = quick_noise_multiplier(epsilon, delta, sampling_rate, steps, "privacy.epsilon")
+    near = round(quick * SCALE)
     further = math.ceil(1.01 * near)
     here, there = (renyi_epsilon([event(units)], delta) for units in (near, further))
     exact = cost([event(near)], delta).epsilon
@@ -54,10 +55,19 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
     return _least_near(fits, max(1, math.ceil(guess))) / SCALE
 
 
-def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
+def quick_noise_multiplier(
+    epsilon: float, delta: float, sampling_rate: float, steps: int, name: str = "epsilon"
+) -> float:
     """As `noise_multiplier`, by a bound that is ten times faster and hardly looser: for planning.
 
     Never less than that one, and usually within a thousandth of it.
+
+    Args:
+        epsilon: target, > 0.
+        delta: in (0, 1).
+        sampling_rate: in (0, 1].
+        steps: of the whole run, >= 1.
+        name: of the target, where it is refused.
 
     Raises:
         PrivacyRefusal: no noise multiplier up to 10,000 meets the target.
@@ -71,9 +81,9 @@ def quick_noise_multiplier(epsilon: float, delta: float, sampling_rate: float, s
     low, high = math.log(1 / SCALE), math.log(LARGEST_NOISE_MULTIPLIER)
     if excess(high, renyi_epsilon) > 0:
         raise PrivacyRefusal(
-            f"privacy.epsilon = {epsilon:g} at delta = {delta:g}: found no noise multiplier up "
-            f"to {LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, "
-            "local_steps or sampling_rate"
+            f"{name} = {epsilon:g} at delta = {delta:g}: found no noise multiplier up to "
+            f"{LARGEST_NOISE_MULTIPLIER} that meets it; raise epsilon or lower rounds, local steps "
+            "or the sampling rate"
         )
     # Renyi DP is fast and a little above: bisect by it, then find the root of the other below.
     while high - low > 0.01:
