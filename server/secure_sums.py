@@ -96,7 +96,6 @@ class SecureSums:
     def attempt(self, number: int, kind: RoundKind, model: bytes) -> SecureSum:
         """One attempt at a round, as `Sums.attempt`."""
         line = Line(self.conversation, self.agreement.federation.round_timeout_seconds)
-        drawn_groups(self.agreement, number)
         survivors = self._survivors(number)
         rule = self.agreement.robustness
         if rule.is_grouped and kind is RoundKind.TRAIN:
@@ -165,11 +164,14 @@ class SecureSums:
         return session
 
     def _sessions(self, number: int, kind: RoundKind) -> tuple[Session, ...]:
-        """As `_session`, one per group of sites that sum together."""
+        """As `_session`, one per group of sites that sum together.
+
+        Raises:
+            FailedRound: too few sites were drawn; no attempt is used up.
+        """
+        groups = drawn_groups(self.agreement, number)
         self.attempts[number] = self.attempts.get(number, 0) + 1
-        return tuple(
-            self._session_of(group, number, kind) for group in sum_groups(self.agreement, number)
-        )
+        return tuple(self._session_of(group, number, kind) for group in groups)
 
     def _session_of(self, group: SumGroup, number: int, kind: RoundKind) -> Session:
         layout = self.layout(kind)
