@@ -19,16 +19,15 @@ from evaluation.audit.folds import fold_of
 from evaluation.audit.predicted_labels import RowPredictions
 from evaluation.audit.repeated_rows import row_identities
 from evaluation.audit.rows import HELD_OUT, SPLITS, AuditData, Split
-from federation.boosted_trees import TreeShape, boosted_trees_of
+from federation.boosted_trees import BoostedTrees, boosted_trees_of
 from federation.entropy import SeededEntropy
 from federation.errors import DataError, UsageError
 from federation.initial_model import initial_model
 from federation.task import Floats, Rows, SiteData, Task
 from federation.torch_seed import seed_torch
-from federation.tree_growth import grown
 from privacy.dp_sgd import Descent, train_without_privacy
-from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.plan import NonPrivatePlan
+from privacy.tree_growing import grow
 
 FOLDS = 5
 BATCH = 64
@@ -102,7 +101,7 @@ def _trained(task: Task, inputs: Tensor, targets: Tensor, seed: int) -> nn.Modul
     model = initial_model(task, seed)
     trees = boosted_trees_of(model)
     if trees is not None:
-        return _all_grown(task, model, trees.shape, (inputs, targets))
+        return _all_grown(task, model, trees, (inputs, targets))
     steps = min(max(math.ceil(EPOCHS * len(targets) / BATCH), FEWEST_STEPS), MOST_STEPS)
     with torch.random.fork_rng(devices=[]):
         seed_torch(seed)
@@ -122,15 +121,16 @@ def _trained(task: Task, inputs: Tensor, targets: Tensor, seed: int) -> nn.Modul
 
 
 def _all_grown(
-    task: Task, model: nn.Module, shape: TreeShape, rows: tuple[Tensor, Tensor]
+    task: Task, model: nn.Module, trees: BoostedTrees, rows: tuple[Tensor, Tensor]
 ) -> nn.Module:
     """Boosted trees, all that there is room for, each level from the histogram of all rows."""
-    count, parameters = len(rows[1]), flat_parameters(model).astype(np.float64)
+    count, most_rounds = len(rows[1]), trees.shape.settings.most_rounds
     plan, descent = NonPrivatePlan(1.0, 1, count), Descent(TREE_LEARNING_RATE)
-    for _ in range(shape.settings.most_rounds):
-        update = train_without_privacy(model, rows, task.loss, plan, descent, SeededEntropy(0))
-        parameters = grown(shape, parameters, update.delta, count, TREE_LEARNING_RATE)
-        load_flat_parameters(model, parameters)
+
+    def update(_: int) -> Floats:
+        return train_without_privacy(model, rows, task.loss, plan, descent, SeededEntropy(0)).delta
+
+    grow(model, trees, update, most_rounds, count, TREE_LEARNING_RATE)
     return model
 
 

@@ -16,5 +16,9 @@ def initial_model(task: Task, seed: int) -> nn.Module:
 
 def parameter_count(task: Task, seed: int) -> int:
     """How many parameters training may change: the length of an update."""
-    parameters = initial_model(task, seed).parameters()
-    return sum(p.numel() for p in parameters if p.requires_grad)
+    return trainable_count(initial_model(task, seed))
+
+
+def trainable_count(model: nn.Module) -> int:
+    """How many parameters of a model training may change."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
+from federation.agreement import Agreement
 from federation.boosting_rules import require_growable
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.errors import ConfigError, UsageError
-from federation.initial_model import initial_model, parameter_count
+from federation.initial_model import initial_model, trainable_count
 from federation.membership import Membership, install
 from federation.run_folder import Environment, RunFolder
 from federation.simulation_choice import INJECTED, Simulation
@@ -62,7 +63,7 @@ def prepare(
     task = load_task(config.task.name, config.task.options)
     require_known_attributes(resolved, task)
     rows = {site: request.public_rows for site, request in enrolled(home).items()}
-    _require_agreeable(resolved, task, rows)
+    agreement_to_be(resolved, task, rows)
     digest = canonical.digest(resolved.model_dump(mode="json"))
     with new_run_folder(home.runs.absolute(), config.run.name) as folder:
         for unused in ("sites", "ledgers"):
@@ -183,18 +184,28 @@ def _require_nothing_injected(simulation: Simulation) -> None:
             )
 
 
-def _require_agreeable(config: FederationConfig, task: Task, rows: Mapping[str, int]) -> None:
-    """Return if there is an agreement to propose: what cannot be met is refused right here.
+def agreement_to_be(config: FederationConfig, task: Task, rows: Mapping[str, int]) -> Agreement:
+    """What the sites of a run would be asked to sign: what cannot be met is refused right here.
+
+    It has no name and no rules yet. Weights that follow from counts are all 1 in it, for nobody has
+    counted.
+
+    Args:
+        config: with the sites named.
+        task: as the user wrote it.
+        rows: train rows of each site, as it makes them public.
 
     Raises:
-        HedgerowError: there is none; the text says why.
+        HedgerowError: there is nothing to sign; the text says why.
     """
     weights = unit_weights(config.mitigation, task.schema)
     trained = as_trained(task, config.training, settled_mitigation(config.mitigation, weights))
-    require_growable(config, initial_model(trained, config.run.seed))
-    parameters = parameter_count(trained, config.run.seed)
+    model = initial_model(trained, config.run.seed)
+    require_growable(config, model)
+    parameters = trainable_count(model)
     agreement = propose(config, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
     run_tally_spec(task.schema, agreement)
+    return agreement
 
 
 @contextmanager

@@ -23,11 +23,11 @@ from federation.entropy import Entropy, SeededEntropy
 from federation.initial_model import initial_model
 from federation.summary import Baseline, Utility
 from federation.task import Floats, SiteData, SiteRequest, Task
-from federation.tree_growth import grown
 from privacy.dp_sgd import Descent, train_privately, train_without_privacy
 from privacy.flat_parameters import flat_parameters, load_flat_parameters
 from privacy.plan import DpSgdPlan, NonPrivatePlan
 from privacy.run_plan import plan_for_rows
+from privacy.tree_growing import grow
 
 OwnLayers = Mapping[str, Mapping[str, Tensor]]
 """Per site, its own values of the layers that stay at the sites, by parameter."""
@@ -107,12 +107,12 @@ class _Yardstick:
             load_flat_parameters(model, flat_parameters(model) + change)
             return model
         plan = self._plan(rows, 1, private=private)
-        parameters = flat_parameters(model).astype(np.float64)
-        rate = self.agreement.training.learning_rate
-        for number in range(self.rounds):
-            change = self._change(model, pooled, plan, entropy.child("round", number))
-            parameters = grown(trees.shape, parameters, change, plan.expected_batch_size, rate)
-            load_flat_parameters(model, parameters)
+
+        def update(number: int) -> Floats:
+            return self._change(model, pooled, plan, entropy.child("round", number))
+
+        batch, rate = plan.expected_batch_size, self.agreement.training.learning_rate
+        grow(model, trees, update, self.rounds, batch, rate)
         return model
 
     def _plan(self, rows: int, rounds: int, *, private: bool) -> DpSgdPlan | NonPrivatePlan:

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from federation.agreement import Agreement
 from federation.config import FederationConfig
 from federation.errors import ConfigError
-from federation.initial_model import initial_model
+from federation.initial_model import initial_model, trainable_count
 from federation.local_layers import thawed
 from federation.mitigated_task import at_its_strongest
 from federation.task import SiteData, Task
 from privacy.batchable import RowCost, cannot_batch, is_worth_batching, row_cost
 from privacy.client_chunks import LARGEST_CHUNK, chunk_size, client_chunks
-from privacy.flat_parameters import trainable
 
 SITES_ALONE = 16
 """Of a chunk whose sites are trained one by one: what a crash costs at most."""
@@ -68,7 +67,7 @@ def training_engine(config: FederationConfig, task: Task, data: SiteData) -> Tra
     why = _refused(config, task, model, rows)
     if why is not None:
         raise ConfigError("simulation.engine", "batched", "'per-site' for this run", why)
-    cost, parameters = row_cost(model, rows), sum(one.numel() for one in trainable(model))
+    cost, parameters = row_cost(model, rows), trainable_count(model)
     if is_worth_batching(cost):
         return TrainingEngine(is_batched=True, cost=cost, parameters=parameters)
     return TrainingEngine(

@@ -17,18 +17,15 @@ from client.contribution import Start, Workbench, require_trainable
 from client.courier import client_app
 from client.home_opening import create_ledger, open_simulated_agent, verify_home
 from client.site_home import SiteHome
-from evaluation.run_layout import run_tally_spec
 from federation import canonical, config_file
 from federation.agreement import Agreement
 from federation.agreement_kinds import AnyAgreement
-from federation.boosting_rules import require_growable
 from federation.config import FederationConfig
 from federation.consortium_files import ConsortiumFiles
 from federation.durable_file import write_atomically
 from federation.entropy import SeededEntropy
 from federation.envelope import Request
 from federation.errors import ConfigError, PrivacyRefusal, UsageError
-from federation.initial_model import initial_model, parameter_count
 from federation.partition_choice import PartitionChoice, numbered_sites
 from federation.roster import Roster
 from federation.run_folder import RunFolder
@@ -44,9 +41,9 @@ from privacy.dp_sgd import LocalUpdate
 from privacy.event import NonPrivate
 from privacy.run_plan import run_plan, shared_record_noise
 from server.group_counts import unit_weights
-from server.proposal import propose, settled_mitigation
+from server.proposal import settled_mitigation
 from server.run_preparation import (
-    NOT_YET_SIGNED,
+    agreement_to_be,
     environment,
     new_run_folder,
     require_known_attributes,
@@ -166,12 +163,7 @@ def prepare(config: FederationConfig, parent: Path, task_folder: Path | None = N
     if resolved.simulation.backend == "ray":
         require_ray()
         cluster_address(resolved.simulation.ray_address)
-    # What the sites would be asked to sign: a guarantee that cannot be met is refused right here.
-    require_growable(resolved, initial_model(trained, resolved.run.seed))
-    parameters = parameter_count(trained, resolved.run.seed)
-    weights = unit_weights(resolved.mitigation, task.schema)
-    agreement = propose(resolved, "not yet named", rows, NOT_YET_SIGNED, parameters, weights)
-    run_tally_spec(task.schema, agreement)
+    agreement = agreement_to_be(resolved, task, rows)
     # Of sites that are played without agents, the largest stands for all: there may be thousands.
     real = resolved.simulation.secure_aggregation == "real"
     largest = max(rows, key=lambda site: rows[site])

@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from interruptible_process import started
 
 import hedgerow as hedgerow_command
 from federation import config_file
@@ -43,22 +44,9 @@ def only_run(folder: Path) -> Path:
     return run
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    # What a shell starts in the background ignores Ctrl-C, and that is inherited; where there is a
-    # handler, a new program begins with the default.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            [*COMMAND, "simulate", "--set", "simulation.baselines=false", *arguments],
-            cwd=cwd,
-            env=ENVIRONMENT | {"PYTHONPATH": str(Path.cwd())},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
+def start(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    words = "-m", "hedgerow", "simulate", "--set", "simulation.baselines=false", *arguments
+    return started(cwd, *words, both_ways_out=True)
 
 
 def wait_for_round(cwd: Path, process: subprocess.Popen[str], number: int) -> None:

@@ -6,19 +6,19 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, RecordDict
+from interruptible_process import started
 from plain_flower_app import busy_app
 
 from simulations.backends.embedded import EmbeddedGrid
 from simulations.backends.message_content import LARGE
 
-ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent
+HERE = Path(__file__).parent
 PATIENCE = 120.0
 """Seconds after which a test fails that waits for another process."""
 
@@ -110,7 +110,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, number: 
     tells = [tmp_path / "first", tmp_path / "second"]
     for tell in tells:
         os.mkfifo(tell)
-    parent = start(script, *map(str, tells))
+    parent = started(None, script, *map(str, tells), also=(HERE,))
     # Opening a pipe waits for its writer: a worker that is in the middle of its work.
     workers = [int(tell.read_text()) for tell in tells]
     maps = [Path(f"/proc/{worker}/maps").read_text() for worker in workers]
@@ -126,20 +126,6 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path, number: 
     assert parent.returncode == -number, said
     # Its fork server and resource tracker, too: nothing is left of the whole group.
     assert all(has_ended(pid) for pid in members(group))
-
-
-def start(script: Path, *arguments: str) -> "subprocess.Popen[str]":
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{HERE}", "OMP_NUM_THREADS": "1"}
-    # What a shell starts in the background ignores Ctrl-C, and that is inherited; where there is a
-    # handler, a new program begins with the default.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def members(group: int) -> set[int]:
@@ -167,7 +153,7 @@ def test_a_script_without_a_guard_runs_once_where_its_app_is_in_a_module(tmp_pat
         """)
     )
     log = tmp_path / "log"
-    process = start(script, str(log))
+    process = started(None, script, str(log), also=(HERE,))
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert log.read_text() == "ran\n"
@@ -186,7 +172,7 @@ def test_a_script_without_a_guard_that_holds_the_app_is_told_at_once(tmp_path: P
             FedAvg().start(grid, plain_flower_app.initial(), num_rounds=1)
         """)
     )
-    process = start(script)
+    process = started(None, script, also=(HERE,))
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     (last,) = [line for line in said.splitlines() if line.startswith("federation.errors")]
@@ -208,6 +194,6 @@ def test_an_app_in_a_guarded_script_is_run(tmp_path: Path) -> None:
                 assert len(test_embedded_endings.who(grid)) == 2
         """)
     )
-    process = start(script)
+    process = started(None, script, also=(HERE, HERE.parent))
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said

@@ -5,20 +5,18 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from command_in_process import hedgerow
+from interruptible_process import started
 
 from federation.run_folder import RunFolder
 
-ROOT = Path(__file__).parents[2]
-
 SMALL = ("--set", "run.rounds=2", "--set", "training.local_steps=1", "--no-reference")
 VARY = ("--vary", "privacy.noise_multiplier=2,4")
+SWEEP = ("-m", "hedgerow", "sweep", *VARY, *SMALL, "--seeds", "2", "--quiet")
 
 FRAGILE = '''"""The heart task; its coordinator dies over a run that has begun."""
 
@@ -41,23 +39,6 @@ class Fragile(HeartTask):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().build_model()
 '''
-
-
-def command(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    # What a shell starts in the background ignores Ctrl-C, and that is inherited.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "hedgerow", *words],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def table(sweep: Path) -> list[dict[str, str]]:
@@ -96,7 +77,7 @@ def test_a_sweep_gives_the_models_that_simulate_gives(whole: Path, tmp_path: Pat
 
 
 def test_a_sweep_that_was_killed_and_resumed_is_the_same(whole: Path, tmp_path: Path) -> None:
-    process = command(tmp_path, "sweep", *VARY, *SMALL, "--seeds", "2", "--jobs", "1", "--quiet")
+    process = started(tmp_path, *SWEEP, "--jobs", "1")
     while not list(tmp_path.glob("sweeps/*/outcomes/*.json")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)  # between looks
@@ -123,7 +104,7 @@ def test_a_sweep_that_was_killed_and_resumed_is_the_same(whole: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_all_workers_and_says_how_to_go_on(tmp_path: Path) -> None:
-    process = command(tmp_path, "sweep", *VARY, *SMALL, "--seeds", "2", "--jobs", "2", "--quiet")
+    process = started(tmp_path, *SWEEP, "--jobs", "2")
     while not list(tmp_path.glob("sweeps/*/runs/*/*/rounds.jsonl")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)  # between looks
