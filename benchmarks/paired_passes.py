@@ -75,14 +75,22 @@ class Played:
         return self.marks[1].wall - self.began.wall
 
     @property
+    def rounds(self) -> list[tuple[float, float]]:
+        """Wall and CPU seconds of each, without what reading them took."""
+        return [
+            (b.wall - a.wall - a.reading[0], b.tree - a.tree - a.reading[1])
+            for a, b in pairwise(self.marks)
+        ]
+
+    @property
     def round_seconds(self) -> float:
         """Median of the rounds but the first."""
-        return statistics.median(b.wall - a.wall for a, b in pairwise(self.marks[1:]))
+        return statistics.median(wall for wall, _ in self.rounds[1:])
 
     @property
     def round_cpu(self) -> float:
         """CPU seconds of the whole tree, median of the rounds but the first."""
-        return statistics.median(b.tree - a.tree for a, b in pairwise(self.marks[1:]))
+        return statistics.median(cpu for _, cpu in self.rounds[1:])
 
     @property
     def message_ms(self) -> float:
@@ -152,7 +160,7 @@ def play(python: Path, engine: str, work: Work, *, sampled: bool = False) -> Pla
     return Played(
         work,
         began,
-        tuple(Mark(**one) for one in told["marks"]),
+        tuple(Mark(**one | {"reading": tuple(one["reading"])}) for one in told["marks"]),
         told["participants"],
         told["examples"],
         told["model"],

@@ -18,16 +18,20 @@ class Mark:
         tree: CPU seconds that the process and all below it have used.
         machine: CPU seconds that were not idle, of all processors; those that a hypervisor gave to
             others are among them.
+        reading: wall and CPU seconds that it took to read all this, which belong to nobody's work.
     """
 
     wall: float
     tree: float
     machine: float
+    reading: tuple[float, float] = (0.0, 0.0)
 
 
 def mark() -> Mark:
     """Now, for this process and all below it."""
-    return Mark(time.monotonic(), cpu_of_tree(), busy_seconds())
+    wall, own = time.monotonic(), time.process_time()
+    tree, machine = own + cpu_of_others(), busy_seconds()
+    return Mark(wall, tree, machine, (time.monotonic() - wall, time.process_time() - own))
 
 
 def family(root: int) -> dict[int, list[str]]:
@@ -52,14 +56,14 @@ def family(root: int) -> dict[int, list[str]]:
     return found
 
 
-def cpu_of_tree() -> float:
-    """CPU seconds of this process, of all below it, and of those of them that have ended."""
+def cpu_of_others() -> float:
+    """CPU seconds of all processes below this one, and of those of them that have ended."""
     # utime, stime, cutime, cstime: fields 14 to 17 of proc(5), the state being field 3. They count
     # in hundredths of a second; this process itself has a finer clock.
     tree = family(os.getpid())
     own = tree.pop(os.getpid())
     ticks = sum(map(int, own[13:15])) + sum(sum(map(int, one[11:15])) for one in tree.values())
-    return time.process_time() + ticks / TICKS
+    return ticks / TICKS
 
 
 def busy_seconds() -> float:

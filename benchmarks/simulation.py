@@ -24,7 +24,6 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import peer_environments
@@ -283,8 +282,8 @@ def _figures(one: Pass) -> dict[str, dict[str, object]]:
         engine: {
             "work": asdict(run.work),
             "first_round": run.first_round,
-            "round_seconds": [b.wall - a.wall for a, b in pairwise(run.marks)],
-            "round_cpu": [b.tree - a.tree for a, b in pairwise(run.marks)],
+            "round_seconds": [wall for wall, _ in run.rounds],
+            "round_cpu": [cpu for _, cpu in run.rounds],
             "foreign": run.foreign,
             "memory": run.memory,
         }

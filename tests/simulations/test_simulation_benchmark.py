@@ -181,6 +181,14 @@ def test_a_tree_is_counted_with_its_children_and_those_that_ended() -> None:
     assert after.machine - before.machine > 0.55
 
 
+def test_what_reading_the_clocks_takes_is_no_part_of_a_round() -> None:
+    read = (Mark(11.0, 1.0, 101.0, (0.25, 0.125)), Mark(12.0, 2.0, 102.0), Mark(13.0, 3.0, 103.0))
+    assert played(marks=read).rounds == [(0.75, 0.875), (1.0, 1.0)]
+    now = process_tree.mark()
+    assert now.reading[0] > 0
+    assert now.reading[1] > 0
+
+
 def test_a_pass_is_played_in_processes_of_its_own_in_alternating_order(capsys) -> None:
     works = {"loop": replace(WORK, mode="noop"), "embedded": replace(WORK, mode="noop")}
     done = paired(works, {}, passes=2, attempts=1)
