@@ -39,7 +39,8 @@ class ComparedGroups:
     """Groups whose metrics are set side by side.
 
     Attributes:
-        confusion: TN, FP, FN, TP per group, shape (groups, 4).
+        confusion: TN, FP, FN, TP per group, shape (groups, 4); where nothing is drawn,
+            (..., groups, 4).
         outside: of all rows in none of these groups, shape (4,); they count in `overall` alone.
         minimum_support: fewest rows of a denominator for which a group's metric is compared.
         noise: on each cell of `confusion`.
@@ -51,8 +52,8 @@ class ComparedGroups:
     noise: CellNoise = EXACT
 
     def supports(self, metric: Metric) -> Floats:
-        """1 for a group that is compared in the metric, NaN for another, shape (groups,)."""
-        known = np.ones(len(self.confusion), dtype=np.bool_)
+        """1 for a group that is compared in the metric, NaN for another, shape (..., groups)."""
+        known = np.ones(self.confusion.shape[:-1], dtype=np.bool_)
         for part in metric.parts:
             minimum = max(self.minimum_support, 1)
             least = least_support(minimum, len(part.among), self.noise, COMPARED_DEVIATIONS)

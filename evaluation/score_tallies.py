@@ -8,7 +8,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from evaluation.tallies import exact_sums, fixed_point, require_rows, score_bin, table
+from evaluation.tallies import (
+    SiteOfRow,
+    exact_sums,
+    fixed_point,
+    require_rows,
+    score_bin,
+    table,
+)
 from evaluation.tally_spec import Group, TallySpec, places
 from federation.task import Codes, Floats
 
@@ -35,14 +42,36 @@ def count_scores(
         DataError: as `tallies.count_outcomes`.
     """
     require_rows(spec, probabilities, targets, groups)
+    one_site = SiteOfRow(np.zeros(len(targets), dtype=np.int64), 1)
+    found = scores_by_site(spec, probabilities, targets, groups, one_site)
+    return {name: sums[0] for name, sums in found.items()}
+
+
+def scores_by_site(
+    spec: TallySpec,
+    probabilities: Floats,
+    targets: Codes,
+    groups: Mapping[str, Codes],
+    of: SiteOfRow,
+) -> dict[str, Floats]:
+    """As `count_scores`, of the rows of several sites, each site's for itself.
+
+    Args:
+        spec: what to count.
+        probabilities: as for `count_scores`, of all rows, and known to be right.
+        targets: alike.
+        groups: alike.
+        of: which site each row is of.
+
+    Returns:
+        per segment name, shape (sites, segment.length), float64.
+    """
     if not spec.schema.is_binary:
-        everyone = np.zeros(len(targets), dtype=np.int64)
-        classes = enumerate(spec.class_labels)
         return {
             name: sums
-            for code, label in classes
+            for code, label in enumerate(spec.class_labels)
             for name, sums in _sums(
-                spec, (label,), everyone, probabilities[:, code], targets == code
+                spec, (label,), of.sites, of.codes, probabilities[:, code], targets == code
             )
         }
     score, truth = probabilities[:, 1], targets == 1
@@ -52,7 +81,8 @@ def count_scores(
         for name, sums in _sums(
             spec,
             tuple(group.label for group in family),
-            places(family, groups, len(targets)),
+            of.sites,
+            len(family) * of.codes + places(family, groups, len(targets)),
             score,
             truth,
         )
@@ -60,15 +90,21 @@ def count_scores(
 
 
 def _sums(
-    spec: TallySpec, labels: tuple[str, ...], place: Codes, score: Floats, truth: Codes
+    spec: TallySpec,
+    labels: tuple[str, ...],
+    sites: int,
+    place: Codes,
+    score: Floats,
+    truth: Codes,
 ) -> Iterator[tuple[str, Floats]]:
-    """Sums of the rows at each place, whose names are `labels`."""
-    bins = len(spec.calibration_edges) - 1
+    """Sums of the rows at each place: of a site's groups, one after the other, named `labels`."""
+    bins, count = len(spec.calibration_edges) - 1, sites * len(labels)
     bin_of = np.repeat(np.arange(bins), np.diff(spec.calibration_edges))[score_bin(spec, score)]
     # Sums of whole numbers below 2**53: exact in a float.
-    scores = table(place, len(labels), bin_of, bins, fixed_point(score).astype(np.float64))
+    scores = table(place, count, bin_of, bins, fixed_point(score).astype(np.float64))
     squares = fixed_point(np.square(score - truth)).astype(np.float64)
-    errors = table(place, len(labels), np.zeros_like(place), 1, squares)
-    for label, own_scores, own_errors in zip(labels, scores, errors, strict=True):
-        yield from exact_sums(f"score_sum/{label}", own_scores.astype(np.int64)).items()
-        yield from exact_sums(f"squared_error/{label}", own_errors.astype(np.int64)).items()
+    errors = table(place, count, np.zeros_like(place), 1, squares)
+    for at, label in enumerate(labels):
+        for name, counted in (("score_sum", scores), ("squared_error", errors)):
+            own = counted[at :: len(labels)].astype(np.int64)
+            yield from exact_sums(f"{name}/{label}", own).items()

@@ -5,7 +5,7 @@ gap is then an "illusion of fairness" (FeDa4Fair 2025). So each site judges its 
 says only which bucket its gap is in, and the buckets are summed securely.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -41,11 +41,21 @@ def count_site_gaps(spec: TallySpec, tallies: Mapping[str, Floats]) -> dict[str,
         if fewer than two groups have `MINIMUM_SUPPORT` rows in every denominator of a rate.
     """
     own = TallySums(spec, tallies)
-    return {
-        site_gap_name(family, gap): _vote(gap, own.outcomes(family))
-        for family in spec.families
-        for gap in spec.site_gaps
-    }
+    return count_gaps_of_sites(spec, lambda family: own.outcomes(family)[np.newaxis])
+
+
+def count_gaps_of_sites(spec: TallySpec, outcomes: Callable[[Family], Counts]) -> dict[str, Floats]:
+    """As `count_site_gaps`, the votes of several sites added up.
+
+    Args:
+        spec: what was counted.
+        outcomes: of a family, TN, FP, FN, TP of its groups at each site, shape (sites, groups, 4).
+    """
+    votes: dict[str, Floats] = {}
+    for family in spec.families:
+        confusion = outcomes(family)
+        votes |= {site_gap_name(family, gap): _votes(gap, confusion) for gap in spec.site_gaps}
+    return votes
 
 
 def site_disparities_by_scope(
@@ -83,17 +93,13 @@ def site_disparities_by_scope(
     }
 
 
-def _vote(gap: Gap, confusion: Counts) -> Floats:
+def _votes(gap: Gap, confusion: Counts) -> Floats:
     here = ComparedGroups(confusion, np.zeros(4, dtype=np.int64), MINIMUM_SUPPORT)
     by_group = [metric(confusion) * here.supports(metric) for metric in gap.metrics]
-    value = float(gap.of(by_group, [metric(confusion.sum(axis=0)) for metric in gap.metrics]))
-    vote = np.zeros(len(GAP_EDGES))
-    vote[NOT_ESTIMABLE if np.isnan(value) else _bucket(value)] = 1
-    return vote
-
-
-def _bucket(value: float) -> int:
-    return int(np.searchsorted(GAP_EDGES[1:-1], value, side="right"))
+    values = gap.of(by_group, [metric(confusion.sum(axis=-2)) for metric in gap.metrics])
+    buckets = np.searchsorted(GAP_EDGES[1:-1], values, side="right")
+    buckets[np.isnan(values)] = NOT_ESTIMABLE
+    return np.bincount(buckets, minlength=len(GAP_EDGES)).astype(np.float64)
 
 
 def _withheld(sites: Mapping[str, int], least: int) -> dict[str, str]:

@@ -5,6 +5,7 @@ of the sites' tallies is the tally of their pooled rows, bit for bit, however ro
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from evaluation.tally_spec import (
     FRACTION_BITS,
     SMALLEST_PROBABILITY,
     Bools,
+    Family,
     Group,
     TallySpec,
     Window,
@@ -24,6 +26,9 @@ from federation.schema import Categorical, Feature, Numeric
 from federation.task import Codes, Floats
 
 Column = TypeVar("Column", Floats, Codes)
+
+HALF = 0.5
+"""Of the probability of the positive class, from which on it is predicted."""
 
 SUM_TOLERANCE = 1e-4
 """How far a row of probabilities may sum from 1: float32 softmax over many classes."""
@@ -60,6 +65,45 @@ def count_outcomes(
     log_loss, brier = row_losses(spec, probabilities, targets)
     tallies |= exact_sums("log_loss", log_loss.sum(keepdims=True))
     return tallies | exact_sums("brier", brier.sum(keepdims=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SiteOfRow:
+    """Whose rows are counted, where those of several sites are counted at once.
+
+    Attributes:
+        codes: the site of each row, shape (N,), 0 to `sites` - 1.
+        sites: how many there are.
+    """
+
+    codes: Codes
+    sites: int
+
+
+def outcomes_by_site(
+    spec: TallySpec,
+    family: Family,
+    judged: tuple[Floats, Codes, Mapping[str, Codes]],
+    of: SiteOfRow,
+) -> Codes:
+    """TN, FP, FN, TP of a family's groups at each site, shape (sites, groups, 4), int64.
+
+    With more than two classes as `TallySums.outcomes` has them: what is wrong in FN, right in TP.
+
+    Args:
+        spec: what is counted.
+        family: of groups.
+        judged: arguments of `count_outcomes`, known to be right, of all sites' rows.
+        of: which site each row is of.
+    """
+    probabilities, targets, groups = judged
+    if spec.schema.is_binary:
+        outcome = _outcome(targets.astype(np.int64), probabilities[:, 1] >= HALF)
+    else:
+        outcome = 2 + (np.argmax(probabilities, axis=1) == targets)
+    place = len(family) * of.codes + places(family, groups, len(targets))
+    counted = table(place, of.sites * len(family), outcome, 4)
+    return counted.astype(np.int64).reshape(of.sites, len(family), 4)
 
 
 def row_losses(spec: TallySpec, probabilities: Floats, targets: Codes) -> tuple[Codes, Codes]:
@@ -100,20 +144,26 @@ def count_features(
         DataError: a feature is absent, holds a code that is no level's, or has too many rows or
             another number of them than the rest. The text never holds a value of a row.
     """
-    columns = {f.name: _column(features, f.name) for f in spec.schema.features}
-    shapes = {name: column.shape for name, column in columns.items()}
+    require_features(spec, features)
+    return {
+        f"{window}/{f.name}": _histogram(spec, f, features[f.name]) for f in spec.schema.features
+    }
+
+
+def require_features(spec: TallySpec, features: Mapping[str, Floats]) -> None:
+    """Return if all features are there, each of as many rows; else raise as `count_features`."""
+    shapes = {f.name: _column(features, f.name).shape for f in spec.schema.features}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise DataError(f"features have shapes {shapes}: expected (rows,), the same for all")
-    return {
-        f"{window}/{f.name}": _histogram(spec, f, columns[f.name]) for f in spec.schema.features
-    }
+    for (rows,) in list(shapes.values())[:1]:
+        require_few_rows(spec, rows)
 
 
 def _binary_tallies(
     spec: TallySpec, probabilities: Floats, targets: Codes, groups: Mapping[str, Codes]
 ) -> Iterator[tuple[str, Floats]]:
     score = probabilities[:, 1]
-    predicted = score >= 0.5
+    predicted = score >= HALF
     yield "correct", _counts(predicted == targets, 2)[1:]
     outcome, cell = _outcome(targets, predicted), _score_cell(spec, targets, score)
     for family in ((Group(),), *spec.families):
@@ -168,8 +218,6 @@ def table(
 
 
 def _histogram(spec: TallySpec, feature: Feature, values: Floats) -> Floats:
-    if len(values) > spec.schema.maximum_rows:
-        raise DataError(_too_many(len(values), spec))
     bins = len(spec.bin_labels(feature))
     if not isinstance(feature, Numeric):
         return _level_counts(feature, values, bins)
@@ -223,8 +271,7 @@ def _check_probabilities(spec: TallySpec, probabilities: Floats) -> None:
     classes = len(spec.schema.classes)
     if probabilities.ndim != 2 or probabilities.shape[1] != classes:
         raise DataError(f"probabilities: expected (rows, {classes}), got {probabilities.shape}")
-    if len(probabilities) > spec.schema.maximum_rows:
-        raise DataError(_too_many(len(probabilities), spec))
+    require_few_rows(spec, len(probabilities))
     within = np.all((probabilities >= 0) & (probabilities <= 1))  # also catches NaN
     sums = probabilities.sum(axis=1)
     if not within or not np.all(np.abs(sums - 1) <= SUM_TOLERANCE):
@@ -241,8 +288,14 @@ def _check_codes(name: str, codes: Codes, rows: int, count: int) -> None:
         raise DataError(f"{name}: expected indices 0 to {count - 1}")
 
 
-def _too_many(rows: int, spec: TallySpec) -> str:
-    return (
-        f"{rows} rows: expected at most schema.maximum_rows = {spec.schema.maximum_rows}; "
-        "raise it in the task's schema"
-    )
+def require_few_rows(spec: TallySpec, rows: int) -> None:
+    """Return if one site may count as many rows.
+
+    Raises:
+        DataError: there are more than `schema.maximum_rows`.
+    """
+    if rows > spec.schema.maximum_rows:
+        raise DataError(
+            f"{rows} rows: expected at most schema.maximum_rows = {spec.schema.maximum_rows}; "
+            "raise it in the task's schema"
+        )

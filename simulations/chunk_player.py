@@ -43,7 +43,7 @@ from federation.ring_vector import RingVector
 from federation.round_layout import RoundKind
 from federation.run_folder import RunFolder
 from federation.site_state import SiteState
-from federation.task import Floats, SiteRequest, Task
+from federation.task import Floats, SiteData, SiteRequest, Task
 from federation.trained_task import as_trained
 from privacy.batched_training import ClientWork, train_together
 from privacy.dp_sgd import LocalUpdate
@@ -51,7 +51,7 @@ from privacy.mechanisms.gaussian_noise import gaussian_noise
 from privacy.mechanisms.rehearsal_noise import rehearsal_noise
 from privacy.run_plan import rotation_seed
 from simulations.attackers import attack_draws, attacked_vector, attackers_of
-from simulations.chunk_tallies import counts_by_scope
+from simulations.chunk_tallies import chunk_report, chunk_tallies, counts_by_scope
 from simulations.kept_states import KeptStates
 from simulations.poisoned_rows import poisoned_rows
 from simulations.simulated_task import simulated_task
@@ -142,11 +142,7 @@ class ChunkPlayer:
         alive = [self.bench(site) for site in work.sites if site not in work.lost]
         if work.kind is RoundKind.TRAIN:
             return self._training_sum(work, alive, numbers)
-        layout, given = self.layouts.of(work.kind), self._given(numbers, work.kind)
-        total = RingVector.zeros(layout.stretches)
-        for bench in alive:
-            total.add(evaluation_contribution(bench, numbers, self._state(bench, given), layout))
-        return ChunkSum(total, tuple(bench.site for bench in alive), {}, {})
+        return self._evaluation_sum(work, alive, numbers)
 
     def updates(self, sites: Sequence[str], numbers: Floats, round_: int) -> dict[str, LocalUpdate]:
         """What a round of training changes at each site."""
@@ -259,7 +255,7 @@ class ChunkPlayer:
         summed = [bench for bench in alive if bench.site not in failed]
         if not summed:
             return ChunkSum(total, (), failed, {})
-        counts = self._counts(summed, starts)
+        counts = self._counts(summed, starts, RoundKind.TRAIN)
         # Whose vector is changed by more than rounding, or who keeps it, is encoded by itself.
         all_apart = form.plan is not None or self._kept is not None
         apart = {b.site for b in summed if all_apart or b.site in self._attacks}
@@ -288,6 +284,20 @@ class ChunkPlayer:
             secrets[bench.site] = made.noise_secret
         return ChunkSum(total, tuple(bench.site for bench in summed), failed, secrets)
 
+    def _evaluation_sum(
+        self, work: ChunkWork, alive: Sequence[Workbench], numbers: Floats
+    ) -> ChunkSum:
+        layout = self.layouts.of(work.kind)
+        total = RingVector.zeros(layout.stretches)
+        if self._agreement.counts_exactly and alive:
+            given = self._given(numbers, work.kind)
+            starts = {bench.site: self._start(bench, given) for bench in alive}
+            total = layout.encoded_sum((), self._counts(alive, starts, work.kind))
+        else:
+            for bench in alive:
+                total.add(evaluation_contribution(bench, numbers, layout=layout))
+        return ChunkSum(total, tuple(bench.site for bench in alive), {}, {})
+
     def _as_sent(
         self, site: str, round_: int, layout: VectorLayout, honest: RingVector
     ) -> RingVector:
@@ -304,16 +314,19 @@ class ChunkPlayer:
         return TrainingForm.of(self._first, 1)
 
     def _counts(
-        self, benches: Sequence[Workbench], starts: Mapping[str, Start]
+        self, benches: Sequence[Workbench], starts: Mapping[str, Start], kind: RoundKind
     ) -> dict[str, Floats]:
-        """Per scope, the tallies of the incoming model over these sites; empty if none are."""
-        if not self._agreement.counts_in_training:
+        """Per scope, what a round counts of the incoming model over these sites; or nothing."""
+        if kind is RoundKind.TRAIN and not self._agreement.counts_in_training:
             return {}
         one_for_all = given_model(self._first, starts[benches[0].site])
-        by_scope: dict[str, list[Judged]] = {}
+        by_scope: dict[str, list[tuple[Judged, SiteData]]] = {}
         for bench in benches:
             own = bool(len(starts[bench.site].state.local))
             model = given_model(bench, starts[bench.site]) if own else one_for_all
+            judged = judged_rows(self._task, model, bench.data)
             scope = self._agreement.scopes(bench.site)[-1]
-            by_scope.setdefault(scope, []).append(judged_rows(self._task, model, bench.data))
-        return counts_by_scope(self._agreement.all_scopes, self.layouts.spec, by_scope)
+            by_scope.setdefault(scope, []).append((judged, bench.data))
+        count = chunk_tallies if kind is RoundKind.TRAIN else chunk_report
+        tallies = {scope: count(self.layouts.spec, sites) for scope, sites in by_scope.items()}
+        return counts_by_scope(self._agreement.all_scopes, tallies)
