@@ -1,14 +1,20 @@
 """The few things of Flower that a Grid of one's own needs and that are not public API.
 
 `Message` refuses to be built before the process has a task identity; a message's id has no public
-setter; a message that came over a pipe is rebuilt from its metadata; a Grid must say which `Run`
-it serves. A test holds them against the installed Flower, so
-that a release that moves them is noticed before a user does.
+setter; a message that came over a pipe is rebuilt from its metadata, and its records are filled
+without a check of each value, which a record held before; a Grid must say which `Run` it serves. A
+test holds them against the installed Flower, so that a release that moves them is noticed before a
+user does.
 """
 
-from flwr.app import Error, Message, Metadata, RecordDict
+from collections.abc import Mapping
+from typing import TypeVar
+
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+AnyRecord = TypeVar("AnyRecord", ArrayRecord, MetricRecord, ConfigRecord, RecordDict)
 
 SERVER_NODE = 1
 MetadataFields = tuple[int, str, int, int, str, str, float, float, str, int | None, int | None]
@@ -31,6 +37,12 @@ def received_message(content: RecordDict | Error, metadata: Metadata) -> Message
     """The message that was sent with these parts."""
     # The signature that Flower marks as for internal use.
     return Message(content, metadata=metadata)  # type: ignore[call-overload,no-any-return]
+
+
+def filled(record: AnyRecord, values: Mapping[str, object]) -> AnyRecord:
+    """The record, which is empty, with values that another of its kind held."""
+    record.__dict__["_data"].update(values)
+    return record
 
 
 def metadata_fields(metadata: Metadata) -> MetadataFields:

@@ -8,7 +8,7 @@ are not pickled: they go to memory that both processes see.
 import pickle
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
 from flwr.app import (
     Array,
@@ -21,10 +21,9 @@ from flwr.app import (
 )
 
 from server.pieced_array import PiecedArray
+from simulations.backends.flower_internals import filled
 from simulations.backends.received_array import Pieces, ReceivedArray, Region
 from simulations.backends.sealed_memory import IS_AVAILABLE, Buffer, Octets, SealedMemory, offsets
-
-T = TypeVar("T")
 
 LARGE = 1 << 15
 """Bytes of an array from which on it is worth a place of its own: less is copied faster."""
@@ -107,33 +106,33 @@ def decode(records: list[Record], blocks: SharedBlocks | None) -> RecordDict:
         records: unpickled.
         blocks: None if the content has nothing large.
     """
-    content = RecordDict()
+    content: dict[str, object] = {}
     for name, kind, values in records:
         # The second of the three says what the third is.
         if kind == "arrays":
             content[name] = _array_record(cast("Arrays", values), blocks)
         elif kind == "metrics":
-            content[name] = MetricRecord(_own(cast("Metrics", values)))
+            content[name] = filled(MetricRecord(), _own(cast("Metrics", values)))
         else:
-            content[name] = ConfigRecord(_own(cast("Config", values)))
-    return content
+            content[name] = filled(ConfigRecord(), _own(cast("Config", values)))
+    return filled(RecordDict(), content)
 
 
-def _own(values: dict[str, T]) -> dict[str, T]:
+def _own(values: Metrics | Config) -> dict[str, object]:
     """The same values in lists of their own."""
     return {key: copy(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _array_record(arrays: Arrays, blocks: SharedBlocks | None) -> ArrayRecord:
-    record = ArrayRecord()
+    held = {}
     for key, dtype, shape, stype, place in arrays:
         at = (
             Pieces(tuple(_found(piece, blocks) for piece in place))
             if isinstance(place, tuple)
             else _found(place, blocks)
         )
-        record[key] = ReceivedArray(dtype, shape, stype, at)
-    return record
+        held[key] = ReceivedArray(dtype, shape, stype, at)
+    return filled(ArrayRecord(), held)
 
 
 def _found(piece: Piece, blocks: SharedBlocks | None) -> bytes | Region:

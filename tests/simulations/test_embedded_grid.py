@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MessageType, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Error,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 
@@ -284,6 +293,13 @@ def test_the_private_names_of_flower_are_where_we_expect_them() -> None:
     again.delivered_at = ""
     assert again == message.metadata
     assert flower_internals.empty_run(7).run_id == 7
+    for kind, values in (
+        (MetricRecord, {"a": 1, "b": [2.5]}),
+        (ConfigRecord, {"a": "x", "b": [b"y"]}),
+        (ArrayRecord, {"a": Array(np.arange(3.0))}),
+        (RecordDict, {"a": MetricRecord({"b": 1})}),
+    ):
+        assert flower_internals.filled(kind(), values) == kind(values)
 
 
 def test_the_grid_serves_the_run_it_is_given() -> None:
