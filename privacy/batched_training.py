@@ -42,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 
 Plan = DpSgdPlan | NonPrivatePlan
 
-NUMBERS_IN_CACHE = 2**17
+NUMBERS_IN_CACHE = 2**19
 LARGEST_NORM = 1e15
 """Beyond it a row's client is trained alone for that step: float32 might not hold its square."""
 

@@ -70,10 +70,11 @@ class Descent:
         if self.momentum:
             velocity *= self.momentum
             velocity += gradient
-            gradient = self.learning_rate * velocity
+            gradient = velocity
+        if isinstance(moved, Tensor):
+            moved.sub_(gradient, alpha=self.learning_rate)
         else:
-            gradient *= self.learning_rate
-        moved -= gradient
+            moved -= self.learning_rate * gradient
 
 
 def _alike(correction: Floats, gradient: Vectors) -> Vectors:
