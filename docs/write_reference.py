@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import secure_sum_tables
+from pydantic import BaseModel
 
 from evaluation.audit.document import SCHEMA as SITE_AUDIT
 from evaluation.audit.document import SiteAudit
@@ -29,9 +30,12 @@ from federation.run_rules import RunRules
 from federation.section import Section
 from federation.simulation_choice import Attacker, RandomAttackers, Simulation
 from federation.site_policy import Limits, LogChoice, SitePolicy
-from federation.summary import SCHEMA, Summary
+from federation.summary import SCHEMA as SUMMARY
+from federation.summary import Summary
 from privacy.report.document import SCHEMA as PRIVACY_REPORT
 from privacy.report.document import PrivacyReport
+from simulations.sweep.results import SCHEMA as SWEEP
+from simulations.sweep.results import SweepResults
 
 DOCS = Path(__file__).parent
 
@@ -86,6 +90,15 @@ INJECTIONS = {
     "`[simulation.availability]`": Availability,
     "Each of `drift`": InjectedDrift,
 }
+RESULTS: dict[str, tuple[str, type[BaseModel]]] = {
+    "summary": (SUMMARY, Summary),
+    "analytics": (ANALYSIS, Analysis),
+    "evaluation": (EVALUATION, EvaluationSummary),
+    "privacy-report": (PRIVACY_REPORT, PrivacyReport),
+    "site-audit": (SITE_AUDIT, SiteAudit),
+    "sweep": (SWEEP, SweepResults),
+}
+"""By the name of its schema's file: the schema's own name, and the type that is written."""
 ELSEWHERE = frozenset({"task", "federation", "site_policy", "queries"})
 
 
@@ -200,34 +213,10 @@ def _plural(kind: str) -> str:
     }.get(kind, kind)
 
 
-def summary_schema() -> str:
-    """docs/summary.schema.json."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA}
-    return json.dumps(schema | Summary.model_json_schema(), indent=1) + "\n"
-
-
-def analysis_schema() -> str:
-    """docs/analytics.schema.json."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": ANALYSIS}
-    return json.dumps(schema | Analysis.model_json_schema(), indent=1) + "\n"
-
-
-def evaluation_schema() -> str:
-    """docs/evaluation.schema.json."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": EVALUATION}
-    return json.dumps(schema | EvaluationSummary.model_json_schema(), indent=1) + "\n"
-
-
-def privacy_report_schema() -> str:
-    """docs/privacy-report.schema.json."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": PRIVACY_REPORT}
-    return json.dumps(schema | PrivacyReport.model_json_schema(), indent=1) + "\n"
-
-
-def site_audit_schema() -> str:
-    """docs/site-audit.schema.json."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SITE_AUDIT}
-    return json.dumps(schema | SiteAudit.model_json_schema(), indent=1) + "\n"
+def result_schema(name: str, kind: type[BaseModel]) -> str:
+    """A file of docs/*.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": name}
+    return json.dumps(schema | kind.model_json_schema(), indent=1) + "\n"
 
 
 def secure_sum() -> str:
@@ -239,11 +228,7 @@ def main() -> None:
     """Write all, or check all."""
     wanted = {
         "configuration.md": configuration(),
-        "summary.schema.json": summary_schema(),
-        "analytics.schema.json": analysis_schema(),
-        "evaluation.schema.json": evaluation_schema(),
-        "privacy-report.schema.json": privacy_report_schema(),
-        "site-audit.schema.json": site_audit_schema(),
+        **{f"{file}.schema.json": result_schema(*one) for file, one in RESULTS.items()},
         "secure-sum.md": secure_sum(),
     }
     stale = []
