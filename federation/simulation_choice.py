@@ -85,6 +85,9 @@ class Simulation(Section):
     engine: Literal["per-site", "batched"] = "per-site"
     """`per-site`: each site trains by itself, as it will when deployed. `batched`: many sites are
     trained at once, with the same batches and noise; the update of a site differs by rounding."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """`cuda`: with engine = "batched" and one worker, that one trains on a GPU, in float32 and in
+    chunks as large as its memory allows; noise is drawn on the processor."""
     noise: Literal["as-deployed", "rehearsal"] = "as-deployed"
     """`as-deployed`: the sampler that sites have when they are deployed. `rehearsal`: the same law
     in single precision at a twentieth of the time, with `secure_aggregation = "arithmetic"`."""
@@ -127,6 +130,22 @@ class Simulation(Section):
                 f"it to be left out with simulation.backend = {self.backend!r}",
                 "choose backend = 'ray'",
             )  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _one_process_has_the_gpu(self) -> Self:
+        if self.device == "cpu":
+            return self
+        needed: tuple[tuple[str, object, object, str], ...] = (
+            ("backend", self.backend, "embedded", "on Ray every core is a worker"),
+            ("engine", self.engine, "batched", "a GPU gains by training many sites at once"),
+            ("workers", self.workers, 1, "one process has the GPU"),
+        )
+        for key, value, expected, why in needed:
+            if value != expected:
+                raise ConfigError(
+                    f"simulation.{key}", value, f"{expected!r} with simulation.device = 'cuda'", why
+                )
         return self
 
 

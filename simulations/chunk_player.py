@@ -234,7 +234,8 @@ class ChunkPlayer:
             rows = (bench.data.train.inputs, bench.data.train.targets)
             entropy, correction = training_entropy(bench, round_, 1), correction_of(bench, start)
             clients.append(ClientWork(rows, bench.plan(), entropy, own, correction))
-        trained = train_together(model, clients, loss, descent, noise_of=self._noise_of)
+        arithmetic = self.engine.device.arithmetic
+        trained = train_together(model, clients, loss, descent, arithmetic, self._noise_of)
         return {b.site: update for (b, _), update in zip(starts, trained, strict=True)}
 
     def _training_sum(

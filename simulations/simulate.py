@@ -108,6 +108,8 @@ def _told(summary: Summary, config: FederationConfig, engine: TrainingEngine) ->
     notes = list(summary.notes)
     if engine.declined:
         notes.append(f"simulation.engine = 'batched' was declined: {engine.declined}")
+    if engine.device.is_gpu:
+        notes.append(f"sites were trained on a GPU ({engine.device.name}), in float32")
     if config.simulation.noise == "rehearsal":
         notes.append("noise was drawn by the rehearsal sampler, in single precision")
     if config.simulation.baselines and len(summary.run.sites) > MOST_SITES_ALONE:

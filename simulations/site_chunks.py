@@ -18,6 +18,7 @@ from federation.mitigated_task import at_its_strongest
 from federation.task import SiteData, Task
 from privacy.batchable import RowCost, cannot_batch, is_worth_batching, row_cost
 from privacy.client_chunks import LARGEST_CHUNK, chunk_size, client_chunks
+from simulations.training_device import PROCESSOR, TrainingDevice, training_device
 
 SITES_ALONE = 16
 """Of a chunk whose sites are trained one by one: what a crash costs at most."""
@@ -34,12 +35,14 @@ class TrainingEngine:
         declined: why they are not, where that was asked for; else empty.
         cost: of a row, where they are.
         parameters: of the model, where they are.
+        device: that they are trained on.
     """
 
     is_batched: bool
     declined: str = ""
     cost: RowCost | None = None
     parameters: int = 0
+    device: TrainingDevice = PROCESSOR
 
 
 def training_engine(config: FederationConfig, task: Task, data: SiteData) -> TrainingEngine:
@@ -51,7 +54,8 @@ def training_engine(config: FederationConfig, task: Task, data: SiteData) -> Tra
         data: of any site, of which a few rows are passed through the model.
 
     Raises:
-        ConfigError: many sites cannot be trained at once with this model; says why.
+        ConfigError: many sites cannot be trained at once with this model, or there is no GPU where
+            one is asked for; says why.
     """
     if config.simulation.engine == "per-site":
         return TrainingEngine(is_batched=False)
@@ -62,14 +66,15 @@ def training_engine(config: FederationConfig, task: Task, data: SiteData) -> Tra
             "'per-site', or simulation.secure_aggregation = 'arithmetic', for this strategy",
             "agents keep to themselves what they go on from",
         )
+    device = training_device(config.simulation.device)
     model = thawed(initial_model(task, config.run.seed), config.training.local_layers)
     rows = data.train.inputs, data.train.targets
     why = _refused(config, task, model, rows)
     if why is not None:
         raise ConfigError("simulation.engine", "batched", "'per-site' for this run", why)
     cost, parameters = row_cost(model, rows), trainable_count(model)
-    if is_worth_batching(cost):
-        return TrainingEngine(is_batched=True, cost=cost, parameters=parameters)
+    if device.is_gpu or is_worth_batching(cost):
+        return TrainingEngine(is_batched=True, cost=cost, parameters=parameters, device=device)
     return TrainingEngine(
         is_batched=False,
         declined=f"a row costs {cost.multiplications:,} multiplications, {cost.convolved:,} of "
@@ -102,7 +107,10 @@ def site_chunks(
         return [tuple(sites[at : at + SITES_ALONE]) for at in range(0, len(sites), SITES_ALONE)]
     expected = [batches[site] for site in sites]
     longest = max(1, round(2 * max(expected)))
-    fitting = chunk_size(engine.parameters, longest, engine.cost.numbers)
+    memory = engine.device.memory
+    fitting = chunk_size(engine.parameters, longest, engine.cost.numbers, memory)
+    if engine.device.is_gpu:
+        return [tuple(sites[at] for at in chunk) for chunk in client_chunks(expected, fitting)]
     even = max(-(-len(sites) // FEWEST_CHUNKS), FEWEST_CHUNKS)
     size = min(fitting, LARGEST_CHUNK, even)
     return [tuple(sites[at] for at in chunk) for chunk in client_chunks(expected, size)]

@@ -2,19 +2,24 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from federation_in_process import SMALL, Federation
 
 from federation import config_file
 from federation.errors import ConfigError, UsageError
 from federation.summary import Summary
+from privacy.arithmetic import Arithmetic
 from server.run_record import read_record
 from simulations import chunk_workers
 from simulations.run_control import go_on, start
 from simulations.simulate import require_resumable
 from simulations.sites import read_config
+from simulations.training_device import TrainingDevice
 
 SITES = ("cleveland", "hungary", "switzerland", "va_long_beach")
 ARITHMETIC = "simulation.secure_aggregation=arithmetic"
@@ -170,6 +175,22 @@ def test_a_site_is_lost_as_it_is_by_the_protocol(tmp_path, phase) -> None:
     assert same_model == model
     spent = {site: account.epsilon_spent for site, account in real.privacy.sites.items()}
     assert {s: account.epsilon_spent for s, account in summed.privacy.sites.items()} == spent
+
+
+def test_a_chunk_is_trained_on_the_device_of_its_engine(tmp_path) -> None:
+    batched = "simulation.engine=batched"
+    run = start(config_file.parse(SMALL, [ARITHMETIC, batched]), None, tmp_path)
+    run.play(lambda _: None)
+    player = chunk_workers.open_player(run.folder.path)
+    model = np.random.default_rng(3).normal(scale=0.1, size=player.layouts.parameters)
+    usual = player.updates(SITES, model, 1)
+    # The processor's short floats stand for a device that computes otherwise.
+    device = TrainingDevice(Arithmetic(torch.device("cpu"), torch.bfloat16), 2**28, "another")
+    player.engine = replace(player.engine, device=device)
+    other = player.updates(SITES, model, 1)
+    for site in SITES:
+        apart = np.linalg.norm(other[site].delta - usual[site].delta)
+        assert 0 < apart < 0.05 * np.linalg.norm(usual[site].delta)
 
 
 class _Dies:
