@@ -84,10 +84,16 @@ def _count_the_sites(table: Table) -> None:
     """Write `federation.sites = 12` as `simulation.partition.sites = 12`, which it is short for.
 
     Raises:
-        ConfigError: too few, or both are there and differ.
+        ConfigError: too few, or both are there and differ; or it is neither a number nor names.
     """
     rules = table.get("federation")
-    if not isinstance(rules, dict) or type(rules.get("sites")) is not int:
+    given = rules.get("sites") if isinstance(rules, dict) else None
+    if isinstance(given, bool | float | str):
+        raise ConfigError(
+            "federation.sites", given, "a whole number, how many, or a list of names, which",
+            "in a simulation; real sites are named",
+        )  # fmt: skip
+    if not isinstance(rules, dict) or not isinstance(given, int):
         return
     count = rules.pop("sites")
     if count < FEWEST_SITES:

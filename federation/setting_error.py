@@ -85,7 +85,8 @@ def _where_it_belongs(model: type[BaseModel], location: list[str], known: list[s
     elsewhere = [f"{other}.{name}" for other in sections if name in _known_keys(model, [other])]
     near = [".".join([*section, match]) for match in _nearest(name, known, SLIP)]
     likely = [".".join([*section, match]) for match in _nearest(name, known, GUESS)]
-    meant = " or ".join(near or elsewhere or likely)
+    longer = [".".join([*section, other]) for other in known if name in other.split("_")]
+    meant = " or ".join(near or [*longer, *elsewhere] or likely)
     return f"did you mean {meant}?" if meant else ""
 
 

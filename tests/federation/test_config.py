@@ -30,6 +30,13 @@ def test_what_is_written_reads_back_the_same() -> None:
     [
         ({"trainning": {}}, "trainning", "did you mean training?"),
         ({"rounds": 1}, "rounds", "did you mean run.rounds?"),
+        (
+            {"privacy": {"noise": 1}},
+            "privacy.noise",
+            "did you mean privacy.noise_multiplier or privacy.shared_noise or simulation.noise?",
+        ),
+        ({"federation": {"sites": 3.5}}, "federation.sites", "a whole number, how many"),
+        ({"federation": {"sites": "heart"}}, "federation.sites", "or a list of names"),
         ({"name": "x"}, "name", "did you mean run.name or task.name?"),
         ({"run": {"epsilon": 1}}, "run.epsilon", "or privacy.epsilon?)"),
         (
