@@ -6,7 +6,7 @@ from itertools import pairwise
 from federation.report_page.number_text import epsilon, listing, rate
 from simulations.sweep.choice import Choice
 from simulations.sweep.results import SweepResults
-from simulations.sweep.standing import Spread, Standing
+from simulations.sweep.standing import Spread, Standing, as_shown
 
 FEWEST_SEEDS = 3
 """With fewer, even one configuration ahead on every seed says next to nothing."""
@@ -34,7 +34,10 @@ def frontier_words(found: SweepResults) -> list[str]:
 
 def step_words(found: SweepResults) -> list[str]:
     """What each step along the frontier buys, and whether on every seed."""
-    return [_step(found, before, after) for before, after in pairwise(_frontier(found))]
+    # Of configurations that are level at one epsilon, the first stands for all.
+    by_epsilon = {one.epsilon and as_shown(one.epsilon): one for one in _frontier(found)[::-1]}
+    steps = pairwise(reversed(by_epsilon.values()))
+    return [_step(found, before, after) for before, after in steps]
 
 
 def _frontier(found: SweepResults) -> list[Standing]:

@@ -39,6 +39,18 @@ def test_the_words_say_what_an_epsilon_reaches_and_what_the_next_one_buys() -> N
     ]
 
 
+def test_no_step_is_told_between_configurations_that_are_level_at_one_epsilon() -> None:
+    made = plan()
+    level = [
+        one.model_copy(update={"epsilon": 0.9999, "accuracy": 0.8}) if one.trial in {1, 2} else one
+        for one in outcomes(made)
+    ]
+    told = results(made, level, "accuracy", ())
+    assert told.frontier == (1, 2, 3)
+    (step,) = step_words(told)
+    assert step.startswith("From ε = 1.00 to 2.00: +2.0 points")
+
+
 def test_the_choice_says_how_sure_it_is() -> None:
     said = choice_words(found("epsilon<=1"))
     assert said[0].startswith("Best under ε ≤ 1: trial 2 (privacy.epsilon = 1)")
