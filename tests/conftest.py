@@ -13,6 +13,9 @@ settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# A core has a worker of its own; threads would fight over it, and sums would depend on how many.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 MEMORY = Path("/dev/shm")
 ENOUGH = 4 << 30
 """Bytes: several times what the folders of all tests hold."""
